@@ -1,0 +1,1 @@
+//! ferrymq: a message broker with JMS semantics.
