@@ -1,1 +1,2 @@
 //! ferrymq: a message broker with JMS semantics.
+pub mod broker;

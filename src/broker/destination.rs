@@ -1,0 +1,51 @@
+//! Names of destinations.
+
+use std::fmt;
+
+/// Queue or topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Point to point: each message goes to one consumer.
+    Queue,
+    /// Publish and subscribe: each message goes to every subscription.
+    Topic,
+}
+
+/// A destination: its kind and its name, case sensitive (DST-1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// Queue or topic.
+    pub kind: Kind,
+    /// The name without any prefix.
+    pub name: String,
+}
+
+impl Destination {
+    /// The queue `name`.
+    #[must_use]
+    pub fn queue(name: impl Into<String>) -> Self {
+        Self { kind: Kind::Queue, name: name.into() }
+    }
+
+    /// The topic `name`.
+    #[must_use]
+    pub fn topic(name: impl Into<String>) -> Self {
+        Self { kind: Kind::Topic, name: name.into() }
+    }
+
+    /// Whether some level of the name is a wildcard, `*` or `>` (DST-5).
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.name.split('.').any(|level| level == "*" || level == ">")
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.kind {
+            Kind::Queue => "/queue/",
+            Kind::Topic => "/topic/",
+        };
+        write!(f, "{prefix}{}", self.name)
+    }
+}

@@ -1,0 +1,166 @@
+//! A message as the core sees it: an opaque head and body with the few essentials delivery needs.
+
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+
+/// Where the store keeps a message: an opaque, ordered value made by the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Locator(pub NonZeroU64);
+
+/// The broker-wide identity of a message, the same on every delivery and in the dead-letter queue (MSG-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    /// Which connection of which start of the broker took the message in.
+    pub origin: u64,
+    /// Its number on that connection.
+    pub serial: u64,
+}
+
+/// Small facts about a message, kept in one octet because the journal stores them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageFlags(pub u8);
+
+impl MessageFlags {
+    /// The message survives a restart.
+    pub const PERSISTENT: u8 = 1;
+    /// A text message: its `content-length` is not shown (MSG-2).
+    pub const TEXT: u8 = 2;
+    /// Some header line holds a backslash, so a reader of another version needs it rewritten.
+    pub const ESCAPED: u8 = 4;
+    /// A text body that holds NUL and so cannot do without `content-length`.
+    pub const HAS_NUL: u8 = 8;
+    /// The message was not persistent before it was dead-lettered (DLQ-4).
+    pub const WAS_TRANSIENT: u8 = 16;
+
+    /// Whether all bits of `mask` are set.
+    #[must_use]
+    pub fn has(self, mask: u8) -> bool {
+        self.0 & mask == mask
+    }
+}
+
+/// What a dead letter tells of its fate (DLQ-4, NAK-5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The destination it failed on, as `/queue/N` or `/topic/N`.
+    pub origin: String,
+    /// Why it failed, with the prefixes that tools parse.
+    pub cause: String,
+    /// Its expiry before it was cleared, milliseconds since 1970; 0 for none.
+    pub original_expires_ms: u64,
+}
+
+/// One message. Shared by reference: a topic holds it once for all its subscribers.
+#[derive(Debug)]
+pub struct Message {
+    /// Identity, shown as `message-id`.
+    pub id: MessageId,
+    /// When it was sent, milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// When it expires, milliseconds since 1970; 0 for never.
+    pub expires_ms: u64,
+    payload: Bytes,
+    head_len: u32,
+    /// JMS priority, 0 to 9.
+    pub priority: u8,
+    /// Persistence and form.
+    pub flags: MessageFlags,
+    /// Which wire the head came in on; only the adapter of that wire reads it.
+    pub wire: u8,
+    /// Set when this is a dead letter.
+    pub dead_letter: Option<Box<DeadLetter>>,
+}
+
+/// Octets a queued message costs beside its payload: the struct, two allocations, its log entry.
+const OVERHEAD_BYTES: usize = 192;
+
+impl Message {
+    /// Makes a message of `payload`, whose first `head_len` octets are the head in the form of `wire`.
+    ///
+    /// # Panics
+    /// If `head_len` is beyond the payload.
+    #[must_use]
+    pub fn new(id: MessageId, payload: Bytes, head_len: u32, flags: MessageFlags, wire: u8) -> Self {
+        assert!(head_len as usize <= payload.len(), "the head lies inside the payload");
+        Self {
+            id,
+            timestamp_ms: 0,
+            expires_ms: 0,
+            payload,
+            head_len,
+            priority: 4,
+            flags,
+            wire,
+            dead_letter: None,
+        }
+    }
+
+    /// The user's header lines, in the form of the wire they came in on.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.payload[..self.head_len as usize]
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.payload[self.head_len as usize..]
+    }
+
+    /// The head and the body, one after the other.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// How many octets of the payload are the head.
+    #[must_use]
+    pub fn head_len(&self) -> u32 {
+        self.head_len
+    }
+
+    /// Whether the message survives a restart.
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.flags.has(MessageFlags::PERSISTENT)
+    }
+
+    /// Whether the message is past its expiry at `now_ms` (EXP-1).
+    #[must_use]
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms != 0 && self.expires_ms <= now_ms
+    }
+
+    /// The octets of memory this message costs while it is held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        (self.payload.len() + OVERHEAD_BYTES) as u64
+    }
+
+    /// The same message as a dead letter: persistent, without expiry, telling its fate (DLQ-4).
+    #[must_use]
+    pub fn to_dead_letter(&self, fate: DeadLetter) -> Self {
+        Self {
+            id: self.id,
+            timestamp_ms: self.timestamp_ms,
+            expires_ms: 0,
+            payload: self.payload.clone(),
+            head_len: self.head_len,
+            priority: self.priority,
+            flags: dead_letter_flags(self.flags),
+            wire: self.wire,
+            dead_letter: Some(Box::new(fate)),
+        }
+    }
+}
+
+/// The flags of a dead letter made from a message with `flags`: persistent, remembering if it was not.
+#[must_use]
+pub fn dead_letter_flags(flags: MessageFlags) -> MessageFlags {
+    let mut dead = flags.0 | MessageFlags::PERSISTENT;
+    if !flags.has(MessageFlags::PERSISTENT) {
+        dead |= MessageFlags::WAS_TRANSIENT;
+    }
+    MessageFlags(dead)
+}

@@ -1,0 +1,33 @@
+//! The core: pure state machines of destinations and subscriptions.
+//!
+//! Nothing here knows a socket, a file, a runtime or a clock: time is an argument, and what must happen
+//! outside is told to an [`Outlet`] while the step runs. A destination is stepped under its own lock by
+//! `engine`; a test steps it with a plain vector as outlet.
+//!
+//! Invariants, checked by the model test:
+//! - a message is in exactly one place: ready in the log, unacked with one subscription, held by one
+//!   transaction, or gone;
+//! - nothing is delivered beyond a window, and never twice without having returned;
+//! - the log is in order of sequence, and a returned message takes its old place.
+
+pub mod delivery;
+pub mod destination;
+pub mod log;
+pub mod message;
+pub mod outlet;
+pub mod paging;
+pub mod queue;
+pub mod redelivery;
+pub mod stats;
+pub mod subscription;
+pub mod topic;
+pub mod unacked;
+
+pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+pub use destination::{Destination, Kind};
+pub use message::{DeadLetter, Locator, Message, MessageFlags, MessageId};
+pub use outlet::{Flow, Outgoing, Outlet, Rejected};
+pub use queue::Queue;
+pub use redelivery::RedeliveryPolicy;
+pub use subscription::{SubscriptionKey, Window};
+pub use topic::Topic;

@@ -1,0 +1,362 @@
+//! A queue: each message goes to one consumer, in order of arrival (SUB-10).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slotmap::{SecondaryMap, SlotMap};
+
+use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+use super::log::Log;
+use super::message::{Locator, Message};
+use super::outlet::{Flow, Outgoing, Outlet, Rejected};
+use super::paging::Paging;
+use super::redelivery::{Failure, RedeliveryPolicy};
+use super::stats::Stats;
+use super::subscription::{Subscription, SubscriptionKey, Window};
+
+/// A message on its way into a destination.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its place; sequences are reserved before (`reserve`).
+    pub sequence: u64,
+    /// The message and where it is stored.
+    pub entry: Entry,
+}
+
+/// The state machine of one queue.
+#[derive(Debug)]
+pub struct Queue {
+    log: Log<Entry>,
+    next_sequence: u64,
+    subscriptions: SlotMap<SubscriptionKey, Subscription>,
+    /// Subscriptions in turn for the next message, round robin (PRE-5). One that lost its credit leaves
+    /// when its turn comes; `in_turn` of a key says whether it is here.
+    turn: VecDeque<SubscriptionKey>,
+    in_turn: SecondaryMap<SubscriptionKey, ()>,
+    paging: Paging,
+    policy: RedeliveryPolicy,
+    /// Counters since start.
+    pub stats: Stats,
+    /// Scratch for acknowledgements.
+    taken: Vec<Delivery>,
+}
+
+impl Queue {
+    /// An empty queue whose next message gets `next_sequence`; `window_bytes` of its backlog stay in memory.
+    #[must_use]
+    pub fn new(next_sequence: u64, window_bytes: u64, policy: RedeliveryPolicy) -> Self {
+        Self {
+            log: Log::default(),
+            next_sequence,
+            subscriptions: SlotMap::with_key(),
+            turn: VecDeque::new(),
+            in_turn: SecondaryMap::new(),
+            paging: Paging::new(window_bytes),
+            policy,
+            stats: Stats::default(),
+            taken: Vec::new(),
+        }
+    }
+
+    /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
+    pub fn reserve(&mut self, count: u64) -> u64 {
+        let first = self.next_sequence;
+        self.next_sequence += count;
+        first
+    }
+
+    /// Learns how far the store has synced, so that stored messages may leave memory.
+    pub fn set_durable(&mut self, durable: Option<Locator>) {
+        self.paging.set_durable(durable);
+    }
+
+    /// Takes a message in at its reserved place and delivers what can be delivered.
+    pub fn push(&mut self, now_ms: u64, incoming: Incoming, out: &mut impl Outlet) {
+        self.stats.enqueued += 1;
+        let Incoming { sequence, entry } = incoming;
+        debug_assert!(sequence < self.next_sequence, "places are reserved before");
+        if entry.message.is_some() {
+            self.paging.joined(sequence, u64::from(entry.bytes.get()));
+        }
+        if self.log.is_empty()
+            && entry.message.is_some()
+            && let Some(key) = self.next_willing()
+        {
+            self.hand_out(now_ms, key, sequence, entry, out);
+            return;
+        }
+        self.insert(sequence, entry);
+        self.dispatch(now_ms, out);
+    }
+
+    /// Adds a message at start, without delivering anything.
+    pub fn recover(&mut self, sequence: u64, entry: Entry) {
+        self.insert(sequence, entry);
+    }
+
+    /// Adds a consumer. Nothing is delivered before [`Queue::dispatch`], so that the caller can answer first.
+    pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
+        let key = self.subscriptions.insert(Subscription::new(mode, window));
+        self.join_turn(key);
+        key
+    }
+
+    /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
+    pub fn unsubscribe(&mut self, now_ms: u64, key: SubscriptionKey, ending: Ending, out: &mut impl Outlet) {
+        let Some(mut subscription) = self.subscriptions.remove(key) else { return };
+        let mut counts = ending == Ending::Died && subscription.mode != AckMode::Auto;
+        while let Some(delivery) = subscription.pop() {
+            if counts {
+                self.fail(delivery, Failure::ConsumerDied, out);
+            } else {
+                self.put_back(delivery);
+            }
+            counts = false;
+        }
+        self.dispatch(now_ms, out);
+    }
+
+    /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
+    pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else { return };
+        for _ in 0..count {
+            let Some(delivery) = subscription.pop() else { break };
+            settle(&mut self.stats, &mut self.paging, &delivery, out);
+        }
+    }
+
+    /// Gives a consumer its credit back after its connection has drained.
+    pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+        if let Some(subscription) = self.subscriptions.get_mut(key) {
+            subscription.set_blocked(false);
+            self.join_turn(key);
+            self.dispatch(now_ms, out);
+        }
+    }
+
+    /// Applies an acknowledgement. Returns false if no such delivery waits (ACK-3).
+    pub fn acknowledge(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        let known = self.take_into(key, which, &mut taken);
+        self.finish(taken.drain(..), ack, out);
+        self.taken = taken;
+        if known {
+            self.join_turn(key);
+            self.dispatch(now_ms, out);
+        }
+        known
+    }
+
+    /// Takes the deliveries that `which` names out of the consumer's hands and gives them to a transaction,
+    /// which frees their room in the window (TX-6). `None` if no such delivery waits.
+    pub fn take(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        out: &mut impl Outlet,
+    ) -> Option<Vec<Delivery>> {
+        let mut taken = Vec::new();
+        if !self.take_into(key, which, &mut taken) {
+            return None;
+        }
+        self.join_turn(key);
+        self.dispatch(now_ms, out);
+        Some(taken)
+    }
+
+    /// Ends deliveries that a transaction had taken, at its commit.
+    pub fn commit(&mut self, now_ms: u64, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+        self.finish(taken.into_iter(), ack, out);
+        self.dispatch(now_ms, out);
+    }
+
+    /// Gives deliveries back that a transaction had taken, at its abort: to the consumer if it is still
+    /// there (ACK-6), else to their old places.
+    pub fn restore(&mut self, now_ms: u64, key: SubscriptionKey, taken: Vec<Delivery>, out: &mut impl Outlet) {
+        match self.subscriptions.get_mut(key) {
+            Some(subscription) => taken.into_iter().for_each(|delivery| subscription.restore(delivery)),
+            None => taken.into_iter().for_each(|delivery| self.put_back(delivery)),
+        }
+        self.dispatch(now_ms, out);
+    }
+
+    /// Takes a message that was asked back from the store; `None` if the store has lost it.
+    pub fn loaded(&mut self, now_ms: u64, sequence: u64, message: Option<Arc<Message>>, out: &mut impl Outlet) {
+        if self.paging.loaded(&mut self.log, sequence, message) {
+            self.dispatch(now_ms, out);
+        }
+    }
+
+    /// Delivers what can be delivered.
+    pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        while let Some(head) = self.log.first() {
+            if self.log.get(head).is_some_and(|entry| entry.message.is_none()) {
+                if self.next_willing().is_some() {
+                    self.paging.fetch(&self.log, out);
+                }
+                break;
+            }
+            let Some(key) = self.next_willing() else { break };
+            let Some((sequence, entry)) = self.log.pop_first() else { break };
+            self.hand_out(now_ms, key, sequence, entry, out);
+        }
+        self.paging.page_out(&mut self.log);
+    }
+
+    /// Messages that are in the queue and not acknowledged, in flight ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.log.len() + self.subscriptions.values().map(|subscription| subscription.unacked.len()).sum::<usize>()
+    }
+
+    /// Whether the queue holds no message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets of messages held in memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.paging.held_bytes
+    }
+
+    /// Everything the queue holds in order, ready and in flight, for a clean stop.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        let unacked = self.subscriptions.values().flat_map(|subscription| subscription.unacked.iter());
+        self.log.iter().chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+    }
+
+    fn hand_out(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        sequence: u64,
+        entry: Entry,
+        out: &mut impl Outlet,
+    ) {
+        let Some(message) = &entry.message else { return };
+        if message.is_expired(now_ms) {
+            self.expire(sequence, entry, out);
+            return;
+        }
+        let subscription = &mut self.subscriptions[key];
+        let number = subscription.number_next();
+        let outgoing =
+            Outgoing { message, number, redelivered: entry.redelivered, redeliveries: entry.redeliveries };
+        let flow = out.deliver(key, &outgoing);
+        let id = message.id;
+        subscription.hold(Delivery { number, sequence, id, entry });
+        if flow == Flow::Full {
+            subscription.set_blocked(true);
+        }
+        self.stats.dispatched += 1;
+        if let Some(durable) = self.paging.pressing() {
+            self.paging.held_bytes -= subscription.unacked.shed(durable);
+        }
+        // The consumer had its turn.
+        if let Some(key) = self.turn.pop_front() {
+            self.turn.push_back(key);
+        }
+        self.paging.fetch(&self.log, out);
+    }
+
+    /// The consumer whose turn it is and who has credit. Those without leave the round; they join again
+    /// when they get credit.
+    fn next_willing(&mut self) -> Option<SubscriptionKey> {
+        while let Some(&key) = self.turn.front() {
+            if self.subscriptions.get(key).is_some_and(Subscription::has_credit) {
+                return Some(key);
+            }
+            self.turn.pop_front();
+            self.in_turn.remove(key);
+        }
+        None
+    }
+
+    fn join_turn(&mut self, key: SubscriptionKey) {
+        if self.subscriptions.get(key).is_some_and(Subscription::has_credit) && self.in_turn.insert(key, ()).is_none() {
+            self.turn.push_back(key);
+        }
+    }
+
+    fn take_into(&mut self, key: SubscriptionKey, which: Which, taken: &mut Vec<Delivery>) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(key) else { return false };
+        if subscription.mode == AckMode::Auto {
+            return false;
+        }
+        let Some(number) = subscription.unacked.find(which) else { return false };
+        subscription.take(number, taken);
+        true
+    }
+
+    fn finish(&mut self, taken: impl Iterator<Item = Delivery>, ack: Ack, out: &mut impl Outlet) {
+        for delivery in taken {
+            match ack {
+                Ack::Consumed => settle(&mut self.stats, &mut self.paging, &delivery, out),
+                Ack::Failed => self.fail(delivery, Failure::Nack, out),
+            }
+        }
+    }
+
+    fn fail(&mut self, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
+        let entry = &mut delivery.entry;
+        entry.redeliveries = entry.redeliveries.saturating_add(1);
+        if let Some(cause) = self.policy.verdict(entry.redeliveries, failure) {
+            self.reject(delivery.sequence, delivery.entry, cause, false, out);
+            return;
+        }
+        if let Some(at) = entry.at {
+            out.redelivered(delivery.sequence, at, entry.redeliveries);
+        }
+        self.put_back(delivery);
+    }
+
+    fn put_back(&mut self, mut delivery: Delivery) {
+        delivery.entry.redelivered = true;
+        self.insert(delivery.sequence, delivery.entry);
+    }
+
+    fn insert(&mut self, sequence: u64, entry: Entry) {
+        if entry.message.is_none() {
+            self.paging.joined_paged();
+        }
+        let old = self.log.insert(sequence, entry);
+        debug_assert!(old.is_none(), "a message is in one place");
+    }
+
+    fn expire(&mut self, sequence: u64, entry: Entry, out: &mut impl Outlet) {
+        self.stats.expired += 1;
+        let expires_ms = entry.message.as_ref().map_or(0, |message| message.expires_ms);
+        let cause = format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}");
+        self.reject(sequence, entry, cause, true, out);
+    }
+
+    fn reject(&mut self, sequence: u64, entry: Entry, cause: String, expired: bool, out: &mut impl Outlet) {
+        if entry.message.is_some() {
+            self.paging.held_bytes -= u64::from(entry.bytes.get());
+        }
+        self.stats.dequeued += 1;
+        self.stats.dead_lettered += u64::from(!expired);
+        out.reject(Rejected { sequence, entry, cause, expired, subscription: None, durable: None });
+    }
+}
+
+/// A delivery is consumed.
+fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
+    stats.dequeued += 1;
+    if delivery.entry.message.is_some() {
+        paging.held_bytes -= u64::from(delivery.entry.bytes.get());
+    }
+    if let Some(at) = delivery.entry.at {
+        out.remove(delivery.sequence, at);
+    }
+}

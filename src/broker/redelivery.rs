@@ -1,0 +1,65 @@
+//! What becomes of a failed delivery: again, or to the dead-letter queue.
+//!
+//! The seam of the full policy (RED-1): delays, back-off and settings per destination will live here.
+
+/// When a message has failed too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedeliveryPolicy {
+    /// Redeliveries after which the next failure dead-letters the message (RED-1: 6, so 7 deliveries).
+    pub maximum_redeliveries: u16,
+    /// Whether the destination is itself a dead-letter queue, from which nothing is dead-lettered (DLQ-5).
+    pub is_dead_letter_queue: bool,
+}
+
+impl Default for RedeliveryPolicy {
+    fn default() -> Self {
+        Self { maximum_redeliveries: 6, is_dead_letter_queue: false }
+    }
+}
+
+/// Why a delivery failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The consumer said NACK.
+    Nack,
+    /// The consumer's connection broke (RED-6).
+    ConsumerDied,
+}
+
+impl RedeliveryPolicy {
+    /// The cause of death if a message with `failures` failed deliveries may not be delivered again.
+    #[must_use]
+    pub fn verdict(&self, failures: u16, failure: Failure) -> Option<String> {
+        if self.is_dead_letter_queue || failures <= self.maximum_redeliveries {
+            return None;
+        }
+        Some(match failure {
+            Failure::Nack => format!(
+                "java.lang.Throwable: Delivery[{failures}] exceeds redelivery policy limit:RedeliveryPolicy \
+                 {{maximumRedeliveries = {}}}, cause:NACK",
+                self.maximum_redeliveries
+            ),
+            Failure::ConsumerDied => format!("consumer disconnected {failures} times"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seventh_failure_dead_letters() {
+        let policy = RedeliveryPolicy::default();
+        assert_eq!(policy.verdict(6, Failure::Nack), None);
+        let cause = policy.verdict(7, Failure::Nack).unwrap();
+        assert!(cause.starts_with("java.lang.Throwable: Delivery[7] exceeds redelivery policy limit:"), "{cause}");
+        assert_eq!(policy.verdict(7, Failure::ConsumerDied).unwrap(), "consumer disconnected 7 times");
+    }
+
+    #[test]
+    fn nothing_leaves_a_dead_letter_queue() {
+        let policy = RedeliveryPolicy { is_dead_letter_queue: true, ..RedeliveryPolicy::default() };
+        assert_eq!(policy.verdict(1000, Failure::Nack), None);
+    }
+}

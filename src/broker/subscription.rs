@@ -1,0 +1,110 @@
+//! One consumer of one destination: how it acknowledges, its credit, and what it holds.
+
+use super::delivery::{AckMode, Delivery};
+use super::unacked::Unacked;
+
+slotmap::new_key_type! {
+    /// Names a subscription within its destination; a reused place has another key.
+    pub struct SubscriptionKey;
+}
+
+/// How much a subscription may hold unacknowledged: its prefetch window (PRE-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Messages; at least 1.
+    pub messages_max: u32,
+    /// Octets of memory of those messages; the last one may go over.
+    pub bytes_max: u64,
+}
+
+impl Window {
+    /// A window of `messages_max` messages, whatever their size. 0 is taken as 1 (no pull in STOMP).
+    #[must_use]
+    pub fn messages(messages_max: u32) -> Self {
+        Self { messages_max: messages_max.max(1), bytes_max: u64::MAX }
+    }
+}
+
+/// A consumer of a destination.
+#[derive(Debug)]
+pub struct Subscription {
+    /// How it acknowledges.
+    pub mode: AckMode,
+    /// Its credit.
+    pub window: Window,
+    /// What it holds.
+    pub unacked: Unacked,
+    unacked_bytes: u64,
+    next_number: u64,
+    /// Its connection takes no more for now.
+    blocked: bool,
+}
+
+impl Subscription {
+    /// A new consumer that holds nothing.
+    #[must_use]
+    pub fn new(mode: AckMode, window: Window) -> Self {
+        Self { mode, window, unacked: Unacked::default(), unacked_bytes: 0, next_number: 1, blocked: false }
+    }
+
+    /// Whether one more message may be delivered. `auto` is bounded by the outbox alone (ACK-5).
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        !self.blocked
+            && (self.mode == AckMode::Auto
+                || (self.unacked.len() < self.window.messages_max as usize
+                    && self.unacked_bytes < self.window.bytes_max))
+    }
+
+    /// Whether its connection takes no more for now.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Says whether its connection takes more.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+    }
+
+    /// The number of the next delivery; each is used once (ACK-4).
+    pub fn number_next(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// Notes a delivery as waiting for its acknowledgement.
+    pub fn hold(&mut self, delivery: Delivery) {
+        self.unacked_bytes += u64::from(delivery.entry.bytes.get());
+        self.unacked.push(delivery);
+    }
+
+    /// Puts back what a transaction had taken (ACK-6); the window may then be over-full (TX-6).
+    pub fn restore(&mut self, delivery: Delivery) {
+        self.unacked_bytes += u64::from(delivery.entry.bytes.get());
+        self.unacked.restore(delivery);
+    }
+
+    /// Takes out the delivery `number`, or with `client` acknowledgement it and all before it, oldest first.
+    pub fn take(&mut self, number: u64, taken: &mut Vec<Delivery>) {
+        let first = taken.len();
+        if self.mode == AckMode::Client {
+            while let Some(delivery) = self.unacked.pop_through(number) {
+                taken.push(delivery);
+            }
+        } else {
+            taken.extend(self.unacked.take(number));
+        }
+        for delivery in &taken[first..] {
+            self.unacked_bytes -= u64::from(delivery.entry.bytes.get());
+        }
+    }
+
+    /// Takes out the oldest delivery.
+    pub fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.unacked.pop()?;
+        self.unacked_bytes -= u64::from(delivery.entry.bytes.get());
+        Some(delivery)
+    }
+}

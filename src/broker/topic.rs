@@ -1,0 +1,608 @@
+//! A topic: each message goes to every subscription, held once for all of them.
+//!
+//! A subscription that keeps up gets a message straight from `publish`. One that lags (no credit, or a
+//! durable one without a consumer) has a cursor into the log; a log entry counts who still refers to it: the
+//! laggards, and the durable subscriptions that have not acknowledged it. At zero it goes.
+
+use std::sync::Arc;
+
+use slotmap::SlotMap;
+
+use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+use super::log::Log;
+use super::message::{Locator, Message};
+use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
+use super::queue::Incoming;
+use super::redelivery::{Failure, RedeliveryPolicy};
+use super::stats::Stats;
+use super::subscription::{Subscription, SubscriptionKey, Window};
+use subscriber::Subscriber;
+
+mod subscriber;
+
+/// Messages asked back from the store in one go for a lagging durable subscription.
+const FETCH_MESSAGES_MAX: usize = 1024;
+const FETCH_BYTES_MAX: u64 = 2 << 20;
+
+#[derive(Debug)]
+struct Kept {
+    entry: Entry,
+    refs: u32,
+}
+
+/// Bounds of a topic's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicLimits {
+    /// Messages for laggards stay in memory up to this many octets; stored ones leave it beyond.
+    pub window_bytes: u64,
+    /// A non-durable subscription that lags by more octets than this loses its oldest messages.
+    pub slow_bytes_max: u64,
+}
+
+/// The state machine of one topic.
+#[derive(Debug)]
+pub struct Topic {
+    log: Log<Kept>,
+    next_sequence: u64,
+    subscriptions: SlotMap<SubscriptionKey, Subscriber>,
+    durables: usize,
+    held_bytes: u64,
+    durable_through: Option<Locator>,
+    page_from: u64,
+    fetching: usize,
+    limits: TopicLimits,
+    policy: RedeliveryPolicy,
+    /// Counters since start.
+    pub stats: Stats,
+}
+
+impl Topic {
+    /// A topic without subscriptions whose next message gets `next_sequence`.
+    #[must_use]
+    pub fn new(next_sequence: u64, limits: TopicLimits, policy: RedeliveryPolicy) -> Self {
+        Self {
+            log: Log::default(),
+            next_sequence,
+            subscriptions: SlotMap::with_key(),
+            durables: 0,
+            held_bytes: 0,
+            durable_through: None,
+            page_from: 0,
+            fetching: 0,
+            limits,
+            policy,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Reserves `count` places; returns the first. A reserved place may stay empty.
+    pub fn reserve(&mut self, count: u64) -> u64 {
+        let first = self.next_sequence;
+        self.next_sequence += count;
+        first
+    }
+
+    /// The place the next message will get.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Whether a persistent message must be stored: only a durable subscription outlives the broker.
+    #[must_use]
+    pub fn has_durables(&self) -> bool {
+        self.durables > 0
+    }
+
+    /// Learns how far the store has synced, so that stored messages may leave memory.
+    pub fn set_durable(&mut self, durable: Option<Locator>) {
+        self.durable_through = self.durable_through.max(durable);
+    }
+
+    /// Octets of messages held in memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Takes a message in and delivers it to all who can take it now.
+    pub fn publish(&mut self, now_ms: u64, incoming: Incoming, out: &mut impl Outlet) {
+        self.stats.enqueued += 1;
+        let Incoming { sequence, entry } = incoming;
+        let bytes = u64::from(entry.bytes.get());
+        let Some(message) = entry.message.clone() else { return };
+        self.held_bytes += bytes;
+        let expired = message.is_expired(now_ms);
+        let mut refs = 0;
+        for (key, subscriber) in &mut self.subscriptions {
+            if expired {
+                self.stats.expired += 1;
+                break;
+            }
+            if sequence < subscriber.cursor {
+                // A place reserved by a transaction, filled after later ones went out, or after this
+                // subscription came: what was not stored for it was sent before it.
+                if subscriber.durable.is_some() && entry.at.is_none() && message.is_persistent() {
+                    continue;
+                }
+                refs += u32::from(subscriber.durable.is_some());
+                subscriber.returned.insert(sequence, entry.clone());
+                self.stats.dispatched += subscriber.pump_returned(key, out);
+            } else if subscriber.keeps_up() {
+                subscriber.cursor = sequence + 1;
+                subscriber.hand_out(key, sequence, entry.clone(), out);
+                self.stats.dispatched += 1;
+                refs += u32::from(subscriber.durable.is_some());
+            } else {
+                subscriber.lag += 1;
+                subscriber.lag_bytes += bytes;
+                refs += 1;
+            }
+        }
+        if refs > 0 {
+            self.log.insert(sequence, Kept { entry, refs });
+            if self.held_bytes <= self.limits.window_bytes {
+                self.page_from = self.page_from.max(sequence + 1);
+            }
+        } else {
+            if let Some(at) = entry.at {
+                out.remove(sequence, at);
+            }
+            drop(entry);
+        }
+        self.let_go(Some(message), bytes);
+        self.discard_for_slow(out);
+        self.page_out();
+    }
+
+    /// Adds a message at start. It is kept for the durable subscriptions recovered before.
+    /// Returns whether any of them wants it.
+    pub fn recover(&mut self, sequence: u64, entry: Entry) -> bool {
+        let mut refs = 0;
+        for subscriber in self.subscriptions.values_mut() {
+            if subscriber.wants(sequence) {
+                refs += 1;
+                subscriber.lag += 1;
+                subscriber.lag_bytes += u64::from(entry.bytes.get());
+            }
+        }
+        if refs > 0 {
+            self.log.insert(sequence, Kept { entry, refs });
+        }
+        refs > 0
+    }
+
+    /// Adds a non-durable consumer, which sees what is published from now on.
+    pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
+        let consumer = Some(Subscription::new(mode, window));
+        self.subscriptions.insert(Subscriber::new(None, self.next_sequence, consumer))
+    }
+
+    /// Adds a durable subscription without a consumer, which wants everything from `start` on but `acknowledged`.
+    pub fn define_durable(&mut self, id: u32, start: u64, acknowledged: Vec<u64>) -> SubscriptionKey {
+        self.durables += 1;
+        let mut subscriber = Subscriber::new(Some(id), start, None);
+        subscriber.acknowledged.extend(acknowledged);
+        self.subscriptions.insert(subscriber)
+    }
+
+    /// Gives a durable subscription its consumer. Returns false if it has one already (SUB-3).
+    pub fn activate(&mut self, key: SubscriptionKey, mode: AckMode, window: Window) -> bool {
+        match self.subscriptions.get_mut(key) {
+            Some(subscriber) if subscriber.consumer.is_none() => {
+                subscriber.consumer = Some(Subscription::new(mode, window));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a consumer. A durable subscription stays, without one, and takes back what was not acknowledged.
+    pub fn unsubscribe(&mut self, key: SubscriptionKey, ending: Ending, out: &mut impl Outlet) {
+        let Some(subscriber) = self.subscriptions.get_mut(key) else { return };
+        if subscriber.durable.is_none() {
+            self.drop_subscription(key, out);
+            return;
+        }
+        let Some(mut consumer) = subscriber.consumer.take() else { return };
+        let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
+        while let Some(delivery) = consumer.pop() {
+            if counts {
+                self.fail(key, delivery, Failure::ConsumerDied, out);
+            } else {
+                self.put_back(key, delivery);
+            }
+            counts = false;
+        }
+    }
+
+    /// Removes a durable subscription for good, with its backlog (SUB-7), or a non-durable one.
+    pub fn drop_subscription(&mut self, key: SubscriptionKey, out: &mut impl Outlet) {
+        let Some(mut subscriber) = self.subscriptions.remove(key) else { return };
+        let durable = subscriber.durable.is_some();
+        self.durables -= usize::from(durable);
+        let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned).into_iter().collect();
+        if let Some(mut consumer) = subscriber.consumer.take() {
+            while let Some(delivery) = consumer.pop() {
+                held.push((delivery.sequence, delivery.entry));
+            }
+        }
+        for (sequence, entry) in held {
+            self.let_go(entry.message, u64::from(entry.bytes.get()));
+            if durable {
+                self.release(sequence, out);
+            }
+        }
+        let mut at = subscriber.cursor;
+        while subscriber.lag > 0
+            && let Some(sequence) = self.log.next_from(at)
+        {
+            at = sequence + 1;
+            if !subscriber.acknowledged.contains(&sequence) {
+                self.release(sequence, out);
+                subscriber.lag -= 1;
+            }
+        }
+    }
+
+    /// Says that the socket has taken the next `count` deliveries of an `auto` consumer.
+    pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
+        let Some(consumer) = self.consumer(key) else { return };
+        let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
+        self.finish(key, taken, Ack::Consumed, out);
+    }
+
+    /// Gives a consumer its credit back after its connection has drained.
+    pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+        if let Some(consumer) = self.consumer(key) {
+            consumer.set_blocked(false);
+            self.dispatch(now_ms, key, out);
+        }
+    }
+
+    /// Applies an acknowledgement. Returns false if no such delivery waits (ACK-3).
+    pub fn acknowledge(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let Some(taken) = self.take_out(key, which) else { return false };
+        self.finish(key, taken, ack, out);
+        self.dispatch(now_ms, key, out);
+        true
+    }
+
+    /// Takes deliveries out of the consumer's hands for a transaction (TX-6).
+    pub fn take(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        out: &mut impl Outlet,
+    ) -> Option<Vec<Delivery>> {
+        let taken = self.take_out(key, which)?;
+        self.subscriptions[key].in_transactions.extend(taken.iter().map(|delivery| delivery.sequence));
+        self.dispatch(now_ms, key, out);
+        Some(taken)
+    }
+
+    /// Ends deliveries that a transaction had taken, at its commit.
+    pub fn commit(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) {
+        self.leave_transaction(key, &taken);
+        self.finish(key, taken, ack, out);
+        self.dispatch(now_ms, key, out);
+    }
+
+    /// Gives deliveries back that a transaction had taken, at its abort (ACK-6).
+    pub fn restore(&mut self, now_ms: u64, key: SubscriptionKey, taken: Vec<Delivery>, out: &mut impl Outlet) {
+        self.leave_transaction(key, &taken);
+        for delivery in taken {
+            match self.consumer(key) {
+                Some(consumer) => consumer.restore(delivery),
+                None => self.put_back(key, delivery),
+            }
+        }
+        self.dispatch(now_ms, key, out);
+    }
+
+    /// Takes a message that was asked back from the store; `None` if the store has lost it.
+    pub fn loaded(&mut self, now_ms: u64, sequence: u64, message: Option<Arc<Message>>, out: &mut impl Outlet) {
+        self.fetching = self.fetching.saturating_sub(1);
+        let lost = message.is_none();
+        if let Some(kept) = self.log.get_mut(sequence)
+            && kept.entry.message.is_none()
+            && let Some(message) = message
+        {
+            self.held_bytes += u64::from(kept.entry.bytes.get());
+            kept.entry.message = Some(message);
+        }
+        if lost && self.log.remove(sequence).is_some() {
+            for subscriber in self.subscriptions.values_mut() {
+                subscriber.forget(sequence);
+            }
+        }
+        if self.fetching == 0 {
+            let keys: Vec<SubscriptionKey> = self.subscriptions.keys().collect();
+            for key in keys {
+                self.dispatch(now_ms, key, out);
+            }
+        }
+    }
+
+    /// Delivers to one consumer what waits for it.
+    pub fn dispatch(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+        let Some(subscriber) = self.subscriptions.get_mut(key) else { return };
+        self.stats.dispatched += subscriber.pump_returned(key, out);
+        while let Some(subscriber) = self.subscriptions.get_mut(key)
+            && subscriber.lag > 0
+            && subscriber.returned.is_empty()
+            && subscriber.has_credit()
+        {
+            let Some(sequence) = self.log.next_from(subscriber.cursor) else { break };
+            if subscriber.acknowledged.remove(&sequence) {
+                subscriber.cursor = sequence + 1;
+                continue;
+            }
+            let Some(kept) = self.log.get_mut(sequence) else { break };
+            if kept.entry.message.is_none() {
+                self.fetch(sequence, out);
+                break;
+            }
+            let entry = kept.entry.clone();
+            let durable = subscriber.durable.is_some();
+            subscriber.advance(sequence, &entry);
+            if entry.message.as_ref().is_some_and(|message| message.is_expired(now_ms)) {
+                self.stats.expired += 1;
+                drop(entry);
+                self.progress(key, &[sequence], out);
+                self.release(sequence, out);
+                continue;
+            }
+            subscriber.hand_out(key, sequence, entry, out);
+            self.stats.dispatched += 1;
+            if durable {
+                self.unload(sequence);
+            } else {
+                self.release(sequence, out);
+            }
+        }
+    }
+
+    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
+    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        if let Some(subscriber) = self.subscriptions.get_mut(key) {
+            subscriber.in_transactions.remove(&sequence);
+        }
+        self.progress(key, &[sequence], out);
+        self.release(sequence, out);
+    }
+
+    /// Whether the durable subscription `key` has a consumer.
+    #[must_use]
+    pub fn is_active(&self, key: SubscriptionKey) -> bool {
+        self.subscriptions.get(key).is_some_and(|subscriber| subscriber.consumer.is_some())
+    }
+
+    /// Messages kept for laggards and durable subscriptions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    /// Deliveries that came back, of all subscriptions, for a clean stop.
+    pub fn returned(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.subscriptions.values().flat_map(|subscriber| &subscriber.returned).map(|(at, entry)| (*at, entry))
+    }
+
+    fn consumer(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(key)?.consumer.as_mut()
+    }
+
+    fn take_out(&mut self, key: SubscriptionKey, which: Which) -> Option<Vec<Delivery>> {
+        let consumer = self.consumer(key)?;
+        if consumer.mode == AckMode::Auto {
+            return None;
+        }
+        let number = consumer.unacked.find(which)?;
+        let mut taken = Vec::new();
+        consumer.take(number, &mut taken);
+        Some(taken)
+    }
+
+    fn leave_transaction(&mut self, key: SubscriptionKey, taken: &[Delivery]) {
+        if let Some(subscriber) = self.subscriptions.get_mut(key) {
+            for delivery in taken {
+                subscriber.in_transactions.remove(&delivery.sequence);
+            }
+        }
+    }
+
+    fn finish(&mut self, key: SubscriptionKey, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+        if ack == Ack::Failed {
+            for delivery in taken {
+                self.fail(key, delivery, Failure::Nack, out);
+            }
+            return;
+        }
+        self.stats.dequeued += taken.len() as u64;
+        let durable = self.subscriptions.get(key).is_some_and(|subscriber| subscriber.durable.is_some());
+        if durable {
+            let sequences: Vec<u64> = taken.iter().map(|delivery| delivery.sequence).collect();
+            self.progress(key, &sequences, out);
+        }
+        for delivery in taken {
+            self.let_go(delivery.entry.message, u64::from(delivery.entry.bytes.get()));
+            if durable {
+                self.release(delivery.sequence, out);
+            }
+        }
+    }
+
+    /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
+    fn progress(&self, key: SubscriptionKey, acknowledged: &[u64], out: &mut impl Outlet) {
+        let Some(subscriber) = self.subscriptions.get(key) else { return };
+        let Some(id) = subscriber.durable else { return };
+        let open_from = subscriber.lowest_open();
+        if let Some(through) = acknowledged.iter().copied().filter(|sequence| *sequence < open_from).max() {
+            out.acknowledge(id, Progress::Through(through));
+        }
+        for &sequence in acknowledged.iter().filter(|sequence| **sequence >= open_from) {
+            out.acknowledge(id, Progress::Single(sequence));
+        }
+    }
+
+    fn fail(&mut self, key: SubscriptionKey, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
+        delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
+        let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
+            self.put_back(key, delivery);
+            return;
+        };
+        self.stats.dead_lettered += 1;
+        if let Some(message) = &delivery.entry.message
+            && Arc::strong_count(message) == 1
+        {
+            self.held_bytes -= u64::from(delivery.entry.bytes.get());
+        }
+        // Held open until the dead letter is in the journal, so that no position passes it.
+        let durable = self.subscriptions.get(key).and_then(|subscriber| subscriber.durable);
+        if durable.is_some() {
+            self.subscriptions[key].in_transactions.insert(delivery.sequence);
+        }
+        let Delivery { sequence, entry, .. } = delivery;
+        out.reject(Rejected { sequence, entry, cause, expired: false, subscription: Some(key), durable });
+    }
+
+    fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
+        delivery.entry.redelivered = true;
+        match self.subscriptions.get_mut(key) {
+            Some(subscriber) => {
+                subscriber.returned.insert(delivery.sequence, delivery.entry);
+            }
+            None => self.let_go(delivery.entry.message, u64::from(delivery.entry.bytes.get())),
+        }
+    }
+
+    /// One reference to a log entry goes.
+    fn release(&mut self, sequence: u64, out: &mut impl Outlet) {
+        let Some(kept) = self.log.get_mut(sequence) else { return };
+        kept.refs -= 1;
+        if kept.refs > 0 {
+            return;
+        }
+        if let Some(kept) = self.log.remove(sequence) {
+            if let Some(at) = kept.entry.at {
+                out.remove(sequence, at);
+            }
+            self.let_go(kept.entry.message, u64::from(kept.entry.bytes.get()));
+        }
+    }
+
+    /// Drops a reference to a message; the last one frees its memory.
+    fn let_go(&mut self, message: Option<Arc<Message>>, bytes: u64) {
+        if message.and_then(Arc::into_inner).is_some() {
+            self.held_bytes -= bytes;
+        }
+    }
+
+    /// A non-durable laggard over its bound loses its oldest messages: it costs only itself.
+    fn discard_for_slow(&mut self, out: &mut impl Outlet) {
+        let bound = self.limits.slow_bytes_max;
+        if self.held_bytes <= bound {
+            return;
+        }
+        let keys: Vec<SubscriptionKey> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, subscriber)| subscriber.durable.is_none() && subscriber.lag_bytes > bound)
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            while let Some(subscriber) = self.subscriptions.get_mut(key)
+                && subscriber.lag_bytes > bound
+                && let Some(sequence) = self.log.next_from(subscriber.cursor)
+                && let Some(kept) = self.log.get(sequence)
+            {
+                subscriber.advance(sequence, &kept.entry);
+                self.stats.discarded += 1;
+                self.release(sequence, out);
+            }
+        }
+    }
+
+    fn page_out(&mut self) {
+        let Some(durable) = self.durable_through else { return };
+        while self.held_bytes > self.limits.window_bytes {
+            let Some(sequence) = self.log.next_from(self.page_from) else { break };
+            let Some(kept) = self.log.get(sequence) else { break };
+            if kept.entry.at.is_some_and(|at| at > durable) {
+                break;
+            }
+            self.unload(sequence);
+            self.page_from = sequence + 1;
+        }
+    }
+
+    /// Lets a durable entry leave memory if more than the window is held.
+    fn unload(&mut self, sequence: u64) {
+        if self.held_bytes <= self.limits.window_bytes {
+            return;
+        }
+        if let Some(kept) = self.log.get_mut(sequence)
+            && kept.entry.at.is_some_and(|at| Some(at) <= self.durable_through)
+        {
+            let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
+            self.let_go(message, bytes);
+        }
+    }
+
+    fn fetch(&mut self, from: u64, out: &mut impl Outlet) {
+        if self.fetching > 0 {
+            return;
+        }
+        let (mut at, mut bytes) = (from, 0);
+        while self.fetching < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX {
+            let Some(sequence) = self.log.next_from(at) else { break };
+            let Some(kept) = self.log.get(sequence) else { break };
+            if let (None, Some(locator)) = (&kept.entry.message, kept.entry.at) {
+                out.fetch(sequence, locator);
+                self.fetching += 1;
+                bytes += u64::from(kept.entry.bytes.get());
+            }
+            at = sequence + 1;
+        }
+    }
+}
+
+/// Hands one message to a consumer and notes it as unacknowledged.
+fn hand_out(
+    consumer: &mut Subscription,
+    key: SubscriptionKey,
+    sequence: u64,
+    entry: Entry,
+    out: &mut impl Outlet,
+) {
+    let Some(message) = &entry.message else { return };
+    let number = consumer.number_next();
+    let outgoing = Outgoing { message, number, redelivered: entry.redelivered, redeliveries: entry.redeliveries };
+    if out.deliver(key, &outgoing) == Flow::Full {
+        consumer.set_blocked(true);
+    }
+    let id = message.id;
+    consumer.hold(Delivery { number, sequence, id, entry });
+}

@@ -1,0 +1,432 @@
+//! One destination behind its lock: step the machine, render deliveries, hand records to the journal.
+//!
+//! Order is fixed under the lock: deliveries go to outboxes and records to the journal while it is held.
+//! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
+//! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
+use slotmap::SecondaryMap;
+
+use super::memory::Memory;
+use super::outbox::{Consumer, Outbox, Waiting};
+use super::records;
+use crate::broker::outlet::Progress;
+use crate::broker::queue::Incoming;
+use crate::broker::{
+    AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected, SubscriptionKey,
+    Topic,
+};
+
+/// Renders deliveries for one subscription in the form of its wire.
+pub trait Encoder: Send {
+    /// Appends everything of the frame that comes before the body.
+    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
+    /// What follows the body.
+    fn tail(&self) -> &'static [u8];
+}
+
+/// What is left to do when a destination's lock is gone. Reused, so a batch does not allocate.
+#[derive(Default)]
+pub struct Work {
+    /// Outboxes with something new.
+    pub touched: Vec<Arc<Outbox>>,
+    /// Messages to dead-letter or drop, with where they failed.
+    pub rejected: Vec<(Arc<Cell>, Rejected)>,
+    /// Messages to read back.
+    pub fetches: Vec<(Arc<Cell>, Vec<(u64, Locator)>)>,
+    /// The sync that covers all records handed over so far.
+    pub ticket: Option<Ticket>,
+    pub(super) records: Records,
+}
+
+/// Records of one step on their way to the journal.
+#[derive(Default)]
+pub(super) struct Records {
+    removed: Vec<(u64, ferrymq_store::Locator)>,
+    acknowledged: Vec<(u32, Progress)>,
+    redelivered: Vec<(u64, Locator, u16)>,
+    rejected: Vec<Rejected>,
+    fetches: Vec<(u64, Locator)>,
+}
+
+impl Work {
+    /// Takes the ticket gathered so far.
+    pub fn take_ticket(&mut self) -> Option<Ticket> {
+        self.ticket.take()
+    }
+}
+
+/// The machine of a destination.
+pub enum Machine {
+    /// Point to point.
+    Queue(Queue),
+    /// Publish and subscribe.
+    Topic(Topic),
+}
+
+impl Machine {
+    /// Octets of messages held in memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.held_bytes(),
+            Self::Topic(topic) => topic.held_bytes(),
+        }
+    }
+
+    /// Reserves `count` places; returns the first.
+    pub fn reserve(&mut self, count: u64) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.reserve(count),
+            Self::Topic(topic) => topic.reserve(count),
+        }
+    }
+
+    /// Whether a persistent message must reach the journal.
+    #[must_use]
+    pub fn needs_store(&self) -> bool {
+        match self {
+            Self::Queue(_) => true,
+            Self::Topic(topic) => topic.has_durables(),
+        }
+    }
+}
+
+/// What a cell's lock guards.
+pub struct State {
+    /// The machine.
+    pub machine: Machine,
+    outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
+    encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    charged_bytes: u64,
+    defined: bool,
+    discarded_seen: u64,
+}
+
+/// A destination.
+pub struct Cell {
+    /// Its name.
+    pub destination: Destination,
+    /// Its id in the journal.
+    pub id: DestinationId,
+    state: Mutex<State>,
+    store: Option<Arc<Store>>,
+    memory: Arc<Memory>,
+}
+
+/// Which effects are in the journal already, because one group holds them with others.
+#[derive(Clone, Copy, Default)]
+pub struct Journaled {
+    /// Removals of queue messages.
+    pub removals: bool,
+    /// Progress of durable subscriptions.
+    pub progress: bool,
+}
+
+impl Cell {
+    /// A cell around `machine`; `defined` says whether the journal knows the destination.
+    #[must_use]
+    pub fn new(
+        destination: Destination,
+        id: DestinationId,
+        machine: Machine,
+        defined: bool,
+        store: Option<Arc<Store>>,
+        memory: Arc<Memory>,
+    ) -> Self {
+        let charged_bytes = machine.held_bytes();
+        let state = State {
+            machine,
+            outboxes: SecondaryMap::new(),
+            encoders: SecondaryMap::new(),
+            charged_bytes,
+            defined,
+            discarded_seen: 0,
+        };
+        Self { destination, id, state: Mutex::new(state), store, memory }
+    }
+
+    /// Locks the destination. Never across I/O, and never two destinations at once.
+    ///
+    /// # Panics
+    /// If a panic left a step half done: the machine cannot be trusted, the process must end.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a step never panics; if it did, the process is ending")
+    }
+
+    /// Runs one step of the machine, with its effects carried out or noted in `work`.
+    pub fn step<R>(
+        self: &Arc<Self>,
+        work: &mut Work,
+        journaled: Journaled,
+        f: impl FnOnce(&mut Machine, &mut Delivering<'_>) -> R,
+    ) -> R {
+        let mut state = self.lock();
+        self.step_locked(&mut state, work, journaled, f)
+    }
+
+    /// [`Cell::step`] for who holds the lock already.
+    pub fn step_locked<R>(
+        self: &Arc<Self>,
+        state: &mut State,
+        work: &mut Work,
+        journaled: Journaled,
+        f: impl FnOnce(&mut Machine, &mut Delivering<'_>) -> R,
+    ) -> R {
+        let State { machine, outboxes, encoders, .. } = state;
+        if let Some(store) = &self.store {
+            let durable = store.durable_through().map(records::from_store);
+            match machine {
+                Machine::Queue(queue) => queue.set_durable(durable),
+                Machine::Topic(topic) => topic.set_durable(durable),
+            }
+        }
+        let mut records = std::mem::take(&mut work.records);
+        let mut delivering = Delivering {
+            outboxes,
+            encoders,
+            current: None,
+            touched: &mut work.touched,
+            records: &mut records,
+            stored: self.store.is_some(),
+            journaled,
+        };
+        let result = f(machine, &mut delivering);
+        drop(delivering);
+        self.settle(state, work, &mut records);
+        work.records = records;
+        result
+    }
+
+    /// Takes a batch of messages in, in order. Persistent ones are handed to the journal first, so that
+    /// journal order is queue order. On an error nothing was taken in.
+    ///
+    /// # Errors
+    /// The store is full or dead.
+    pub fn send(
+        self: &Arc<Self>,
+        now_ms: u64,
+        messages: &mut Vec<Arc<Message>>,
+        work: &mut Work,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let first = state.machine.reserve(messages.len() as u64);
+        let stored = self.append_adds(&mut state, first, messages, work)?;
+        let mut places = stored.into_iter();
+        self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
+            for (sequence, message) in (first..).zip(messages.drain(..)) {
+                let at = if message.is_persistent() { places.next() } else { None };
+                let incoming = Incoming { sequence, entry: Entry::held(message, at) };
+                match machine {
+                    Machine::Queue(queue) => queue.push(now_ms, incoming, out),
+                    Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Defines the destination in the journal, once, before its first record there.
+    pub(super) fn define(&self, state: &mut State, batch: &mut ferrymq_store::Batch<'_>) {
+        if !state.defined {
+            state.defined = true;
+            batch.define_destination(self.id, records::kind_code(self.destination.kind), &self.destination.name);
+        }
+    }
+
+    fn append_adds(
+        &self,
+        state: &mut State,
+        first: u64,
+        messages: &[Arc<Message>],
+        work: &mut Work,
+    ) -> Result<Vec<Locator>, StoreError> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let persistent = messages.iter().filter(|message| message.is_persistent()).count();
+        if persistent == 0 || !state.machine.needs_store() {
+            return Ok(Vec::new());
+        }
+        let mut places = Vec::with_capacity(persistent);
+        let defined = state.defined;
+        let appended = store.append(|batch| {
+            self.define(state, batch);
+            for (sequence, message) in (first..).zip(messages).filter(|(_, message)| message.is_persistent()) {
+                let at = records::add(batch, &[(self.id, sequence)], message);
+                places.push(records::from_store(at));
+            }
+        });
+        match appended {
+            Ok(((), ticket)) => {
+                work.ticket = work.ticket.max(Some(ticket));
+                Ok(places)
+            }
+            Err(error) => {
+                state.defined = defined;
+                Err(error)
+            }
+        }
+    }
+
+    /// Connects a subscription of the machine with the outbox it delivers to.
+    pub fn attach(
+        self: &Arc<Self>,
+        state: &mut State,
+        key: SubscriptionKey,
+        outbox: &Arc<Outbox>,
+        encoder: Box<dyn Encoder>,
+        mode: AckMode,
+    ) {
+        let index = outbox.register(Consumer { cell: Arc::clone(self), key });
+        state.outboxes.insert(key, (Arc::clone(outbox), index));
+        state.encoders.insert(key, (encoder, mode == AckMode::Auto));
+    }
+
+    /// Disconnects a subscription from its outbox.
+    pub fn detach(state: &mut State, key: SubscriptionKey) {
+        if let Some((outbox, index)) = state.outboxes.remove(key) {
+            outbox.unregister(index);
+        }
+        state.encoders.remove(key);
+    }
+
+    /// Hands the records of a step to the journal and its memory to the account.
+    fn settle(self: &Arc<Self>, state: &mut State, work: &mut Work, records: &mut Records) {
+        self.journal(records, work);
+        work.rejected.extend(records.rejected.drain(..).map(|rejected| (Arc::clone(self), rejected)));
+        if !records.fetches.is_empty() {
+            work.fetches.push((Arc::clone(self), std::mem::take(&mut records.fetches)));
+        }
+        let held = state.machine.held_bytes();
+        let charged = std::mem::replace(&mut state.charged_bytes, held);
+        if held > charged {
+            self.memory.charge(held - charged);
+        } else if held < charged {
+            self.memory.release(charged - held);
+        }
+        if let Machine::Topic(topic) = &state.machine
+            && topic.stats.discarded >= 2 * state.discarded_seen.max(1)
+        {
+            state.discarded_seen = topic.stats.discarded;
+            tracing::warn!(
+                destination = %self.destination,
+                discarded_total = topic.stats.discarded,
+                "a subscriber lags more than memory.slow_topic_subscriber_bytes_max and loses its oldest messages"
+            );
+        }
+    }
+
+    fn journal(&self, records: &mut Records, work: &mut Work) {
+        let empty =
+            records.removed.is_empty() && records.acknowledged.is_empty() && records.redelivered.is_empty();
+        let Some(store) = &self.store else { return };
+        if empty {
+            return;
+        }
+        let appended = store.append(|batch| {
+            if !records.removed.is_empty() {
+                batch.remove(self.id, &records.removed);
+            }
+            for &(subscription, progress) in &records.acknowledged {
+                let id = SubscriptionId(subscription);
+                match progress {
+                    Progress::Through(through) => batch.acknowledge(id, Some(through), &[]),
+                    Progress::Single(sequence) => batch.acknowledge(id, None, &[sequence]),
+                }
+            }
+            for &(sequence, at, redeliveries) in &records.redelivered {
+                batch.redelivered(self.id, sequence, records::to_store(at), records::count_code(redeliveries, true));
+            }
+        });
+        records.removed.clear();
+        records.acknowledged.clear();
+        records.redelivered.clear();
+        match appended {
+            Ok(((), ticket)) => work.ticket = work.ticket.max(Some(ticket)),
+            // The journal is dead and the broker is stopping: what was consumed may come again.
+            Err(error) => tracing::debug!(%error, "removals not recorded"),
+        }
+    }
+}
+
+/// The outlet of a cell: renders deliveries into outboxes and gathers records.
+pub struct Delivering<'a> {
+    outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
+    encoders: &'a mut SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
+    current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
+    touched: &'a mut Vec<Arc<Outbox>>,
+    records: &'a mut Records,
+    stored: bool,
+    journaled: Journaled,
+}
+
+impl Outlet for Delivering<'_> {
+    fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
+        let (Some((outbox, index)), Some((encoder, auto))) = (self.outboxes.get(to), self.encoders.get_mut(to)) else {
+            return Flow::Full;
+        };
+        if !self.current.as_ref().is_some_and(|(current, _)| Arc::ptr_eq(current, outbox)) {
+            // Two outboxes are never locked at once.
+            self.current = None;
+            let mut waiting = outbox.lock();
+            if waiting.mark_dirty() {
+                self.touched.push(Arc::clone(outbox));
+            }
+            self.current = Some((outbox, waiting));
+        }
+        let Some((_, waiting)) = &mut self.current else { return Flow::Full };
+        let tail = encoder.tail();
+        let open = waiting.deliver(outbox, *index, *auto, outgoing.message, |out| encoder.head(outgoing, out), tail);
+        if open { Flow::Open } else { Flow::Full }
+    }
+
+    fn remove(&mut self, sequence: u64, at: Locator) {
+        if self.stored && !self.journaled.removals {
+            self.records.removed.push((sequence, records::to_store(at)));
+        }
+    }
+
+    fn acknowledge(&mut self, subscription: u32, progress: Progress) {
+        if self.stored && !self.journaled.progress {
+            self.records.acknowledged.push((subscription, progress));
+        }
+    }
+
+    fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16) {
+        self.records.redelivered.push((sequence, at, redeliveries));
+    }
+
+    fn reject(&mut self, rejected: Rejected) {
+        self.records.rejected.push(rejected);
+    }
+
+    fn fetch(&mut self, sequence: u64, at: Locator) {
+        self.records.fetches.push((sequence, at));
+    }
+}
+
+impl State {
+    /// Whether the journal knows the destination.
+    #[must_use]
+    pub fn is_defined(&self) -> bool {
+        self.defined
+    }
+
+    /// The queue machine, if this is a queue.
+    pub fn queue(&mut self) -> Option<&mut Queue> {
+        match &mut self.machine {
+            Machine::Queue(queue) => Some(queue),
+            Machine::Topic(_) => None,
+        }
+    }
+
+    /// The topic machine, if this is a topic.
+    pub fn topic(&mut self) -> Option<&mut Topic> {
+        match &mut self.machine {
+            Machine::Queue(_) => None,
+            Machine::Topic(topic) => Some(topic),
+        }
+    }
+}

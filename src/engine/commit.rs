@@ -1,0 +1,202 @@
+//! COMMIT and ABORT: sends and acknowledgements over any destinations, all or none (TX-3, TX-4).
+//!
+//! Places are reserved on each destination in turn, one atomic group goes to the journal, then it is
+//! applied on each. Nothing is visible before the group is handed over.
+
+use std::sync::Arc;
+
+use ferrymq_store::{StoreError, SubscriptionId};
+
+use super::cell::{Cell, Journaled, Machine, Work};
+use super::{Engine, records};
+use crate::broker::queue::Incoming;
+use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
+
+/// Deliveries that a transaction has acknowledged or refused.
+pub struct Acknowledged {
+    /// Their destination.
+    pub cell: Arc<Cell>,
+    /// Whose they were.
+    pub key: SubscriptionKey,
+    /// The durable subscription, if it is one.
+    pub durable: Option<SubscriptionId>,
+    /// What becomes of them at commit.
+    pub ack: Ack,
+    /// The deliveries.
+    pub taken: Vec<Delivery>,
+}
+
+/// What a transaction holds until its end.
+#[derive(Default)]
+pub struct Transaction {
+    /// Messages to send, in order.
+    pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
+    /// Acknowledgements, in order.
+    pub acknowledged: Vec<Acknowledged>,
+    /// Octets of memory of the messages to send.
+    pub bytes: u64,
+}
+
+/// The messages of a transaction for one destination.
+struct Part {
+    cell: Arc<Cell>,
+    first: u64,
+    messages: Vec<(Arc<Message>, Option<Locator>)>,
+    stored: bool,
+}
+
+impl Transaction {
+    /// How many actions it holds (TX-7).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sends.len() + self.acknowledged.len()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Engine {
+    /// Applies a transaction. On an error nothing was applied and the transaction is handed back.
+    ///
+    /// # Errors
+    /// The store is full or dead.
+    pub fn commit(
+        self: &Arc<Self>,
+        mut transaction: Transaction,
+        work: &mut Work,
+    ) -> Result<(), (Transaction, StoreError)> {
+        let mut parts = partition(&transaction.sends);
+        for part in &mut parts {
+            let mut state = part.cell.lock();
+            part.first = state.machine.reserve(part.messages.len() as u64);
+            part.stored = state.machine.needs_store();
+        }
+        if let Err(error) = self.write_group(&mut parts, &transaction.acknowledged, work) {
+            return Err((transaction, error));
+        }
+        let now_ms = self.clock.wall_ms();
+        for acknowledged in transaction.acknowledged.drain(..) {
+            apply_acknowledged(acknowledged, now_ms, work);
+        }
+        for part in parts {
+            part.cell.step(work, Journaled::default(), |machine, out| {
+                for (sequence, (message, at)) in (part.first..).zip(part.messages) {
+                    let incoming = Incoming { sequence, entry: Entry::held(message, at) };
+                    match machine {
+                        Machine::Queue(queue) => queue.push(now_ms, incoming, out),
+                        Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
+                    }
+                }
+            });
+        }
+        self.memory.release(transaction.bytes);
+        Ok(())
+    }
+
+    /// Undoes a transaction: sends are dropped, acknowledged deliveries go back (ACK-6).
+    pub fn abort(self: &Arc<Self>, transaction: Transaction, work: &mut Work) {
+        let now_ms = self.clock.wall_ms();
+        for acknowledged in transaction.acknowledged {
+            let Acknowledged { cell, key, taken, .. } = acknowledged;
+            cell.step(work, Journaled::default(), |machine, out| match machine {
+                Machine::Queue(queue) => queue.restore(now_ms, key, taken, out),
+                Machine::Topic(topic) => topic.restore(now_ms, key, taken, out),
+            });
+        }
+        self.memory.release(transaction.bytes);
+    }
+
+    fn write_group(
+        &self,
+        parts: &mut [Part],
+        acknowledged: &[Acknowledged],
+        work: &mut Work,
+    ) -> Result<(), StoreError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let adds = parts.iter().any(|part| part.stored && part.messages.iter().any(|(m, _)| m.is_persistent()));
+        let acks = acknowledged.iter().any(|acknowledged| {
+            acknowledged.ack == Ack::Consumed
+                && (acknowledged.durable.is_some() || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
+        });
+        if !adds && !acks {
+            return Ok(());
+        }
+        self.define_parts(parts)?;
+        let ((), ticket) = store.append(|batch| {
+            batch.transaction(|batch| {
+                for part in parts.iter_mut().filter(|part| part.stored) {
+                    for (sequence, (message, at)) in (part.first..).zip(&mut part.messages) {
+                        if message.is_persistent() {
+                            let place = records::add(batch, &[(part.cell.id, sequence)], message);
+                            *at = Some(records::from_store(place));
+                        }
+                    }
+                }
+                for acknowledged in acknowledged.iter().filter(|acknowledged| acknowledged.ack == Ack::Consumed) {
+                    write_acknowledged(batch, acknowledged);
+                }
+            });
+        })?;
+        work.ticket = work.ticket.max(Some(ticket));
+        Ok(())
+    }
+
+    /// Definitions go before the group, as they stay even if it is dropped.
+    fn define_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        for part in parts.iter().filter(|part| part.stored) {
+            let mut state = part.cell.lock();
+            if state.is_defined() {
+                continue;
+            }
+            store.append(|batch| part.cell.define(&mut state, batch))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_acknowledged(batch: &mut ferrymq_store::Batch<'_>, acknowledged: &Acknowledged) {
+    if let Some(id) = acknowledged.durable {
+        let sequences: Vec<u64> = acknowledged.taken.iter().map(|delivery| delivery.sequence).collect();
+        batch.acknowledge(id, None, &sequences);
+    } else if acknowledged.cell.destination.kind == Kind::Queue {
+        let stored = acknowledged.taken.iter().filter_map(|delivery| {
+            delivery.entry.at.map(|at| (delivery.sequence, records::to_store(at)))
+        });
+        let removed: Vec<_> = stored.collect();
+        if !removed.is_empty() {
+            batch.remove(acknowledged.cell.id, &removed);
+        }
+    }
+}
+
+fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) {
+    let Acknowledged { cell, key, ack, taken, .. } = acknowledged;
+    let consumed = ack == Ack::Consumed;
+    let is_queue = cell.destination.kind == Kind::Queue;
+    let journaled = Journaled { removals: consumed && is_queue, progress: consumed };
+    // A queue goes on dispatching inside `commit`, which may settle other deliveries: those of `auto`
+    // consumers are settled when they are written, never here, so nothing but `taken` is suppressed.
+    cell.step(work, journaled, |machine, out| match machine {
+        Machine::Queue(queue) => queue.commit(now_ms, taken, ack, out),
+        Machine::Topic(topic) => topic.commit(now_ms, key, taken, ack, out),
+    });
+}
+
+fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (cell, message) in sends {
+        let message = (Arc::clone(message), None);
+        match parts.iter_mut().rev().find(|part| Arc::ptr_eq(&part.cell, cell)) {
+            Some(part) => part.messages.push(message),
+            None => {
+                parts.push(Part { cell: Arc::clone(cell), first: 0, messages: vec![message], stored: false });
+            }
+        }
+    }
+    parts
+}

@@ -1,0 +1,60 @@
+//! Open connections by client id (CON-8), counted against their limit.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// A connection as others see it.
+pub struct Connection {
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Told to end it.
+    pub end: Arc<Notify>,
+}
+
+/// Connections that have said CONNECT, by client id.
+#[derive(Default)]
+pub struct Connections {
+    by_client_id: Mutex<HashMap<String, Connection>>,
+}
+
+impl Connections {
+    /// Registers a connection under its client id.
+    ///
+    /// # Errors
+    /// The address of the connection that has the id already. With `steal` that one is told to end and
+    /// the new one takes its place.
+    pub fn register(&self, client_id: &str, connection: Connection, steal: bool) -> Result<(), SocketAddr> {
+        let mut known = self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(older) = known.get(client_id) {
+            if !steal {
+                return Err(older.remote);
+            }
+            older.end.notify_one();
+        }
+        known.insert(client_id.to_owned(), connection);
+        Ok(())
+    }
+
+    /// Frees the client id, unless another connection has taken it over.
+    pub fn unregister(&self, client_id: &str, end: &Arc<Notify>) {
+        let mut known = self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(client_id).is_some_and(|connection| Arc::ptr_eq(&connection.end, end)) {
+            known.remove(client_id);
+        }
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

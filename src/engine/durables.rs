@@ -1,0 +1,194 @@
+//! Durable subscriptions by client id and name (SUB-1 to SUB-7).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrymq_store::{SubscriptionDefinition, SubscriptionId, Ticket};
+
+use super::Engine;
+use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use super::outbox::Outbox;
+use crate::broker::{AckMode, Outlet, SubscriptionKey, Window};
+
+/// Who a durable subscription belongs to and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DurableName {
+    /// The client id of its connection.
+    pub client_id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A durable subscription with or without a consumer.
+#[derive(Clone)]
+pub struct Durable {
+    /// Its id in the journal.
+    pub id: SubscriptionId,
+    /// The topic.
+    pub topic: Arc<Cell>,
+    /// Its key there.
+    pub key: SubscriptionKey,
+}
+
+/// Why a durable subscription was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DurableError {
+    /// It has a consumer already (SUB-3).
+    #[error("durable subscription is in use")]
+    InUse,
+    /// There is none of that name (SUB-7).
+    #[error("no such durable subscription")]
+    Unknown,
+    /// The journal refused.
+    #[error(transparent)]
+    Store(#[from] ferrymq_store::StoreError),
+}
+
+/// All durable subscriptions. Its lock comes before any destination's.
+#[derive(Default)]
+pub struct Durables {
+    known: Mutex<HashMap<DurableName, Durable>>,
+    next_id: AtomicU32,
+}
+
+impl Durables {
+    /// Adds a recovered subscription.
+    pub fn adopt(&self, name: DurableName, durable: Durable) {
+        self.next_id.fetch_max(durable.id.0, Ordering::Relaxed);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, durable);
+    }
+}
+
+/// The consumer end of a new subscription.
+pub struct ConsumerEnd<'a> {
+    /// Where it delivers to.
+    pub outbox: &'a Arc<Outbox>,
+    /// How it renders.
+    pub encoder: Box<dyn Encoder>,
+    /// How it acknowledges.
+    pub mode: AckMode,
+    /// Its credit.
+    pub window: Window,
+}
+
+impl Engine {
+    /// Gives the durable subscription `name` of `topic` a consumer, making the subscription if there is none;
+    /// one on another topic is replaced with its backlog (SUB-4). `answer` runs before anything is delivered.
+    ///
+    /// # Errors
+    /// It is in use, or the journal refused.
+    pub fn subscribe_durable(
+        self: &Arc<Self>,
+        name: &DurableName,
+        topic: &Arc<Cell>,
+        end: ConsumerEnd<'_>,
+        work: &mut Work,
+    ) -> Result<(Durable, Option<Ticket>), DurableError> {
+        let mut known = self.durables.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(durable) = known.get(name).cloned() {
+            if durable.is_active() {
+                return Err(DurableError::InUse);
+            }
+            if Arc::ptr_eq(&durable.topic, topic) {
+                durable.activate(end);
+                return Ok((durable, None));
+            }
+            self.drop_durable(&durable, work)?;
+            known.remove(name);
+        }
+        let (durable, ticket) = self.define_durable(name, topic)?;
+        durable.activate(end);
+        known.insert(name.clone(), durable.clone());
+        Ok((durable, ticket))
+    }
+
+    /// Removes the durable subscription `name` for good (SUB-7).
+    ///
+    /// # Errors
+    /// It is unknown or in use, or the journal refused.
+    pub fn unsubscribe_durable(
+        self: &Arc<Self>,
+        name: &DurableName,
+        work: &mut Work,
+    ) -> Result<Option<Ticket>, DurableError> {
+        let mut known = self.durables.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = known.get(name).cloned().ok_or(DurableError::Unknown)?;
+        if durable.is_active() {
+            return Err(DurableError::InUse);
+        }
+        let ticket = self.drop_durable(&durable, work)?;
+        known.remove(name);
+        Ok(ticket)
+    }
+
+    fn define_durable(
+        &self,
+        name: &DurableName,
+        topic: &Arc<Cell>,
+    ) -> Result<(Durable, Option<Ticket>), DurableError> {
+        let id = SubscriptionId(self.durables.next_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut state = topic.lock();
+        let start = state.topic().map_or(0, |topic| topic.next_sequence());
+        let mut ticket = None;
+        if let Some(store) = &self.store {
+            let definition = SubscriptionDefinition {
+                id,
+                topic: topic.id,
+                client_id: name.client_id.clone(),
+                name: name.name.clone(),
+                selector: None,
+                no_local: false,
+                start,
+            };
+            let ((), synced_by) = store.append(|batch| {
+                topic.define(&mut state, batch);
+                batch.define_subscription(&definition);
+            })?;
+            ticket = Some(synced_by);
+        }
+        let key = state.topic().map(|machine| machine.define_durable(id.0, start, Vec::new()));
+        let key = key.unwrap_or_else(|| unreachable!("durable subscriptions are on topics"));
+        Ok((Durable { id, topic: Arc::clone(topic), key }, ticket))
+    }
+
+    fn drop_durable(&self, durable: &Durable, work: &mut Work) -> Result<Option<Ticket>, DurableError> {
+        let mut ticket = None;
+        if let Some(store) = &self.store {
+            let ((), synced_by) = store.append(|batch| batch.drop_subscription(durable.id))?;
+            ticket = Some(synced_by);
+        }
+        durable.topic.step(work, Journaled::default(), |machine, out| {
+            if let Machine::Topic(topic) = machine {
+                topic.drop_subscription(durable.key, out);
+            }
+        });
+        Ok(ticket)
+    }
+}
+
+impl Durable {
+    /// Whether it has a consumer.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.topic.lock().topic().is_some_and(|topic| topic.is_active(self.key))
+    }
+
+    /// Gives it its consumer. Only who holds the registry's lock activates, so it is free.
+    fn activate(&self, end: ConsumerEnd<'_>) {
+        let mut state = self.topic.lock();
+        let free = state.topic().is_some_and(|topic| topic.activate(self.key, end.mode, end.window));
+        debug_assert!(free, "activity is looked at under the registry's lock");
+        self.topic.attach(&mut state, self.key, end.outbox, end.encoder, end.mode);
+    }
+}
+
+impl State {
+    /// Delivers to one subscription what waits for it.
+    pub fn dispatch(machine: &mut Machine, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+        match machine {
+            Machine::Queue(queue) => queue.dispatch(now_ms, out),
+            Machine::Topic(topic) => topic.dispatch(now_ms, key, out),
+        }
+    }
+}

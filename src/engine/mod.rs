@@ -1,0 +1,161 @@
+//! The shell around the pure core: names to cells, locks, outboxes, the journal, read-back.
+//!
+//! Knows no wire and no session: an adapter hands in messages and encoders, and gets its answers through
+//! an [`outbox::Outbox`].
+
+pub mod buffers;
+pub mod cell;
+pub mod commit;
+pub mod connections;
+pub mod dead_letter;
+pub mod durability;
+pub mod durables;
+pub mod memory;
+pub mod outbox;
+pub mod read_back;
+pub mod records;
+pub mod recover;
+pub mod registry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ferrymq_store::{Store, Ticket};
+
+use crate::clock::Clock;
+use buffers::Buffers;
+use cell::{Journaled, Machine, Work};
+use connections::Connections;
+use durability::Durability;
+use durables::Durables;
+use memory::Memory;
+use outbox::Outbox;
+use read_back::ReadBack;
+use registry::Registry;
+
+/// Values the engine works with; taken from the configuration by whoever builds it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Octets of messages kept in memory at the head of each queue.
+    pub queue_window_bytes: u64,
+    /// Octets a non-durable topic subscriber may lag.
+    pub slow_subscriber_bytes_max: u64,
+    /// Octets that may wait for one connection before its subscriptions lose their credit.
+    pub outbox_bytes_max: u64,
+    /// Redeliveries before a message is dead-lettered.
+    pub maximum_redeliveries: u16,
+    /// The shared dead-letter queue.
+    pub dead_letter_queue: String,
+    /// Octets of messages that all of the broker may hold.
+    pub memory_limit_bytes: u64,
+}
+
+/// Rounds of flushing and dispatching before a connection's own task takes over.
+const PUMP_ROUNDS_MAX: usize = 8;
+
+/// The engine.
+pub struct Engine {
+    /// Destinations.
+    pub registry: Registry,
+    /// Durable subscriptions by client id and name.
+    pub durables: Durables,
+    /// Open connections.
+    pub connections: Connections,
+    /// The memory account.
+    pub memory: Arc<Memory>,
+    /// Buffers to lend.
+    pub buffers: Arc<Buffers>,
+    /// The journal; `None` without one.
+    pub store: Option<Arc<Store>>,
+    /// Answers that wait for a sync.
+    pub durability: Arc<Durability>,
+    /// Settings.
+    pub settings: Settings,
+    /// Time.
+    pub clock: Clock,
+    /// Which start of the broker this is; part of every message id.
+    pub epoch: u64,
+    origins: AtomicU64,
+    read_back: ReadBack,
+}
+
+impl Engine {
+    /// A number for a new connection, unique over all starts of this broker: the upper half is the epoch.
+    #[must_use]
+    pub fn next_origin(&self) -> u64 {
+        self.epoch << 32 | self.origins.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How far the store has synced.
+    #[must_use]
+    pub fn synced(&self) -> Option<Ticket> {
+        self.store.as_ref().map(|store| store.synced())
+    }
+
+    /// Answers a client: after all answers before it, and after the sync that `ticket` names.
+    pub fn reply(&self, outbox: &Arc<Outbox>, ticket: Option<Ticket>, frame: &[u8]) {
+        let synced = self.synced();
+        outbox.reply(ticket, synced, frame);
+        if let Some(ticket) = ticket
+            && ticket > synced.unwrap_or_default()
+        {
+            self.durability.wait(outbox, ticket);
+            // The sync may have come between the look and the entry in the list.
+            if self.synced() >= Some(ticket) {
+                outbox.settle(self.synced());
+            }
+        }
+    }
+
+    /// Does what steps have left to do: dead letters, read-back, flushing, and what follows from those.
+    pub fn run(self: &Arc<Self>, work: &mut Work) {
+        for _ in 0..PUMP_ROUNDS_MAX {
+            while let Some((cell, rejected)) = work.rejected.pop() {
+                self.bury(&cell, rejected, work);
+            }
+            for (cell, wanted) in work.fetches.drain(..) {
+                self.read_back.ask(cell, wanted);
+            }
+            if work.touched.is_empty() {
+                return;
+            }
+            for outbox in std::mem::take(&mut work.touched) {
+                outbox.flush();
+                self.report(&outbox, work);
+            }
+        }
+        // A deep backlog flows to a fast consumer: its own task goes on, so that this one can read again.
+        for outbox in work.touched.drain(..) {
+            outbox.kick();
+        }
+    }
+
+    /// Tells destinations what became of their deliveries on this connection.
+    pub fn report(self: &Arc<Self>, outbox: &Arc<Outbox>, work: &mut Work) {
+        let reports = outbox.take_reports();
+        if reports.is_empty() {
+            return;
+        }
+        let now_ms = self.clock.wall_ms();
+        for (consumer, count) in reports.written {
+            consumer.cell.step(work, Journaled::default(), |machine, out| match machine {
+                Machine::Queue(queue) => queue.written(consumer.key, count, out),
+                Machine::Topic(topic) => topic.written(consumer.key, count, out),
+            });
+        }
+        for consumer in reports.resumed {
+            consumer.cell.step(work, Journaled::default(), |machine, out| match machine {
+                Machine::Queue(queue) => queue.resume(now_ms, consumer.key, out),
+                Machine::Topic(topic) => topic.resume(now_ms, consumer.key, out),
+            });
+        }
+    }
+
+    /// Writes what waits for a connection and tells its destinations; for the connection's own task.
+    pub fn pump(self: &Arc<Self>, outbox: &Arc<Outbox>, work: &mut Work) {
+        outbox.settle(self.synced());
+        outbox.flush();
+        self.report(outbox, work);
+        self.run(work);
+    }
+}

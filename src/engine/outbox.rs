@@ -1,0 +1,478 @@
+//! What waits to be written to one connection.
+//!
+//! Under one short lock: frames in order, as owned pieces and shared bodies; receipts that wait for their
+//! sync (REC-1); marks that tell when an `auto` delivery has left (ACK-5). Whoever appended flushes: the
+//! first one in writes straight to the socket for all who append meanwhile, so there is no task switch per
+//! batch. Only when the socket is full does the connection's own task take over.
+//!
+//! Over `bytes_max` waiting octets the connection's subscriptions get no more credit until half has drained.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use ferrymq_store::Ticket;
+use tokio::sync::Notify;
+
+use super::buffers::{Buffers, PIECE_BYTES};
+use super::cell::Cell;
+use super::memory::Memory;
+use crate::broker::{Message, SubscriptionKey};
+
+/// Bodies from this size on are written from where they are instead of being copied.
+const SHARED_BODY_BYTES: usize = 4096;
+/// Pieces handed to one write call.
+const PIECES_PER_WRITE: usize = 32;
+/// Waiting octets are told to the memory account when they have changed by this much.
+const ACCOUNT_STEP_BYTES: u64 = 16 * 1024;
+
+/// The write side of a connection.
+pub trait Socket: Send + Sync {
+    /// Writes what the socket takes now, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes nothing; anything else ends the connection.
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// A subscription as an outbox knows it.
+#[derive(Clone)]
+pub struct Consumer {
+    /// Its destination.
+    pub cell: Arc<Cell>,
+    /// Its key there.
+    pub key: SubscriptionKey,
+}
+
+/// What a flush has found out about subscriptions, to be told to their destinations.
+#[derive(Default)]
+pub struct Reports {
+    /// `auto` deliveries that left, in order: whose, how many.
+    pub written: Vec<(Consumer, u64)>,
+    /// Subscriptions that get credit again.
+    pub resumed: Vec<Consumer>,
+}
+
+impl Reports {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.resumed.is_empty()
+    }
+}
+
+enum Piece {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+struct Mark {
+    end: u64,
+    consumer: u32,
+}
+
+/// The part of an outbox that its lock guards.
+pub struct Waiting {
+    pieces: VecDeque<Piece>,
+    sending: VecDeque<Piece>,
+    /// Octets of the first sending piece that are written.
+    sent: usize,
+    appended: u64,
+    written: u64,
+    marks: VecDeque<Mark>,
+    consumers: Vec<Option<Consumer>>,
+    blocked: Vec<u32>,
+    reports: Reports,
+    due: Due,
+    accounted: u64,
+    busy: bool,
+    dirty: bool,
+    wants_writable: bool,
+    closed: bool,
+}
+
+/// Answers that wait for a sync, in the order of their frames.
+#[derive(Default)]
+struct Due {
+    marks: VecDeque<(Ticket, usize)>,
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// The outgoing side of one connection.
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    socket: Box<dyn Socket>,
+    kick: Notify,
+    buffers: Arc<Buffers>,
+    memory: Arc<Memory>,
+    bytes_max: u64,
+}
+
+impl Outbox {
+    /// An empty outbox in front of `socket`.
+    #[must_use]
+    pub fn new(socket: Box<dyn Socket>, buffers: Arc<Buffers>, memory: Arc<Memory>, bytes_max: u64) -> Self {
+        let waiting = Waiting {
+            pieces: VecDeque::new(),
+            sending: VecDeque::new(),
+            sent: 0,
+            appended: 0,
+            written: 0,
+            marks: VecDeque::new(),
+            consumers: Vec::new(),
+            blocked: Vec::new(),
+            reports: Reports::default(),
+            due: Due::default(),
+            accounted: 0,
+            busy: false,
+            dirty: false,
+            wants_writable: false,
+            closed: false,
+        };
+        Self { waiting: Mutex::new(waiting), socket, kick: Notify::new(), buffers, memory, bytes_max }
+    }
+
+    /// Locks the waiting frames. Held for a few lines or one batch of deliveries, never across I/O.
+    ///
+    /// # Panics
+    /// If a panic left the outbox half changed; it costs this connection.
+    pub fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no step panics while it holds an outbox")
+    }
+
+    /// Wakes the connection's task.
+    pub fn kick(&self) {
+        self.kick.notify_one();
+    }
+
+    /// Waits until somebody wakes the connection's task.
+    pub async fn kicked(&self) {
+        self.kick.notified().await;
+    }
+
+    /// Appends `frame` after everything that waits, receipts due included. With a `ticket` it also waits
+    /// for that sync; `synced` is how far the store has come.
+    pub fn reply(&self, ticket: Option<Ticket>, synced: Option<Ticket>, frame: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        if waiting.due.is_empty() && ticket <= synced {
+            waiting.append(frame, &self.buffers);
+        } else {
+            waiting.due.push(ticket, frame);
+        }
+    }
+
+    /// Appends a frame of octets that wait for nothing, such as a heart-beat.
+    pub fn append(&self, frame: &[u8]) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.append(frame, &self.buffers);
+        }
+    }
+
+    /// Lets go the answers whose sync is done. Returns whether answers still wait.
+    pub fn settle(&self, synced: Option<Ticket>) -> bool {
+        let mut waiting = self.lock();
+        let mut due = std::mem::take(&mut waiting.due);
+        due.release(synced, |frames| waiting.append(frames, &self.buffers));
+        waiting.due = due;
+        !waiting.due.is_empty()
+    }
+
+    /// Whether answers wait for a sync.
+    pub fn has_due(&self) -> bool {
+        !self.lock().due.is_empty()
+    }
+
+    /// Whether a flush on another thread has left something for the connection's task.
+    pub fn has_reports_or_due(&self) -> bool {
+        let waiting = self.lock();
+        !waiting.reports.is_empty() || !waiting.due.is_empty()
+    }
+
+    /// Whether everything has been written.
+    pub fn is_drained(&self) -> bool {
+        let waiting = self.lock();
+        waiting.appended == waiting.written && waiting.due.is_empty()
+    }
+
+    /// Whether the socket was full at the last flush, so that the connection's task must wait for it.
+    pub fn wants_writable(&self) -> bool {
+        self.lock().wants_writable
+    }
+
+    /// Octets written to the socket since the connection began; grows with every write.
+    pub fn written_bytes(&self) -> u64 {
+        self.lock().written
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Ends the outbox: what waits is dropped, and nothing is taken any more.
+    pub fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        if !waiting.busy {
+            waiting.sending.clear();
+        }
+        waiting.pieces.clear();
+        waiting.due = Due::default();
+        self.memory.release(std::mem::take(&mut waiting.accounted));
+        drop(waiting);
+        self.kick();
+    }
+
+    /// Makes a subscription known, so that marks can name it.
+    pub fn register(&self, consumer: Consumer) -> u32 {
+        let mut waiting = self.lock();
+        let index = waiting.consumers.iter().position(Option::is_none).unwrap_or(waiting.consumers.len());
+        if index == waiting.consumers.len() {
+            waiting.consumers.push(None);
+        }
+        waiting.consumers[index] = Some(consumer);
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets a subscription that has ended.
+    pub fn unregister(&self, index: u32) {
+        let mut waiting = self.lock();
+        waiting.consumers[index as usize] = None;
+        waiting.blocked.retain(|blocked| *blocked != index);
+        waiting.marks.retain(|mark| mark.consumer != index);
+    }
+
+    /// What flushes have found out since the last call.
+    pub fn take_reports(&self) -> Reports {
+        std::mem::take(&mut self.lock().reports)
+    }
+
+    /// Writes what waits, unless somebody else is at it; they will see it.
+    pub fn flush(&self) {
+        let mut waiting = self.lock();
+        loop {
+            waiting.dirty = false;
+            if waiting.busy || waiting.closed {
+                return;
+            }
+            if waiting.sending.is_empty() {
+                waiting.sending = std::mem::take(&mut waiting.pieces);
+            }
+            if waiting.sending.is_empty() {
+                waiting.wants_writable = false;
+                break;
+            }
+            waiting.busy = true;
+            let (mut sending, mut sent) = (std::mem::take(&mut waiting.sending), waiting.sent);
+            drop(waiting);
+            let (count, outcome) = self.write(&mut sending, &mut sent);
+            waiting = self.lock();
+            waiting.busy = false;
+            waiting.written += count;
+            if waiting.pieces.capacity() == 0 && sending.is_empty() {
+                std::mem::swap(&mut waiting.pieces, &mut sending);
+            }
+            waiting.sending = sending;
+            waiting.sent = sent;
+            waiting.report(self.bytes_max);
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => {
+                    waiting.wants_writable = true;
+                    self.kick();
+                    break;
+                }
+                Err(_) => {
+                    waiting.closed = true;
+                    waiting.sending.clear();
+                    waiting.pieces.clear();
+                    self.memory.release(std::mem::take(&mut waiting.accounted));
+                    self.kick();
+                    return;
+                }
+            }
+        }
+        let depth = waiting.appended - waiting.written + waiting.due.bytes.len() as u64;
+        if depth.abs_diff(waiting.accounted) >= ACCOUNT_STEP_BYTES {
+            self.memory.charge(depth);
+            self.memory.release(std::mem::replace(&mut waiting.accounted, depth));
+        }
+    }
+
+    /// Writes until all is gone (`Ok(true)`) or the socket is full; returns the octets written too.
+    fn write(&self, sending: &mut VecDeque<Piece>, sent: &mut usize) -> (u64, io::Result<bool>) {
+        let mut total = 0;
+        while !sending.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(sending.iter()) {
+                let bytes = piece.bytes();
+                *slice = IoSlice::new(if count == 0 { &bytes[*sent..] } else { bytes });
+                count += 1;
+            }
+            let asked: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+            match self.socket.try_write(&slices[..count]) {
+                Ok(0) => return (total, Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    total += written as u64;
+                    self.advance(sending, sent, written);
+                    if written < asked {
+                        return (total, Ok(false));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (total, Ok(false)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (total, Err(error)),
+            }
+        }
+        (total, Ok(true))
+    }
+
+    fn advance(&self, sending: &mut VecDeque<Piece>, sent: &mut usize, mut written: usize) {
+        while let Some(piece) = sending.front() {
+            let rest = piece.bytes().len() - *sent;
+            if written < rest {
+                *sent += written;
+                return;
+            }
+            written -= rest;
+            *sent = 0;
+            if let Some(Piece::Owned(buffer)) = sending.pop_front() {
+                self.buffers.give_back(buffer);
+            }
+        }
+    }
+
+    /// The pool that frames are rendered into.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+}
+
+impl Waiting {
+    /// Renders one delivery: `head` writes everything before the body, `tail` follows it. Returns whether
+    /// the connection takes more; if not, `consumer` is remembered and resumed when it does.
+    pub fn deliver(
+        &mut self,
+        outbox: &Outbox,
+        consumer: u32,
+        auto: bool,
+        message: &Message,
+        head: impl FnOnce(&mut Vec<u8>),
+        tail: &[u8],
+    ) -> bool {
+        if self.closed {
+            return false;
+        }
+        let piece = self.open_piece(&outbox.buffers);
+        let before = piece.len();
+        head(piece);
+        let body = message.body();
+        if body.len() < SHARED_BODY_BYTES {
+            piece.extend_from_slice(body);
+            piece.extend_from_slice(tail);
+            self.appended += (piece.len() - before) as u64;
+        } else {
+            self.appended += (piece.len() - before + body.len()) as u64;
+            self.pieces.push_back(Piece::Shared(message.payload().slice(message.head_len() as usize..)));
+            self.append(tail, &outbox.buffers);
+        }
+        if auto {
+            self.marks.push_back(Mark { end: self.appended, consumer });
+        }
+        if self.appended - self.written > outbox.bytes_max {
+            self.blocked.push(consumer);
+            return false;
+        }
+        true
+    }
+
+    /// Marks the outbox as having something to flush; true if it was not marked yet, so that each batch
+    /// flushes it once.
+    pub fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    fn append(&mut self, frame: &[u8], buffers: &Buffers) {
+        self.open_piece(buffers).extend_from_slice(frame);
+        self.appended += frame.len() as u64;
+    }
+
+    fn open_piece(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        let open = matches!(self.pieces.back(), Some(Piece::Owned(piece)) if piece.len() < PIECE_BYTES);
+        if !open {
+            self.pieces.push_back(Piece::Owned(buffers.lend()));
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Owned(piece)) => piece,
+            _ => unreachable!("the last piece is owned"),
+        }
+    }
+
+    /// Turns what was written into reports.
+    fn report(&mut self, bytes_max: u64) {
+        while self.marks.front().is_some_and(|mark| mark.end <= self.written) {
+            let Some(mark) = self.marks.pop_front() else { break };
+            let Some(consumer) = &self.consumers[mark.consumer as usize] else { continue };
+            match self.reports.written.last_mut() {
+                Some((last, count)) if last.key == consumer.key && Arc::ptr_eq(&last.cell, &consumer.cell) => {
+                    *count += 1;
+                }
+                _ => self.reports.written.push((consumer.clone(), 1)),
+            }
+        }
+        if !self.blocked.is_empty() && self.appended - self.written <= bytes_max / 2 {
+            for index in std::mem::take(&mut self.blocked) {
+                self.reports.resumed.extend(self.consumers[index as usize].clone());
+            }
+        }
+    }
+}
+
+impl Due {
+    fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Frames of one ticket share a mark. A frame without a ticket waits for those before it only.
+    fn push(&mut self, ticket: Option<Ticket>, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        match self.marks.back_mut() {
+            Some((last, len)) if ticket.is_none_or(|ticket| ticket <= *last) => *len += frame.len(),
+            _ => self.marks.push_back((ticket.unwrap_or_default(), frame.len())),
+        }
+    }
+
+    fn release(&mut self, synced: Option<Ticket>, mut out: impl FnMut(&[u8])) {
+        let mut len = 0;
+        while self.marks.front().is_some_and(|(ticket, _)| Some(*ticket) <= synced) {
+            len += self.marks.pop_front().map_or(0, |(_, len)| len);
+        }
+        if len > 0 {
+            out(&self.bytes[self.taken..self.taken + len]);
+            self.taken += len;
+        }
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        } else if self.taken > PIECE_BYTES {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The thread that reads paged messages back from the store.
+//!
+//! A destination asks for a run at a time and has one run under way, so the queue of requests is bounded
+//! by the number of destinations.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock, Weak};
+
+use ferrymq_store::Store;
+
+use super::cell::{Cell, Journaled, Machine, Work};
+use super::{Engine, records};
+use crate::broker::Locator;
+
+type Request = (Arc<Cell>, Vec<(u64, Locator)>);
+
+/// Hands requests to the thread.
+pub struct ReadBack {
+    requests: OnceLock<Sender<Request>>,
+}
+
+impl ReadBack {
+    /// A read-back without its thread; [`ReadBack::start`] adds it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { requests: OnceLock::new() }
+    }
+
+    /// Starts the thread. It ends when the engine is dropped.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<()> {
+        let Some(store) = engine.store.clone() else { return Ok(()) };
+        let (sender, receiver) = channel();
+        let engine = Arc::downgrade(engine);
+        std::thread::Builder::new()
+            .name("ferrymq-read".into())
+            .spawn(move || serve(&store, &engine, &receiver))?;
+        self.requests.get_or_init(|| sender);
+        Ok(())
+    }
+
+    /// Asks for messages of `cell` to be brought back to memory.
+    pub fn ask(&self, cell: Arc<Cell>, wanted: Vec<(u64, Locator)>) {
+        if let Some(requests) = self.requests.get()
+            && requests.send((cell, wanted)).is_err()
+        {
+            tracing::error!("the thread that reads messages back has ended");
+        }
+    }
+}
+
+fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Request>) {
+    let mut work = Work::default();
+    while let Ok((cell, wanted)) = requests.recv() {
+        let Some(engine) = engine.upgrade() else { return };
+        let places: Vec<_> = wanted.iter().map(|(_, at)| records::to_store(*at)).collect();
+        let mut found = Vec::with_capacity(places.len());
+        if let Err(error) = store.read_many(&places, &mut found) {
+            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
+        }
+        found.resize_with(places.len(), || None);
+        let now_ms = engine.clock.wall_ms();
+        let lost = found.iter().filter(|message| message.is_none()).count();
+        if lost > 0 {
+            tracing::error!(destination = %cell.destination, lost, "messages are gone from the store");
+        }
+        cell.step(&mut work, Journaled::default(), |machine, out| {
+            for ((sequence, _), stored) in wanted.iter().zip(found) {
+                let message = stored.map(records::message);
+                match machine {
+                    Machine::Queue(queue) => queue.loaded(now_ms, *sequence, message, out),
+                    Machine::Topic(topic) => topic.loaded(now_ms, *sequence, message, out),
+                }
+            }
+        });
+        engine.run(&mut work);
+    }
+}

@@ -1,0 +1,157 @@
+//! Between the values of the core and the records of the journal.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use ferrymq_store::{Batch, DestinationId, OwnedMessage, Patch, StoredMessage};
+
+use crate::broker::message::dead_letter_flags;
+use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId};
+
+/// Flag of a stored message whose head begins with its fate as a dead letter.
+const FATE_IN_HEAD: u8 = 128;
+/// Lowest bit of a stored counter: the message was in a frame to a consumer before.
+const SEEN: u16 = 1;
+
+/// The core's form of a place in the journal.
+pub fn from_store(at: ferrymq_store::Locator) -> Locator {
+    Locator(at.raw())
+}
+
+/// The journal's form of a place.
+pub fn to_store(at: Locator) -> ferrymq_store::Locator {
+    ferrymq_store::Locator::from_raw(at.0)
+}
+
+/// How a kind of destination is written down.
+pub fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Queue => 0,
+        Kind::Topic => 1,
+    }
+}
+
+/// The kind that `code` stands for.
+pub fn kind_of(code: u8) -> Kind {
+    if code == 0 { Kind::Queue } else { Kind::Topic }
+}
+
+/// Failed deliveries and the `redelivered` mark in one number.
+pub fn count_code(redeliveries: u16, redelivered: bool) -> u16 {
+    redeliveries.min(u16::MAX >> 1) << 1 | if redelivered { SEEN } else { 0 }
+}
+
+/// The reverse of [`count_code`].
+pub fn count_of(code: u16) -> (u16, bool) {
+    (code >> 1, code & SEEN != 0)
+}
+
+/// Writes a message down for `targets`.
+pub fn add(batch: &mut Batch<'_>, targets: &[(DestinationId, u64)], message: &Message) -> ferrymq_store::Locator {
+    let mut stored = StoredMessage {
+        wire: message.wire,
+        flags: message.flags.0,
+        priority: message.priority,
+        origin: message.id.origin,
+        serial: message.id.serial,
+        timestamp_ms: message.timestamp_ms,
+        expires_ms: message.expires_ms,
+        head: message.head(),
+        body: message.body(),
+    };
+    let Some(fate) = &message.dead_letter else { return batch.add(targets, &stored) };
+    let mut head = BytesMut::new();
+    let fate = write_fate(fate);
+    head.put_u32_le(u32::try_from(fate.len()).unwrap_or(u32::MAX));
+    head.put_slice(&fate);
+    head.put_slice(message.head());
+    stored.flags |= FATE_IN_HEAD;
+    stored.head = &head;
+    batch.add(targets, &stored)
+}
+
+/// Writes down that the stored body `of` now also is a dead letter with `fate`.
+pub fn place(
+    batch: &mut Batch<'_>,
+    targets: &[(DestinationId, u64)],
+    of: Locator,
+    flags: MessageFlags,
+    priority: u8,
+    fate: &DeadLetter,
+) -> ferrymq_store::Locator {
+    let extra = write_fate(fate);
+    let patch = Patch { flags: dead_letter_flags(flags).0, priority, expires_ms: 0, extra_head: &extra };
+    batch.place(targets, to_store(of), &patch)
+}
+
+/// A message as it comes back from the journal.
+pub fn message(stored: OwnedMessage) -> Arc<Message> {
+    let id = MessageId { origin: stored.origin, serial: stored.serial };
+    let mut payload = stored.payload;
+    let mut head_len = stored.head_len;
+    let (mut flags, mut priority, mut expires_ms) = (stored.flags, stored.priority, stored.expires_ms);
+    let mut fate = None;
+    if flags & FATE_IN_HEAD != 0 {
+        flags &= !FATE_IN_HEAD;
+        if let Some((found, used)) = split_fate(&payload) {
+            fate = Some(found);
+            payload = Bytes::copy_from_slice(&payload[used..]);
+            head_len -= u32::try_from(used).unwrap_or(head_len);
+        }
+    }
+    if let Some(patch) = stored.patch {
+        (flags, priority, expires_ms) = (patch.flags, patch.priority, patch.expires_ms);
+        fate = read_fate(&patch.extra_head).or(fate);
+    }
+    let mut message = Message::new(id, payload, head_len, MessageFlags(flags), stored.wire);
+    message.timestamp_ms = stored.timestamp_ms;
+    message.expires_ms = expires_ms;
+    message.priority = priority;
+    message.dead_letter = fate.map(Box::new);
+    Arc::new(message)
+}
+
+fn split_fate(payload: &[u8]) -> Option<(DeadLetter, usize)> {
+    let (len, rest) = payload.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    Some((read_fate(rest.get(..len)?)?, 4 + len))
+}
+
+/// Three parts: expiry, length of the origin, then origin and cause.
+fn write_fate(fate: &DeadLetter) -> Vec<u8> {
+    let mut out = Vec::with_capacity(12 + fate.origin.len() + fate.cause.len());
+    out.put_u64_le(fate.original_expires_ms);
+    out.put_u32_le(u32::try_from(fate.origin.len()).unwrap_or(u32::MAX));
+    out.put_slice(fate.origin.as_bytes());
+    out.put_slice(fate.cause.as_bytes());
+    out
+}
+
+fn read_fate(bytes: &[u8]) -> Option<DeadLetter> {
+    let (expires, rest) = bytes.split_first_chunk::<8>()?;
+    let (len, rest) = rest.split_first_chunk::<4>()?;
+    let (origin, cause) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some(DeadLetter {
+        origin: String::from_utf8_lossy(origin).into_owned(),
+        cause: String::from_utf8_lossy(cause).into_owned(),
+        original_expires_ms: u64::from_le_bytes(*expires),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fate_survives_writing() {
+        let fate = DeadLetter { origin: "/queue/ü".into(), cause: "a:b\nc".into(), original_expires_ms: 7 };
+        assert_eq!(read_fate(&write_fate(&fate)), Some(fate));
+        assert_eq!(read_fate(b"short"), None);
+    }
+
+    #[test]
+    fn a_counter_keeps_its_mark() {
+        assert_eq!(count_of(count_code(6, true)), (6, true));
+        assert_eq!(count_of(count_code(0, false)), (0, false));
+    }
+}

@@ -1,0 +1,168 @@
+//! From what the journal holds to machines, and a clean stop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ferrymq_store::{DestinationId, Recovered, RecoveredDestination, RecoveredEntry, Store};
+
+use super::buffers::Buffers;
+use super::cell::{Cell, Machine};
+use super::connections::Connections;
+use super::durability::Durability;
+use super::durables::{Durable, DurableName, Durables};
+use super::memory::Memory;
+use super::read_back::ReadBack;
+use super::registry::Registry;
+use super::{Engine, Settings, records};
+use crate::broker::{Destination, Entry, Locator};
+use crate::clock::Clock;
+
+/// Octets of memory a stored message costs beside its payload, once it is read back.
+const OVERHEAD_BYTES: u64 = 192;
+
+/// The journal and what it held.
+pub struct Opened {
+    /// The journal.
+    pub store: Arc<Store>,
+    /// What it held.
+    pub recovered: Recovered,
+}
+
+impl Engine {
+    /// Builds the engine, from the journal if there is one.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn build(
+        settings: Settings,
+        clock: Clock,
+        durability: Arc<Durability>,
+        opened: Option<Opened>,
+    ) -> std::io::Result<Arc<Self>> {
+        let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
+        let (store, recovered) = opened.map(|opened| (opened.store, opened.recovered)).unzip();
+        let epoch = recovered.as_ref().map_or_else(|| clock.wall_ms() & 0xffff_ffff, |recovered| recovered.epoch);
+        let engine = Arc::new(Self {
+            registry: Registry::new(settings.clone(), store.clone(), Arc::clone(&memory)),
+            durables: Durables::default(),
+            connections: Connections::default(),
+            memory,
+            buffers: Arc::new(Buffers::default()),
+            store,
+            durability,
+            settings,
+            clock,
+            epoch,
+            origins: AtomicU64::new(1),
+            read_back: ReadBack::new(),
+        });
+        if let Some(recovered) = recovered {
+            engine.adopt(recovered);
+        }
+        engine.read_back.start(&engine)?;
+        Ok(engine)
+    }
+
+    fn adopt(&self, recovered: Recovered) {
+        let clean = recovered.clean;
+        let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
+        let mut backlogs = Vec::new();
+        for found in recovered.destinations {
+            let RecoveredDestination { id, kind, name, next_sequence, entries, .. } = found;
+            let destination = Destination { kind: records::kind_of(kind), name };
+            let mut machine = self.registry.machine(&destination, next_sequence);
+            match &mut machine {
+                Machine::Queue(queue) => {
+                    for found in entries {
+                        queue.recover(found.sequence, entry(&found, clean));
+                    }
+                    self.registry.adopt(destination, id, machine);
+                }
+                Machine::Topic(_) => {
+                    let cell = self.registry.adopt(destination, id, machine);
+                    backlogs.push((Arc::clone(&cell), entries));
+                    topics.insert(id, cell);
+                }
+            }
+        }
+        for found in recovered.subscriptions {
+            let Some(topic) = topics.get(&found.definition.topic) else { continue };
+            let start = found.definition.start.max(found.through.saturating_add(1));
+            let mut state = topic.lock();
+            let Some(machine) = state.topic() else { continue };
+            let key = machine.define_durable(found.definition.id.0, start, found.exceptions);
+            let name = DurableName { client_id: found.definition.client_id, name: found.definition.name };
+            let durable = Durable { id: found.definition.id, topic: Arc::clone(topic), key };
+            self.durables.adopt(name, durable);
+        }
+        for (cell, entries) in backlogs {
+            self.adopt_backlog(&cell, &entries, clean);
+        }
+    }
+
+    /// Gives a topic its stored messages; those that every subscription has acknowledged go.
+    fn adopt_backlog(&self, cell: &Cell, entries: &[RecoveredEntry], clean: bool) {
+        let mut state = cell.lock();
+        let Some(topic) = state.topic() else { return };
+        let unwanted: Vec<_> = entries
+            .iter()
+            .filter(|found| !topic.recover(found.sequence, entry(found, clean)))
+            .map(|found| (found.sequence, found.at))
+            .collect();
+        if let (Some(store), false) = (&self.store, unwanted.is_empty())
+            && let Err(error) = store.append(|batch| batch.remove(cell.id, &unwanted))
+        {
+            tracing::warn!(destination = %cell.destination, %error, "acknowledged messages stay in the journal");
+        }
+    }
+
+    /// Writes down what only memory knows, so that flags are exact after a clean stop (RED-7).
+    pub fn note_for_restart(&self) {
+        let Some(store) = &self.store else { return };
+        for cell in self.registry.all() {
+            let state = cell.lock();
+            let seen = state.seen();
+            if seen.is_empty() {
+                continue;
+            }
+            let appended = store.append(|batch| {
+                for (sequence, at, redeliveries) in seen {
+                    batch.redelivered(
+                        cell.id,
+                        sequence,
+                        records::to_store(at),
+                        records::count_code(redeliveries, true),
+                    );
+                }
+            });
+            if let Err(error) = appended {
+                tracing::warn!(destination = %cell.destination, %error, "redelivery marks not recorded");
+            }
+        }
+    }
+}
+
+impl super::cell::State {
+    /// Stored messages that were in a frame to a consumer and are still here: place and failed deliveries.
+    fn seen(&self) -> Vec<(u64, Locator, u16)> {
+        let seen = |(sequence, entry): (u64, &Entry)| {
+            let at = entry.at.filter(|_| entry.redelivered)?;
+            Some((sequence, at, entry.redeliveries))
+        };
+        match &self.machine {
+            Machine::Queue(queue) => queue.entries().filter_map(seen).collect(),
+            Machine::Topic(topic) => topic.returned().filter_map(seen).collect(),
+        }
+    }
+}
+
+/// A recovered message as the core keeps it. After an unclean stop every one counts as delivered before,
+/// because nobody knows (RED-7).
+fn entry(found: &RecoveredEntry, clean: bool) -> Entry {
+    let mut entry = Entry::stored(records::from_store(found.at), u64::from(found.size) + OVERHEAD_BYTES);
+    let (redeliveries, redelivered) = records::count_of(found.redeliveries);
+    entry.redeliveries = redeliveries;
+    entry.redelivered = redelivered || !clean;
+    entry
+}
