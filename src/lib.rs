@@ -1,1 +1,3 @@
 //! ferrymq: a message broker with JMS semantics.
+
+pub mod clock;
