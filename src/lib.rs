@@ -1,3 +1,4 @@
 //! ferrymq: a message broker with JMS semantics.
 
 pub mod clock;
+pub mod config;
