@@ -1,0 +1,24 @@
+//! `ferrymq check-config`: loads a configuration, reports all its problems, and does nothing else.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use ferrymq::config::{Sources, load};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  ferrymq check-config activemq.toml
+  FERRYMQ__STOMP__LISTEN=127.0.0.1:0 ferrymq check-config activemq.toml";
+
+#[derive(Debug, Args)]
+pub(super) struct CheckConfigArgs {
+    /// The file to check
+    file: PathBuf,
+}
+
+pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
+    load::load(&Sources::file(&arguments.file).with_environment())?;
+    writeln!(io::stdout(), "{}: ok", arguments.file.display())?;
+    Ok(())
+}

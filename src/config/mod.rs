@@ -1,0 +1,334 @@
+//! The configuration: one tree of plain structs, every key declared once.
+//!
+//! - A key's meaning, unit, default and range stand at its declaration below and nowhere else; `activemq.toml` in the
+//!   repository is written from here (a test compares the two).
+//! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
+//! - All problems are found before any is reported. See `check.rs`.
+//! - Nothing reloads yet: every key takes effect at the start.
+//!
+//! Not here: what a value does. The core receives values, never the tree.
+
+pub mod check;
+pub mod leaf;
+pub mod load;
+pub mod machine;
+pub mod schema;
+pub mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use check::{Origin, Problem, Problems};
+pub use load::{Loaded, Sources};
+use schema::{section, tree};
+pub use units::{ByteSize, Duration, HeartBeat, LogFilter, LogFormat, SizeOrPercent};
+
+tree! {
+    /// The whole configuration.
+    ///
+    /// What [`load::load`] returns has passed every check. Whoever builds one by hand calls [`Config::check`].
+    Config {
+        /// The broker as a whole.
+        broker: Broker,
+        /// STOMP over TCP.
+        stomp: Stomp,
+        /// What messages may take of the memory.
+        memory: Memory,
+        /// The journal on disk.
+        store: Store,
+        /// What happens to messages that come back.
+        redelivery: Redelivery,
+        /// Queues and topics.
+        destinations: Destinations,
+        /// The log.
+        log: Log,
+    }
+}
+
+section! {
+    /// The broker as a whole.
+    Broker in "broker" {
+        /// The name of the broker, as clients see it in error texts.
+        name: String = "ferrymq";
+        /// The directory of the journal. Only one broker at a time can use it. A relative path starts at the working
+        /// directory.
+        data_dir: PathBuf = "data";
+        /// Keep nothing on disk: no message survives a restart. For test harnesses.
+        ephemeral: bool = false;
+        /// Accept a listen address that others can reach, although nobody has to log in.
+        allow_insecure: bool = false;
+        /// How long a shutdown may take before the broker gives up on what is left.
+        shutdown_timeout: Duration = "10s", from "0s" to "1h";
+        /// Threads that serve connections; 0: one per core.
+        worker_threads: u32 = 0, from 0 to 1024;
+    }
+}
+
+section! {
+    /// STOMP over TCP.
+    Stomp in "stomp" {
+        /// The address to listen on; port 0 takes any free port. An address that is not loopback needs
+        /// broker.allow_insecure.
+        listen: SocketAddr = "127.0.0.1:61613";
+        /// The most connections at a time; further ones are refused.
+        connections_max: u32 = 20000, from 1;
+        /// How long a client may take to send its CONNECT.
+        connect_timeout: Duration = "30s", from "100ms" to "1h";
+        /// The heart-beat header assumed of clients that send none: "what it can send, what it wants", in milliseconds.
+        default_heart_beat: HeartBeat = "0,0";
+        /// The shortest heart-beat interval; shorter wishes above 0 are raised to it.
+        heart_beat_min: Duration = "100ms", from "1ms" to "1h";
+        /// The longest heart-beat interval; longer wishes are lowered to it; 0s: off.
+        heart_beat_max: Duration = "0s", from "0s" to "1day";
+        /// How many intervals a client may be silent before its connection is closed.
+        heart_beat_grace: f64 = 2.0, from 1.0 to 100.0;
+        /// Close the connection after every ERROR, as the STOMP specification wants it.
+        close_on_error: bool = false;
+        /// Refuse an undefined escape in a header in every version with escapes, as the STOMP specification wants it; else
+        /// only STOMP 1.2 does and 1.1 keeps it as it is.
+        strict_escapes: bool = false;
+        /// Refuse an unknown ack mode in SUBSCRIBE, as the STOMP specification wants it, instead of taking it for auto.
+        strict_ack_mode: bool = false;
+        /// Decode escapes in headers of STOMP 1.0 too, as ActiveMQ does; a value such as C:\new is damaged by it.
+        compat_escape_10: bool = false;
+        /// Give every MESSAGE a content-length; else one has it if its sender gave it or its body holds a NUL.
+        always_content_length: bool = false;
+        /// A second connection with the same client-id takes over from the first instead of being refused.
+        allow_link_stealing: bool = false;
+        /// The longest command line of a frame.
+        command_bytes_max: ByteSize = "1 KiB", from "16 B" to "64 KiB";
+        /// The longest header line, name and value together.
+        header_bytes_max: ByteSize = "10 KiB", from "256 B" to "16 MiB";
+        /// The most headers in a frame.
+        headers_max: u32 = 1000, from 16 to 100000;
+        /// The longest body. A longer one is refused by its content-length, before it is read.
+        body_bytes_max: ByteSize = "100 MiB", from "1 KiB" to "2047 MiB";
+        /// The longest frame, headers and body together.
+        frame_bytes_max: ByteSize = "101 MiB", from "1 KiB" to "2047 MiB";
+        /// The longest frame before login.
+        before_login_bytes_max: ByteSize = "64 KiB", from "1 KiB" to "16 MiB";
+        /// The most bytes that wait to be written to a connection. Above it the connection's subscriptions get nothing
+        /// more until it has drained.
+        outbox_bytes_max: ByteSize = "1 MiB", from "64 KiB" to "1 GiB";
+        /// The most bytes of frames behind a SEND that waits for space. Above it the connection is not read until the
+        /// SEND got through.
+        parked_bytes_max: ByteSize = "1 MiB", from "1 KiB" to "1 GiB";
+        /// The most frames behind a SEND that waits for space, as parked_bytes_max.
+        parked_frames_max: u32 = 64, from 1 to 1000000;
+        /// The most subscriptions of a connection; 0: any number.
+        subscriptions_max: u32 = 0;
+        /// The most open transactions of a connection.
+        open_transactions_max: u32 = 1024, from 1 to 1000000;
+        /// The most sends and acknowledgements in a transaction.
+        transaction_actions_max: u32 = 100000, from 1 to 100000000;
+        /// How long sent bytes may stay unacknowledged by the client's machine before the connection counts as dead
+        /// (TCP_USER_TIMEOUT); 0s: the system's own time.
+        tcp_user_timeout: Duration = "30s", from "0s" to "1day";
+    }
+}
+
+section! {
+    /// What messages may take of the memory.
+    Memory in "memory" {
+        /// The limit for all messages together: a size, or a share of the machine's or the cgroup's memory, whichever
+        /// is smaller.
+        limit: SizeOrPercent = "25 %";
+        /// The bodies kept in memory at the head of each queue; those behind are read back from the store.
+        queue_window_bytes: ByteSize = "8 MiB", from "64 KiB" to "64 GiB";
+        /// The most bytes that wait for one slow subscriber of a topic.
+        slow_topic_subscriber_bytes_max: ByteSize = "32 MiB", from "64 KiB" to "64 GiB";
+    }
+}
+
+section! {
+    /// The journal on disk.
+    Store in "store" {
+        /// The size of a journal file.
+        segment_bytes: ByteSize = "32 MiB", from "1 MiB" to "1 GiB";
+        /// How often the journal's consistent picture is written. A longer time makes a start after a crash longer.
+        checkpoint_interval: Duration = "5s", from "100ms" to "1h";
+    }
+}
+
+section! {
+    /// What happens to messages that come back: a NACK, an abort, a consumer that dies.
+    Redelivery in "redelivery" {
+        /// How often a message is delivered again before it is a dead letter; 0: never again; -1: without end.
+        maximum_redeliveries: i32 = 6, from -1;
+        /// The queue for dead letters.
+        dead_letter_queue: String = "ActiveMQ.DLQ";
+    }
+}
+
+section! {
+    /// Queues and topics.
+    Destinations in "destinations" {
+        /// The most unacknowledged messages of a queue subscription that asks for no number of its own.
+        queue_prefetch: u32 = 1000, from 1 to 1000000;
+        /// The same for a topic subscription.
+        topic_prefetch: u32 = 32767, from 1 to 1000000;
+        /// The same for a durable topic subscription.
+        durable_topic_prefetch: u32 = 100, from 1 to 1000000;
+        /// Create a queue or topic when a client first names it.
+        auto_create: bool = true;
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log in "log" {
+        /// What is logged: off, error, warn, info, debug or trace, or a level per target such as
+        /// "info,ferrymq::stomp=debug".
+        level: LogFilter = "info";
+        /// How a line looks: "human" or "json".
+        format: LogFormat = "human";
+    }
+}
+
+impl Memory {
+    /// The limit in bytes on this machine, never more than it has.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit.of(machine::memory_bytes())
+    }
+}
+
+impl Config {
+    /// Writes the configuration as a file, every key with its comment.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut file = String::from(FILE_HEAD);
+        for section in Self::sections() {
+            file.push('\n');
+            comment(&mut file, section.doc);
+            file.push_str(&format!("[{}]\n", section.name));
+            for key in &section.keys {
+                comment(&mut file, key.doc);
+                let range = key.range();
+                if !range.is_empty() {
+                    file.push_str(&format!("# Range: {range}.\n"));
+                }
+                let value = self
+                    .to_toml(section.name, key.name)
+                    .expect("the schema lists the keys there are");
+                file.push_str(&format!("{} = {value}\n\n", key.name));
+            }
+        }
+        file.truncate(file.trim_end().len());
+        file.push('\n');
+        file
+    }
+}
+
+const FILE_HEAD: &str = "\
+# The configuration of ferrymq. This file holds every key with its default: what is left out stays as it is here.
+#
+# Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
+# Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
+# file, a flag over both. Changes take effect at the next start. Check a file with: ferrymq check-config FILE
+";
+
+fn comment(file: &mut String, lines: &[&str]) {
+    for line in lines {
+        file.push('#');
+        file.push_str(line);
+        file.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/activemq.toml");
+
+    fn file() -> String {
+        std::fs::read_to_string(FILE).expect("activemq.toml is there")
+    }
+
+    /// `just config` writes the file anew.
+    #[test]
+    fn the_file_in_the_repository_is_the_declaration_written_out() {
+        let rendered = Config::default().render();
+        if std::env::var_os("FERRYMQ_WRITE_CONFIG").is_some() {
+            std::fs::write(FILE, &rendered).expect("activemq.toml is writable");
+        }
+        for (number, (found, wanted)) in file().lines().zip(rendered.lines()).enumerate() {
+            assert_eq!(
+                found,
+                wanted,
+                "activemq.toml:{}: run `just config`",
+                number + 1
+            );
+        }
+        assert_eq!(
+            file().len(),
+            rendered.len(),
+            "activemq.toml: run `just config`"
+        );
+    }
+
+    #[test]
+    fn the_file_in_the_repository_is_the_default_with_every_key() {
+        let loaded = load::load(&Sources::file(FILE)).expect("activemq.toml is correct");
+        assert_eq!(loaded.config, Config::default());
+        for section in Config::sections() {
+            for key in section.keys {
+                let origin = loaded.origin(section.name, key.name);
+                assert!(
+                    matches!(origin, Origin::File { .. }),
+                    "{}.{} is not in activemq.toml",
+                    section.name,
+                    key.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn serde_reads_the_file_as_the_loader_does() {
+        assert_eq!(
+            toml::from_str::<Config>(&file()).expect("activemq.toml is correct"),
+            Config::default()
+        );
+        let written = toml::to_string(&Config::default()).expect("the tree can be written");
+        assert_eq!(
+            toml::from_str::<Config>(&written).expect("what is written can be read"),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn the_defaults_pass_every_check() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn every_key_says_what_it_means_and_its_bounds_are_readable() {
+        for section in Config::sections() {
+            assert!(!section.doc.is_empty(), "{} has no comment", section.name);
+            for key in section.keys {
+                assert!(
+                    !key.doc.is_empty(),
+                    "{}.{} has no comment",
+                    section.name,
+                    key.name
+                );
+                for bound in [key.min, key.max].into_iter().flatten() {
+                    let set = Config::default().set(
+                        section.name,
+                        key.name,
+                        schema::Written::Typed(bound),
+                    );
+                    assert_eq!(
+                        set,
+                        Some(Ok(())),
+                        "{}.{} does not take its own bound",
+                        section.name,
+                        key.name
+                    );
+                }
+            }
+        }
+    }
+}
