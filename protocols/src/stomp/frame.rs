@@ -175,6 +175,18 @@ impl HeaderTable {
         self.seen & known.bit() != 0
     }
 
+    /// Whether any of a set of known names is there.
+    #[inline]
+    pub(crate) fn has_any(&self, set: u128) -> bool {
+        self.seen & set != 0
+    }
+
+    /// Whether every line is the only one of its name and its name is in `set`.
+    #[inline]
+    pub(crate) fn is_within(&self, set: u128) -> bool {
+        (self.seen & set).count_ones() as usize == self.spans.len()
+    }
+
     #[inline]
     pub(crate) fn first_index(&self, known: Known) -> Option<usize> {
         if !self.has(known) {
@@ -196,8 +208,17 @@ impl HeaderTable {
 impl<'a> Headers<'a> {
     /// The value of a known header; the first occurrence wins (FRM-5). Unescaped by the
     /// connection's version, owned only if it held an escape; trimmed in 1.0 (FRM-6).
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, known: Known) -> Option<Cow<'a, str>> {
+        // Most known headers are absent from most frames: only the bit test is inlined.
+        if self.table.has(known) {
+            self.get_present(known)
+        } else {
+            None
+        }
+    }
+
+    fn get_present(&self, known: Known) -> Option<Cow<'a, str>> {
         self.table.first(known).map(|span| self.value(span))
     }
 

@@ -183,24 +183,27 @@ impl Known {
     }
 }
 
-const SERVER_OWNED: u128 = {
-    let names = [
-        Known::Destination,
-        Known::Transaction,
-        Known::Receipt,
-        Known::Persistent,
-        Known::Priority,
-        Known::Expires,
-        Known::Timestamp,
-        Known::ContentLength,
-        Known::MessageId,
-        Known::Redelivered,
-        Known::Subscription,
-        Known::JmsxUserId,
-        Known::JmsxDeliveryCount,
-        Known::Ack,
-        Known::AmqMsgType,
-    ];
+/// See [`Known::is_server_owned`].
+pub(crate) const SERVER_OWNED: u128 = set(&[
+    Known::Destination,
+    Known::Transaction,
+    Known::Receipt,
+    Known::Persistent,
+    Known::Priority,
+    Known::Expires,
+    Known::Timestamp,
+    Known::ContentLength,
+    Known::MessageId,
+    Known::Redelivered,
+    Known::Subscription,
+    Known::JmsxUserId,
+    Known::JmsxDeliveryCount,
+    Known::Ack,
+    Known::AmqMsgType,
+]);
+
+/// The set of these names.
+pub(crate) const fn set(names: &[Known]) -> u128 {
     let mut set = 0;
     let mut at = 0;
     while at < names.len() {
@@ -208,7 +211,7 @@ const SERVER_OWNED: u128 = {
         at += 1;
     }
     set
-};
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use memchr::memchr;
 
 use super::escape::{Escapes, escape_into};
 use super::frame::{Headers, Span};
+use super::known::SERVER_OWNED;
 use super::version::Version;
 
 /// What encoding has to know about canonical lines.
@@ -45,6 +46,9 @@ const PAIRWISE_MAX: usize = 16;
 
 /// See [`crate::stomp::Send::write_user_head`].
 pub(crate) fn write(headers: &Headers<'_>, out: &mut Vec<u8>) -> HeadFlags {
+    if headers.table.is_within(SERVER_OWNED) {
+        return HeadFlags::default();
+    }
     let from = out.len();
     let spans = &headers.table.spans;
     let repeated = Repeated::find(headers);

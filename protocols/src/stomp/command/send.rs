@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::super::fault::FrameFault;
 use super::super::frame::{Command, Frame, Headers, trim_cow};
-use super::super::known::Known;
+use super::super::known::{Known, set};
 use super::super::user_head::{self, HeadFlags};
 use super::{integer, natural};
 
@@ -41,6 +41,18 @@ pub struct Send<'a> {
 
 const PRIORITY_DEFAULT: u8 = 4;
 
+/// What a SEND may say beyond its destination; one test tells that it says none of it.
+const OPTIONAL: u128 = set(&[
+    Known::Receipt,
+    Known::Transaction,
+    Known::Persistent,
+    Known::Priority,
+    Known::Expires,
+    Known::Expiration,
+    Known::Timestamp,
+    Known::AmqMsgType,
+]);
+
 impl<'a> Send<'a> {
     #[inline]
     pub(super) fn parse(frame: &Frame<'a>) -> Result<Self, FrameFault> {
@@ -55,20 +67,37 @@ impl<'a> Send<'a> {
                 });
             }
         };
-        Ok(Self {
+        let mut send = Self {
             destination,
-            receipt: headers.get(Known::Receipt),
-            transaction: headers.get(Known::Transaction),
-            persistent: super::flag(&headers, Known::Persistent),
-            priority: priority(&headers)?,
-            expires_ms: natural(&headers, Known::Expires)?.unwrap_or(0),
-            expiration_ms: natural(&headers, Known::Expiration)?,
-            timestamp_ms: natural(&headers, Known::Timestamp)?,
-            text: is_text(frame)?,
+            receipt: None,
+            transaction: None,
+            persistent: false,
+            priority: PRIORITY_DEFAULT,
+            expires_ms: 0,
+            expiration_ms: None,
+            timestamp_ms: None,
+            text: !frame.has_content_length,
             has_content_length: frame.has_content_length,
             headers,
             body: frame.body,
-        })
+        };
+        if headers.table.has_any(OPTIONAL) {
+            send.read_optional(frame)?;
+        }
+        Ok(send)
+    }
+
+    fn read_optional(&mut self, frame: &Frame<'a>) -> Result<(), FrameFault> {
+        let headers = &frame.headers;
+        self.receipt = headers.get(Known::Receipt);
+        self.transaction = headers.get(Known::Transaction);
+        self.persistent = super::flag(headers, Known::Persistent);
+        self.priority = priority(headers)?;
+        self.expires_ms = natural(headers, Known::Expires)?.unwrap_or(0);
+        self.expiration_ms = natural(headers, Known::Expiration)?;
+        self.timestamp_ms = natural(headers, Known::Timestamp)?;
+        self.text = is_text(frame)?;
+        Ok(())
     }
 
     /// Whether the body holds a NUL, so that a reader needs its length (MSG-2). Free unless
