@@ -107,12 +107,17 @@ impl Engine {
         }
     }
 
+    /// Writes the dead letters that a step has made, so that `work.ticket` covers them.
+    pub fn bury_all(self: &Arc<Self>, work: &mut Work) {
+        while let Some((cell, rejected)) = work.rejected.pop() {
+            self.bury(&cell, rejected, work);
+        }
+    }
+
     /// Does what steps have left to do: dead letters, read-back, flushing, and what follows from those.
     pub fn run(self: &Arc<Self>, work: &mut Work) {
         for _ in 0..PUMP_ROUNDS_MAX {
-            while let Some((cell, rejected)) = work.rejected.pop() {
-                self.bury(&cell, rejected, work);
-            }
+            self.bury_all(work);
             for (cell, wanted) in work.fetches.drain(..) {
                 self.read_back.ask(cell, wanted);
             }

@@ -1,0 +1,9 @@
+//! One connection, whatever its protocol: what it subscribed to, its transactions, its batch of sends, and
+//! the loop that reads and writes.
+
+pub mod link;
+mod session;
+mod transactions;
+
+pub use session::{Answer, Session, SubscribeRequest, Subscribed};
+pub use transactions::{Bounds, TransactionError};

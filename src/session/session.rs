@@ -1,0 +1,288 @@
+//! What a connection holds in the broker, and what it may ask of it.
+//!
+//! Consecutive sends to one destination are one batch: one lock, one journal entry, one flush. Everything
+//! else first hands the batch over, so the order of frames is the order of effects.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ferrymq_store::{StoreError, SubscriptionId, Ticket};
+
+use super::transactions::Transactions;
+use crate::broker::{Ack, AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
+use crate::engine::Engine;
+use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
+use crate::engine::outbox::Outbox;
+
+/// An answer, rendered by the adapter; empty if the client asked for none.
+pub type Answer<'a> = &'a [u8];
+
+/// A subscription of this connection.
+#[derive(Clone)]
+pub struct Subscribed {
+    /// Its destination.
+    pub cell: Arc<Cell>,
+    /// Its key there.
+    pub key: SubscriptionKey,
+    /// Its id in the journal, if durable.
+    pub durable: Option<SubscriptionId>,
+}
+
+/// What a new subscription asks for.
+pub struct SubscribeRequest<'a> {
+    /// The destination.
+    pub cell: &'a Arc<Cell>,
+    /// How it acknowledges.
+    pub mode: AckMode,
+    /// Its credit.
+    pub window: Window,
+    /// How its deliveries are rendered.
+    pub encoder: Box<dyn Encoder>,
+    /// The name of the durable subscription, if it is one.
+    pub durable: Option<DurableName>,
+}
+
+#[derive(Default)]
+struct Batch {
+    cell: Option<Arc<Cell>>,
+    messages: Vec<Arc<Message>>,
+    answers: Vec<u8>,
+}
+
+/// Messages handed over in one go at most.
+const BATCH_MESSAGES_MAX: usize = 512;
+
+/// The state of one connection.
+pub struct Session {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Where answers and deliveries go.
+    pub outbox: Arc<Outbox>,
+    pub(super) work: Work,
+    pub(super) transactions: Transactions,
+    origin: u64,
+    serial: u64,
+    batch: Batch,
+    /// The batch could not be stored for want of space and waits.
+    stalled: bool,
+    subscriptions: HashMap<u64, Subscribed>,
+}
+
+impl Session {
+    /// A session that holds nothing.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, bounds: super::Bounds) -> Self {
+        let origin = engine.next_origin();
+        Self {
+            engine,
+            outbox,
+            work: Work::default(),
+            transactions: Transactions::new(bounds),
+            origin,
+            serial: 0,
+            batch: Batch::default(),
+            stalled: false,
+            subscriptions: HashMap::new(),
+        }
+    }
+
+    /// A number that no other connection of this broker ever has.
+    #[must_use]
+    pub fn origin(&self) -> u64 {
+        self.origin
+    }
+
+    /// The identity of the next message of this connection.
+    pub fn next_id(&mut self) -> MessageId {
+        self.serial += 1;
+        MessageId { origin: self.origin, serial: self.serial }
+    }
+
+    /// Adds a message to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
+    pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
+        let same = self.batch.cell.as_ref().is_some_and(|open| Arc::ptr_eq(open, cell));
+        if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
+            self.hand_over();
+            self.batch.cell = Some(Arc::clone(cell));
+        }
+        self.batch.messages.push(Arc::new(message));
+        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
+    /// nothing else may be sent before (SND-5).
+    pub fn hand_over(&mut self) -> bool {
+        let Some(cell) = &self.batch.cell else { return true };
+        if self.batch.messages.is_empty() {
+            return true;
+        }
+        let now_ms = self.engine.clock.wall_ms();
+        match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
+            Ok(()) => self.stalled = false,
+            Err(StoreError::Full { .. }) => {
+                if !std::mem::replace(&mut self.stalled, true) {
+                    tracing::warn!(destination = %cell.destination, "the store is full: a producer waits");
+                }
+                return false;
+            }
+            Err(error) => {
+                // The journal is dead and the broker is stopping; no receipt goes out.
+                tracing::debug!(%error, "batch not stored");
+                self.batch.messages.clear();
+                self.batch.answers.clear();
+                self.outbox.close();
+                return true;
+            }
+        }
+        let ticket = self.work.take_ticket();
+        if !self.batch.answers.is_empty() {
+            self.engine.reply(&self.outbox, ticket, &self.batch.answers);
+            self.batch.answers.clear();
+        }
+        self.engine.run(&mut self.work);
+        true
+    }
+
+    /// Whether a batch waits for space in the store.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Answers the client, after everything before it.
+    pub fn reply(&mut self, ticket: Option<Ticket>, answer: Answer<'_>) {
+        if !answer.is_empty() {
+            self.engine.reply(&self.outbox, ticket, answer);
+        }
+    }
+
+    /// Adds a subscription under `serial`, answers, and lets deliveries flow. The caller has seen to it that
+    /// no earlier answer waits, so the answer comes before the first delivery.
+    ///
+    /// # Errors
+    /// The durable subscription is in use, or the journal refused.
+    pub fn subscribe(
+        &mut self,
+        serial: u64,
+        request: SubscribeRequest<'_>,
+        answer: Answer<'_>,
+    ) -> Result<(), DurableError> {
+        let SubscribeRequest { cell, mode, window, encoder, durable } = request;
+        let (subscribed, ticket) = match durable {
+            Some(name) => {
+                let end = ConsumerEnd { outbox: &self.outbox, encoder, mode, window };
+                let (durable, ticket) = self.engine.subscribe_durable(&name, cell, end, &mut self.work)?;
+                let id = Some(durable.id);
+                (Subscribed { cell: Arc::clone(cell), key: durable.key, durable: id }, ticket)
+            }
+            None => {
+                let mut state = cell.lock();
+                let key = match &mut state.machine {
+                    Machine::Queue(queue) => queue.subscribe(mode, window),
+                    Machine::Topic(topic) => topic.subscribe(mode, window),
+                };
+                cell.attach(&mut state, key, &self.outbox, encoder, mode);
+                (Subscribed { cell: Arc::clone(cell), key, durable: None }, None)
+            }
+        };
+        self.reply(ticket, answer);
+        self.subscriptions.insert(serial, subscribed.clone());
+        if ticket.is_none() || answer.is_empty() {
+            self.start(&subscribed);
+        }
+        Ok(())
+    }
+
+    /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
+    pub fn start_waiting(&mut self, serial: u64) {
+        if let Some(subscribed) = self.subscriptions.get(&serial).cloned() {
+            self.start(&subscribed);
+        }
+    }
+
+    fn start(&mut self, subscribed: &Subscribed) {
+        let now_ms = self.engine.clock.wall_ms();
+        subscribed.cell.step(&mut self.work, Journaled::default(), |machine, out| {
+            State::dispatch(machine, now_ms, subscribed.key, out);
+        });
+        self.engine.run(&mut self.work);
+    }
+
+    /// Ends a subscription in good order. Returns false if there is none.
+    pub fn unsubscribe(&mut self, serial: u64, answer: Answer<'_>) -> bool {
+        if !self.end_subscription(serial, Ending::Orderly) {
+            return false;
+        }
+        let ticket = self.work.take_ticket();
+        self.reply(ticket, answer);
+        self.engine.run(&mut self.work);
+        true
+    }
+
+    /// Removes a durable subscription for good (SUB-7).
+    ///
+    /// # Errors
+    /// It is unknown or in use, or the journal refused.
+    pub fn unsubscribe_durable(&mut self, name: &DurableName, answer: Answer<'_>) -> Result<(), DurableError> {
+        let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
+        let ticket = ticket.max(self.work.take_ticket());
+        self.reply(ticket, answer);
+        self.engine.run(&mut self.work);
+        Ok(())
+    }
+
+    /// The subscription `serial`.
+    #[must_use]
+    pub fn subscription(&self, serial: u64) -> Option<&Subscribed> {
+        self.subscriptions.get(&serial)
+    }
+
+    /// Acknowledges outside a transaction. Returns false if no such delivery waits (ACK-3).
+    pub fn acknowledge(&mut self, serial: u64, which: Which, ack: Ack, answer: Answer<'_>) -> bool {
+        let Some(subscribed) = self.subscriptions.get(&serial) else { return false };
+        let now_ms = self.engine.clock.wall_ms();
+        let key = subscribed.key;
+        let known = subscribed.cell.step(&mut self.work, Journaled::default(), |machine, out| match machine {
+            Machine::Queue(queue) => queue.acknowledge(now_ms, key, which, ack, out),
+            Machine::Topic(topic) => topic.acknowledge(now_ms, key, which, ack, out),
+        });
+        if known {
+            // A dead letter written now belongs to this acknowledgement and is covered by its answer.
+            self.engine.bury_all(&mut self.work);
+            let ticket = self.work.take_ticket();
+            self.reply(ticket, answer);
+        }
+        self.engine.run(&mut self.work);
+        known
+    }
+
+    /// Ends everything the connection holds: transactions abort, unacked messages return (CON-17).
+    pub fn close(&mut self, ending: Ending) {
+        self.hand_over();
+        let report = |session: &mut Self| {
+            let outbox = Arc::clone(&session.outbox);
+            session.engine.report(&outbox, &mut session.work);
+        };
+        report(self);
+        self.abort_all();
+        let serials: Vec<u64> = self.subscriptions.keys().copied().collect();
+        for serial in serials {
+            self.end_subscription(serial, ending);
+        }
+        self.engine.run(&mut self.work);
+        self.work.take_ticket();
+    }
+
+    fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
+        let Some(Subscribed { cell, key, .. }) = self.subscriptions.remove(&serial) else { return false };
+        let now_ms = self.engine.clock.wall_ms();
+        let mut state = cell.lock();
+        Cell::detach(&mut state, key);
+        cell.step_locked(&mut state, &mut self.work, Journaled::default(), |machine, out| match machine {
+            Machine::Queue(queue) => queue.unsubscribe(now_ms, key, ending, out),
+            Machine::Topic(topic) => topic.unsubscribe(key, ending, out),
+        });
+        true
+    }
+}

@@ -1,0 +1,169 @@
+//! The open transactions of a connection (TX-1 to TX-8).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::session::{Answer, Session};
+use crate::broker::{Ack, Message, Which};
+use crate::engine::cell::{Cell, Journaled, Machine};
+use crate::engine::commit::{Acknowledged, Transaction};
+
+/// Bounds of what a connection may hold in transactions (TX-7).
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open transactions.
+    pub open_max: usize,
+    /// Sends and acknowledgements in one.
+    pub actions_max: usize,
+}
+
+/// Why a transaction command was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TransactionError {
+    /// Its id is open already.
+    #[error("The transaction was already started: {0}")]
+    AlreadyStarted(String),
+    /// No such transaction is open.
+    #[error("Invalid transaction id: {0}")]
+    Unknown(String),
+    /// Too many are open.
+    #[error("The maximum number of open transactions was exceeded: {0} (stomp.open_transactions_max)")]
+    TooMany(usize),
+    /// It holds too much; it is rolled back.
+    #[error(
+        "The maximum number of actions in a transaction was exceeded: {0} (stomp.transaction_actions_max); it is \
+         rolled back"
+    )]
+    TooLong(usize),
+    /// No such delivery waits.
+    #[error("no such delivery")]
+    UnknownDelivery,
+    /// The store has no space; the transaction stays open and may be committed again.
+    #[error("Usage Manager Store Limit reached: the transaction was not applied and stays open")]
+    StoreFull,
+}
+
+/// Open transactions by id.
+pub(super) struct Transactions {
+    open: HashMap<String, Transaction>,
+    bounds: Bounds,
+}
+
+impl Transactions {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { open: HashMap::new(), bounds }
+    }
+
+    fn get(&mut self, id: &str) -> Result<&mut Transaction, TransactionError> {
+        self.open.get_mut(id).ok_or_else(|| TransactionError::Unknown(id.to_owned()))
+    }
+}
+
+impl Session {
+    /// Opens a transaction (TX-1).
+    ///
+    /// # Errors
+    /// The id is open, or too many are.
+    pub fn begin(&mut self, id: &str) -> Result<(), TransactionError> {
+        let Transactions { open, bounds } = &mut self.transactions;
+        if open.contains_key(id) {
+            return Err(TransactionError::AlreadyStarted(id.to_owned()));
+        }
+        if open.len() >= bounds.open_max {
+            return Err(TransactionError::TooMany(bounds.open_max));
+        }
+        open.insert(id.to_owned(), Transaction::default());
+        Ok(())
+    }
+
+    /// Whether a transaction of that id is open.
+    #[must_use]
+    pub fn in_transaction(&self, id: &str) -> bool {
+        self.transactions.open.contains_key(id)
+    }
+
+    /// Records a send.
+    ///
+    /// # Errors
+    /// The transaction is unknown or too long.
+    pub fn send_in(&mut self, id: &str, cell: &Arc<Cell>, message: Message) -> Result<(), TransactionError> {
+        self.make_room(id)?;
+        let bytes = message.memory_bytes();
+        let transaction = self.transactions.get(id)?;
+        transaction.sends.push((Arc::clone(cell), Arc::new(message)));
+        transaction.bytes += bytes;
+        self.engine.memory.charge(bytes);
+        Ok(())
+    }
+
+    /// Records an acknowledgement; it frees its room in the window at once (TX-6).
+    ///
+    /// # Errors
+    /// The transaction is unknown or too long, or no such delivery waits.
+    pub fn acknowledge_in(&mut self, id: &str, serial: u64, which: Which, ack: Ack) -> Result<(), TransactionError> {
+        self.make_room(id)?;
+        let Some(subscribed) = self.subscription(serial).cloned() else {
+            return Err(TransactionError::UnknownDelivery);
+        };
+        let (cell, key, durable) = (subscribed.cell, subscribed.key, subscribed.durable);
+        let now_ms = self.engine.clock.wall_ms();
+        let taken = cell.step(&mut self.work, Journaled::default(), |machine, out| match machine {
+            Machine::Queue(queue) => queue.take(now_ms, key, which, out),
+            Machine::Topic(topic) => topic.take(now_ms, key, which, out),
+        });
+        self.engine.run(&mut self.work);
+        let taken = taken.ok_or(TransactionError::UnknownDelivery)?;
+        self.transactions.get(id)?.acknowledged.push(Acknowledged { cell, key, durable, ack, taken });
+        Ok(())
+    }
+
+    /// Applies a transaction; the answer waits for its sync (TX-3).
+    ///
+    /// # Errors
+    /// The transaction is unknown, or the store is full.
+    pub fn commit(&mut self, id: &str, answer: Answer<'_>) -> Result<(), TransactionError> {
+        let Some(transaction) = self.transactions.open.remove(id) else {
+            return Err(TransactionError::Unknown(id.to_owned()));
+        };
+        if let Err((transaction, error)) = self.engine.commit(transaction, &mut self.work) {
+            tracing::warn!(%error, "transaction not applied");
+            self.transactions.open.insert(id.to_owned(), transaction);
+            return Err(TransactionError::StoreFull);
+        }
+        self.engine.bury_all(&mut self.work);
+        let ticket = self.work.take_ticket();
+        self.reply(ticket, answer);
+        self.engine.run(&mut self.work);
+        Ok(())
+    }
+
+    /// Undoes a transaction (TX-4).
+    ///
+    /// # Errors
+    /// The transaction is unknown.
+    pub fn abort(&mut self, id: &str, answer: Answer<'_>) -> Result<(), TransactionError> {
+        let Some(transaction) = self.transactions.open.remove(id) else {
+            return Err(TransactionError::Unknown(id.to_owned()));
+        };
+        self.reply(None, answer);
+        self.engine.abort(transaction, &mut self.work);
+        self.engine.run(&mut self.work);
+        Ok(())
+    }
+
+    /// Undoes all open transactions (TX-5).
+    pub(super) fn abort_all(&mut self) {
+        for (_, transaction) in std::mem::take(&mut self.transactions.open) {
+            self.engine.abort(transaction, &mut self.work);
+        }
+    }
+
+    fn make_room(&mut self, id: &str) -> Result<(), TransactionError> {
+        let actions_max = self.transactions.bounds.actions_max;
+        if self.transactions.get(id)?.len() < actions_max {
+            return Ok(());
+        }
+        self.abort(id, &[])?;
+        Err(TransactionError::TooLong(actions_max))
+    }
+}
