@@ -30,4 +30,4 @@ deny:
 
 # Write activemq.toml anew from the declarations in src/config
 config:
-    FERRYMQ_WRITE_CONFIG=1 cargo test --lib config::tests
+    FERRYMQ_WRITE_CONFIG=1 cargo test --lib the_file_in_the_repository_is_the_declaration
