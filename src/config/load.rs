@@ -84,13 +84,7 @@ impl Loaded {
 /// # Errors
 /// All problems of all sources, those of the file first and in the order of its lines.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
-    let mut loader = Loader {
-        sections: Config::sections(),
-        config: Config::default(),
-        origins: HashMap::new(),
-        refused: HashSet::new(),
-        problems: Vec::new(),
-    };
+    let mut loader = Loader::new();
     if let Some(path) = &sources.file {
         loader.file(path);
     }
@@ -108,28 +102,37 @@ struct Loader {
 }
 
 impl Loader {
+    fn new() -> Self {
+        Self {
+            sections: Config::sections(),
+            config: Config::default(),
+            origins: HashMap::new(),
+            refused: HashSet::new(),
+            problems: Vec::new(),
+        }
+    }
+
     fn file(&mut self, path: &Path) {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+        match fs::read_to_string(path) {
+            Ok(text) => self.text(path, &text),
             Err(error) => {
-                let origin = Origin::File {
-                    path: path.to_owned(),
-                    line: 1,
-                    column: 1,
-                };
-                return self.problem(
+                let origin = Origin::at(path, "", 0);
+                self.problem(
                     origin,
                     String::new(),
                     format!("cannot be read: {error}"),
                     None,
                 );
             }
-        };
-        let (document, syntax_errors) = DeTable::parse_recoverable(&text);
+        }
+    }
+
+    fn text(&mut self, path: &Path, text: &str) {
+        let (document, syntax_errors) = DeTable::parse_recoverable(text);
         for error in &syntax_errors {
             let offset = error.span().map_or(text.len(), |span| span.start);
             self.problem(
-                Origin::at(path, &text, offset),
+                Origin::at(path, text, offset),
                 String::new(),
                 error.message().to_owned(),
                 None,
@@ -142,7 +145,7 @@ impl Loader {
             .filter_map(|problem| line_of(&problem.origin))
             .collect();
 
-        let at = |offset| Origin::at(path, &text, offset);
+        let at = |offset| Origin::at(path, text, offset);
         for (name, value) in document.get_ref() {
             let name_origin = at(name.span().start);
             if line_of(&name_origin).is_some_and(|line| broken.contains(&line)) {
@@ -421,7 +424,7 @@ segment_bytes = "1 KiB"
                  too large",
                 "f.toml:8:1: stomp.data_dir: unknown key; did you mean `broker.data_dir`?",
                 "f.toml:9:2: memry: unknown section; did you mean `memory`?",
-                "f.toml:12:17: store.segment_bytes: must be from 1 MiB to 1 GiB, found \"1 KiB\"",
+                "f.toml:12:17: store.segment_bytes: must be from 64 KiB to 1 GiB, found \"1 KiB\"",
                 "environment FERRYMQ__LOG: is no key; write FERRYMQ__SECTION__KEY",
                 "environment FERRYMQ__STOMP__HEADER_MAX: stomp.header_max: unknown key; did you mean \
                  `FERRYMQ__STOMP__HEADERS_MAX`?",
@@ -533,6 +536,25 @@ segment_bytes = "1 KiB"
             problems("[stomp]\nlisten = \"0.0.0.0:61613\"\n", &misspelt, &[]).len(),
             1
         );
+    }
+
+    proptest::proptest! {
+        /// Whatever stands in a file, it is loaded or reported with places inside the file.
+        #[test]
+        fn any_text_is_loaded_or_reported(
+            text in proptest::prop_oneof![
+                ".{0,80}",
+                "(\\[?\\[?(stomp|log|é|x)\\]?\\]?\n|(listen|level|é.x|stomp) ?= ?(\"[a-zé0 %]{0,4}\"?|0x1|9{1,30}|1e999|\\{|\\[1|nan|1979-05-27)\n){0,6}",
+            ]
+        ) {
+            let mut loader = Loader::new();
+            loader.text(Path::new("f.toml"), &text);
+            let lines = text.matches('\n').count() + 1;
+            for problem in loader.finish().err().map(|problems| problems.0).unwrap_or_default() {
+                let line = line_of(&problem.origin);
+                proptest::prop_assert!(line.is_some_and(|line| line <= lines), "{problem}");
+            }
+        }
     }
 
     #[test]

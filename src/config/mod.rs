@@ -144,7 +144,7 @@ section! {
     /// The journal on disk.
     Store in "store" {
         /// The size of a journal file.
-        segment_bytes: ByteSize = "32 MiB", from "1 MiB" to "1 GiB";
+        segment_bytes: ByteSize = "32 MiB", from "64 KiB" to "1 GiB";
         /// How often the journal's consistent picture is written. A longer time makes a start after a crash longer.
         checkpoint_interval: Duration = "5s", from "100ms" to "1h";
     }

@@ -489,6 +489,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_printed_reads_back(bytes: u64, percent in 1..=100_u8, millis: u64, sends_ms: u32, wants_ms: u32) {
+            let size = ByteSize::from_bytes(bytes);
+            check(&size.to_string(), &size);
+            check(&size.to_string(), &SizeOrPercent::Size(size));
+            check(&format!("{percent} %"), &SizeOrPercent::Percent(percent));
+            let time = Duration::from_millis(millis);
+            check(&time.to_string(), &time);
+            check(&format!("{sends_ms},{wants_ms}"), &HeartBeat { sends_ms, wants_ms });
+        }
+    }
+
     #[test]
     fn a_misspelt_level_is_refused() {
         check("info", &LogFilter("info".to_owned()));
