@@ -5,15 +5,16 @@
 /// When a message has failed too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedeliveryPolicy {
-    /// Redeliveries after which the next failure dead-letters the message (RED-1: 6, so 7 deliveries).
-    pub maximum_redeliveries: u16,
+    /// Redeliveries after which the next failure dead-letters the message (RED-1: 6, so 7 deliveries);
+    /// `None`: never.
+    pub maximum_redeliveries: Option<u16>,
     /// Whether the destination is itself a dead-letter queue, from which nothing is dead-lettered (DLQ-5).
     pub is_dead_letter_queue: bool,
 }
 
 impl Default for RedeliveryPolicy {
     fn default() -> Self {
-        Self { maximum_redeliveries: 6, is_dead_letter_queue: false }
+        Self { maximum_redeliveries: Some(6), is_dead_letter_queue: false }
     }
 }
 
@@ -30,14 +31,14 @@ impl RedeliveryPolicy {
     /// The cause of death if a message with `failures` failed deliveries may not be delivered again.
     #[must_use]
     pub fn verdict(&self, failures: u16, failure: Failure) -> Option<String> {
-        if self.is_dead_letter_queue || failures <= self.maximum_redeliveries {
+        let maximum = self.maximum_redeliveries?;
+        if self.is_dead_letter_queue || failures <= maximum {
             return None;
         }
         Some(match failure {
             Failure::Nack => format!(
                 "java.lang.Throwable: Delivery[{failures}] exceeds redelivery policy limit:RedeliveryPolicy \
-                 {{maximumRedeliveries = {}}}, cause:NACK",
-                self.maximum_redeliveries
+                 {{maximumRedeliveries = {maximum}}}, cause:NACK"
             ),
             Failure::ConsumerDied => format!("consumer disconnected {failures} times"),
         })

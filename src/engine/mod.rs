@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod durability;
 pub mod durables;
 pub mod memory;
+pub mod opening;
 pub mod outbox;
 pub mod read_back;
 pub mod records;
@@ -20,7 +21,8 @@ pub mod registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ferrymq_store::{Store, Ticket};
+use ferrymq_store::Store;
+pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
 use crate::clock::Clock;
 use buffers::Buffers;
@@ -42,8 +44,8 @@ pub struct Settings {
     pub slow_subscriber_bytes_max: u64,
     /// Octets that may wait for one connection before its subscriptions lose their credit.
     pub outbox_bytes_max: u64,
-    /// Redeliveries before a message is dead-lettered.
-    pub maximum_redeliveries: u16,
+    /// Redeliveries before a message is dead-lettered; `None`: never.
+    pub maximum_redeliveries: Option<u16>,
     /// The shared dead-letter queue.
     pub dead_letter_queue: String,
     /// Octets of messages that all of the broker may hold.
@@ -84,6 +86,28 @@ impl Engine {
     #[must_use]
     pub fn next_origin(&self) -> u64 {
         self.epoch << 32 | self.origins.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the store refuses messages for want of space.
+    #[must_use]
+    pub fn is_store_full(&self) -> bool {
+        self.store.is_some() && self.durability.is_full()
+    }
+
+    /// Whether some SENDs have to wait.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.memory.is_full() || self.is_store_full()
+    }
+
+    /// Stops in good order: what only memory knows is written down, the journal synced and closed.
+    pub fn close(&self) {
+        self.note_for_restart();
+        if let Some(store) = &self.store
+            && let Err(error) = store.shutdown()
+        {
+            tracing::error!(%error, "the store was not closed in good order");
+        }
     }
 
     /// How far the store has synced.
@@ -162,5 +186,11 @@ impl Engine {
         outbox.flush();
         self.report(outbox, work);
         self.run(work);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }

@@ -15,10 +15,12 @@ use bytes::Bytes;
 use ferrymq_store::Ticket;
 use tokio::sync::Notify;
 
+use super::Engine;
 use super::buffers::{Buffers, PIECE_BYTES};
 use super::cell::Cell;
 use super::memory::Memory;
 use crate::broker::{Message, SubscriptionKey};
+use crate::clock::Clock;
 
 /// Bodies from this size on are written from where they are instead of being copied.
 const SHARED_BODY_BYTES: usize = 4096;
@@ -98,7 +100,10 @@ pub struct Waiting {
     busy: bool,
     dirty: bool,
     wants_writable: bool,
+    /// No more deliveries are taken; answers still are.
+    deaf: bool,
     closed: bool,
+    last_write_ms: u64,
 }
 
 /// Answers that wait for a sync, in the order of their frames.
@@ -116,13 +121,16 @@ pub struct Outbox {
     kick: Notify,
     buffers: Arc<Buffers>,
     memory: Arc<Memory>,
+    clock: Clock,
     bytes_max: u64,
 }
 
 impl Outbox {
     /// An empty outbox in front of `socket`.
     #[must_use]
-    pub fn new(socket: Box<dyn Socket>, buffers: Arc<Buffers>, memory: Arc<Memory>, bytes_max: u64) -> Self {
+    pub fn new(socket: Box<dyn Socket>, engine: &Engine) -> Self {
+        let (buffers, memory) = (Arc::clone(&engine.buffers), Arc::clone(&engine.memory));
+        let (clock, bytes_max) = (engine.clock.clone(), engine.settings.outbox_bytes_max);
         let waiting = Waiting {
             pieces: VecDeque::new(),
             sending: VecDeque::new(),
@@ -138,9 +146,11 @@ impl Outbox {
             busy: false,
             dirty: false,
             wants_writable: false,
+            deaf: false,
             closed: false,
+            last_write_ms: 0,
         };
-        Self { waiting: Mutex::new(waiting), socket, kick: Notify::new(), buffers, memory, bytes_max }
+        Self { waiting: Mutex::new(waiting), socket, kick: Notify::new(), buffers, memory, clock, bytes_max }
     }
 
     /// Locks the waiting frames. Held for a few lines or one batch of deliveries, never across I/O.
@@ -214,9 +224,15 @@ impl Outbox {
         self.lock().wants_writable
     }
 
-    /// Octets written to the socket since the connection began; grows with every write.
-    pub fn written_bytes(&self) -> u64 {
-        self.lock().written
+    /// When something was last written, in monotonic milliseconds.
+    pub fn last_write_ms(&self) -> u64 {
+        self.lock().last_write_ms
+    }
+
+    /// Takes no more deliveries: the peer has closed its side, or the broker is stopping. What is not taken
+    /// returns when the subscriptions end.
+    pub fn stop_deliveries(&self) {
+        self.lock().deaf = true;
     }
 
     /// Whether the connection is gone.
@@ -284,6 +300,9 @@ impl Outbox {
             waiting = self.lock();
             waiting.busy = false;
             waiting.written += count;
+            if count > 0 {
+                waiting.last_write_ms = self.clock.monotonic_ms();
+            }
             if waiting.pieces.capacity() == 0 && sending.is_empty() {
                 std::mem::swap(&mut waiting.pieces, &mut sending);
             }
@@ -376,7 +395,7 @@ impl Waiting {
         head: impl FnOnce(&mut Vec<u8>),
         tail: &[u8],
     ) -> bool {
-        if self.closed {
+        if self.closed || self.deaf {
             return false;
         }
         let piece = self.open_piece(&outbox.buffers);

@@ -15,12 +15,12 @@ const SEEN: u16 = 1;
 
 /// The core's form of a place in the journal.
 pub fn from_store(at: ferrymq_store::Locator) -> Locator {
-    Locator(at.raw())
+    Locator(std::num::NonZeroU64::new(at.get()).unwrap_or(std::num::NonZeroU64::MIN))
 }
 
 /// The journal's form of a place.
 pub fn to_store(at: Locator) -> ferrymq_store::Locator {
-    ferrymq_store::Locator::from_raw(at.0)
+    ferrymq_store::Locator::from_u64(at.0.get()).unwrap_or_else(|| unreachable!("places come from the store"))
 }
 
 /// How a kind of destination is written down.

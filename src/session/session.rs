@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ferrymq_store::{StoreError, SubscriptionId, Ticket};
+use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::transactions::Transactions;
 use crate::broker::{Ack, AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
@@ -120,7 +120,7 @@ impl Session {
         let now_ms = self.engine.clock.wall_ms();
         match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
             Ok(()) => self.stalled = false,
-            Err(StoreError::Full { .. }) => {
+            Err(StoreError::Full) => {
                 if !std::mem::replace(&mut self.stalled, true) {
                     tracing::warn!(destination = %cell.destination, "the store is full: a producer waits");
                 }
@@ -142,6 +142,12 @@ impl Session {
         }
         self.engine.run(&mut self.work);
         true
+    }
+
+    /// The time, for messages whose sender gives none.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.engine.clock.wall_ms()
     }
 
     /// Whether a batch waits for space in the store.
@@ -257,14 +263,15 @@ impl Session {
         known
     }
 
+    /// Writes what waits and tells destinations what has left.
+    pub fn pump(&mut self) {
+        self.engine.pump(&self.outbox, &mut self.work);
+    }
+
     /// Ends everything the connection holds: transactions abort, unacked messages return (CON-17).
     pub fn close(&mut self, ending: Ending) {
         self.hand_over();
-        let report = |session: &mut Self| {
-            let outbox = Arc::clone(&session.outbox);
-            session.engine.report(&outbox, &mut session.work);
-        };
-        report(self);
+        self.engine.report(&self.outbox, &mut self.work);
         self.abort_all();
         let serials: Vec<u64> = self.subscriptions.keys().copied().collect();
         for serial in serials {

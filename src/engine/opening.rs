@@ -1,0 +1,59 @@
+//! Opening the journal and wiring its news to those who wait for them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrymq_store::{RealDisk, Store, StoreConfig, SyncEvent};
+
+use super::durability::Durability;
+use super::recover::Opened;
+
+/// Why the journal did not open.
+pub type OpenError = ferrymq_store::StoreError;
+
+/// Values the journal is opened with.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// Length of a segment.
+    pub segment_bytes: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+}
+
+/// Opens the journal and reads what it holds.
+///
+/// # Errors
+/// The directory is in use, of another version, or cannot be read.
+pub fn open(settings: StoreSettings, durability: &Arc<Durability>) -> Result<Opened, OpenError> {
+    let defaults = StoreConfig::default();
+    let segment_bytes = u32::try_from(settings.segment_bytes).unwrap_or(u32::MAX);
+    let config = StoreConfig {
+        segment_bytes,
+        first_segment_bytes: defaults.first_segment_bytes.min(segment_bytes),
+        checkpoint_interval: settings.checkpoint_interval,
+        ..defaults
+    };
+    let durability = Arc::clone(durability);
+    let on_event = move |event| match event {
+        SyncEvent::Synced(ticket, _) => durability.synced(ticket),
+        SyncEvent::Failed(reason) => durability.fail(reason),
+        SyncEvent::Full(reason) => {
+            tracing::warn!(reason, "the store is full: producers of persistent messages wait");
+            durability.set_full(true);
+        }
+        SyncEvent::Room => {
+            tracing::info!("the store has space again");
+            durability.set_full(false);
+        }
+        _ => {}
+    };
+    let (store, recovered) =
+        Store::open(Arc::new(RealDisk), &settings.directory, config, Box::new(on_event))?;
+    for warning in &recovered.report.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Opened { store: Arc::new(store), recovered })
+}

@@ -1,0 +1,348 @@
+//! The loop of one connection: read what is there, let the adapter act on it, write what waits, keep time.
+//!
+//! One task does all of it. It holds a read buffer only while a frame is incomplete, and no timer that is
+//! set anew for each batch: the one sleep is armed for the nearest deadline and looked at when it fires.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, Sleep};
+
+use super::Session;
+use crate::broker::Ending;
+use crate::engine::buffers::READ_BYTES;
+
+/// Reads in a row before others get their turn.
+const READS_PER_TURN: usize = 8;
+/// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
+const LINGER_MS: u64 = 2000;
+/// How many octets it may still send.
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+/// How long answers may take to drain to a peer that has closed its side.
+const DRAIN_MS: u64 = 10_000;
+
+/// Both sides of a connection's octets.
+pub trait Wire: Send + Sync {
+    /// Waits until the wire can be read or written, as wanted.
+    fn ready(&self, read: bool, write: bool) -> impl Future<Output = io::Result<()>> + Send;
+    /// Reads what is there, without waiting; 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there; anything else ends the connection.
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
+    /// Ends the writing side.
+    fn shutdown_write(&self);
+}
+
+/// What the adapter wants after it has seen some input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More input.
+    Read,
+    /// No further frame before something happens: answers get synced, space comes free.
+    Wait,
+    /// The connection ends: what waits is written, then it is closed. `Orderly` after DISCONNECT.
+    Close(Ending),
+}
+
+/// A protocol on a connection.
+pub trait Adapter: Send {
+    /// Acts on the frames in `input` and takes them off its front.
+    fn input(&mut self, session: &mut Session, input: &mut BytesMut) -> Next;
+    /// Something has happened that the adapter may have waited for.
+    fn woken(&mut self, session: &mut Session) -> Next;
+    /// The next point of monotonic time at which [`Adapter::tick`] should run.
+    fn deadline_ms(&self, session: &Session) -> Option<u64>;
+    /// Keeps time: heart-beats, time-outs.
+    fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next;
+    /// Octets came at `now_ms`.
+    fn heard(&mut self, now_ms: u64);
+    /// The broker is stopping: says so to the client.
+    fn stopping(&mut self, session: &mut Session);
+    /// The connection has ended: releases what is not the session's.
+    fn ended(&mut self, session: &mut Session);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Both sides are open.
+    Open,
+    /// What waits is written until `until_ms`, then the connection ends; `linger` half-closes first.
+    Draining { until_ms: u64, linger: bool },
+    /// Our side is closed; the peer's is read and thrown away.
+    Lingering { until_ms: u64, rest: usize },
+    Ended,
+}
+
+/// A connection being served.
+pub struct Link<W, A> {
+    wire: Arc<W>,
+    session: Session,
+    adapter: A,
+    buffer: Option<BytesMut>,
+    phase: Phase,
+    waiting: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed_ms: u64,
+    charged: u64,
+}
+
+impl<W: Wire, A: Adapter> Link<W, A> {
+    /// A connection at its start.
+    pub fn new(wire: Arc<W>, session: Session, adapter: A) -> Self {
+        Self {
+            wire,
+            session,
+            adapter,
+            buffer: None,
+            phase: Phase::Open,
+            waiting: false,
+            sleep: None,
+            armed_ms: u64::MAX,
+            charged: 0,
+        }
+    }
+
+    /// Serves the connection to its end. `end` ends it from elsewhere, `stopping` with the broker.
+    pub async fn serve(mut self, end: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
+        let outbox = Arc::clone(&self.session.outbox);
+        let mut told = false;
+        while self.phase != Phase::Ended {
+            let read = self.wants_read();
+            let write = outbox.wants_writable();
+            self.arm();
+            let mut readable = false;
+            tokio::select! {
+                biased;
+                () = end.notified() => { outbox.close(); }
+                changed = stopping.changed(), if !told => {
+                    told = true;
+                    if changed.is_ok() { self.stop(); }
+                }
+                () = fire(&mut self.sleep) => { self.armed_ms = u64::MAX; }
+                () = outbox.kicked() => {}
+                outcome = self.wire.ready(read, write), if read || write => {
+                    if outcome.is_err() { outbox.close(); }
+                    readable = read;
+                }
+            }
+            if readable {
+                self.read();
+            }
+            self.go_on();
+        }
+        self.finish();
+    }
+
+    fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.waiting,
+            Phase::Lingering { .. } => true,
+            Phase::Draining { .. } | Phase::Ended => false,
+        }
+    }
+
+    /// Reads what is there and lets the adapter act on it.
+    fn read(&mut self) {
+        for _ in 0..READS_PER_TURN {
+            let mut buffer = self.buffer.take().unwrap_or_else(|| self.session.engine.buffers.lend_read());
+            if buffer.capacity() - buffer.len() < READ_BYTES / 8 {
+                // Grows with the octets that came, never from what a header promises.
+                buffer.reserve(buffer.len().max(READ_BYTES));
+            }
+            let outcome = self.wire.try_read(&mut buffer);
+            let now_ms = self.session.engine.clock.monotonic_ms();
+            let room = buffer.capacity() > buffer.len();
+            self.buffer = Some(buffer);
+            match outcome {
+                Ok(0) => {
+                    self.end_of_input(now_ms);
+                    break;
+                }
+                Ok(count) => {
+                    self.adapter.heard(now_ms);
+                    if let Phase::Lingering { until_ms, rest } = self.phase {
+                        self.discard(until_ms, rest, count);
+                    } else {
+                        self.act();
+                    }
+                    if !self.wants_read() || (room && self.buffer.is_none()) {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.session.outbox.close();
+                    break;
+                }
+            }
+        }
+        self.give_back();
+    }
+
+    fn discard(&mut self, until_ms: u64, rest: usize, count: usize) {
+        self.buffer = None;
+        self.phase = match rest.checked_sub(count) {
+            Some(rest) => Phase::Lingering { until_ms, rest },
+            None => Phase::Ended,
+        };
+    }
+
+    /// Lets the adapter act on what has been read.
+    fn act(&mut self) {
+        let Some(mut buffer) = self.buffer.take() else { return };
+        let next = self.adapter.input(&mut self.session, &mut buffer);
+        self.buffer = Some(buffer);
+        self.follow(next);
+    }
+
+    fn follow(&mut self, next: Next) {
+        match next {
+            Next::Read => self.waiting = false,
+            Next::Wait => self.waiting = true,
+            Next::Close(ending) => self.close(ending, true),
+        }
+    }
+
+    /// The peer has closed its side: what was read has been acted on; answers due are still written (CON-18).
+    fn end_of_input(&mut self, now_ms: u64) {
+        match self.phase {
+            Phase::Open => {
+                self.session.outbox.stop_deliveries();
+                self.session.hand_over();
+                self.phase = Phase::Draining { until_ms: now_ms + DRAIN_MS, linger: false };
+            }
+            _ => self.phase = Phase::Ended,
+        }
+    }
+
+    fn close(&mut self, ending: Ending, linger: bool) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.session.outbox.flush();
+        self.session.close(ending);
+        let now_ms = self.session.engine.clock.monotonic_ms();
+        self.phase = Phase::Draining { until_ms: now_ms + DRAIN_MS, linger };
+    }
+
+    fn stop(&mut self) {
+        if self.phase == Phase::Open {
+            self.session.outbox.stop_deliveries();
+            self.adapter.stopping(&mut self.session);
+            self.close(Ending::Orderly, true);
+        }
+    }
+
+    /// After any event: write, tell destinations, see who waited, keep time.
+    fn go_on(&mut self) {
+        let outbox = Arc::clone(&self.session.outbox);
+        self.session.pump();
+        let now_ms = self.session.engine.clock.monotonic_ms();
+        if self.phase == Phase::Open {
+            if self.waiting || self.session.is_stalled() {
+                let next = self.adapter.woken(&mut self.session);
+                self.follow(next);
+                if !self.waiting && self.phase == Phase::Open && self.buffer.is_some() {
+                    self.act();
+                    self.give_back();
+                }
+            }
+            if self.phase == Phase::Open && self.adapter.deadline_ms(&self.session).is_some_and(|at| at <= now_ms) {
+                let next = self.adapter.tick(&mut self.session, now_ms);
+                if let Next::Close(ending) = next {
+                    self.close(ending, true);
+                }
+            }
+            outbox.flush();
+        }
+        if outbox.is_closed() {
+            self.phase = Phase::Ended;
+        }
+        self.advance(now_ms);
+        self.account();
+    }
+
+    /// Moves a closing connection on.
+    fn advance(&mut self, now_ms: u64) {
+        let outbox = &self.session.outbox;
+        match self.phase {
+            Phase::Draining { until_ms, linger } => {
+                if !outbox.is_drained() && now_ms < until_ms {
+                    return;
+                }
+                if !linger || now_ms >= until_ms {
+                    self.phase = Phase::Ended;
+                    return;
+                }
+                self.wire.shutdown_write();
+                self.buffer = None;
+                self.phase = Phase::Lingering { until_ms: now_ms + LINGER_MS, rest: LINGER_BYTES_MAX };
+            }
+            Phase::Lingering { until_ms, .. } if now_ms >= until_ms => self.phase = Phase::Ended,
+            _ => {}
+        }
+    }
+
+    /// Counts a growing frame as memory in use.
+    fn account(&mut self) {
+        let held = self.buffer.as_ref().map_or(0, |buffer| buffer.capacity() as u64);
+        let held = if held > 2 * READ_BYTES as u64 { held } else { 0 };
+        if held != self.charged {
+            self.session.engine.memory.charge(held);
+            self.session.engine.memory.release(std::mem::replace(&mut self.charged, held));
+        }
+    }
+
+    /// An idle connection holds no buffer.
+    fn give_back(&mut self) {
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
+            self.session.engine.buffers.give_back_read(buffer);
+        }
+    }
+
+    /// Arms the sleep for the nearest deadline, unless it fires early enough anyway.
+    fn arm(&mut self) {
+        let deadline_ms = match self.phase {
+            Phase::Open => self.adapter.deadline_ms(&self.session),
+            Phase::Draining { until_ms, .. } | Phase::Lingering { until_ms, .. } => Some(until_ms),
+            Phase::Ended => None,
+        };
+        let Some(deadline_ms) = deadline_ms else { return };
+        if deadline_ms >= self.armed_ms {
+            return;
+        }
+        self.armed_ms = deadline_ms;
+        let now_ms = self.session.engine.clock.monotonic_ms();
+        let after = Duration::from_millis(deadline_ms.saturating_sub(now_ms).max(1));
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(later(after)),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep(after))),
+        }
+    }
+
+    fn finish(mut self) {
+        self.session.close(Ending::Died);
+        self.session.outbox.close();
+        self.adapter.ended(&mut self.session);
+        self.session.engine.memory.release(self.charged);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runtime's own timer needs the runtime's own time")]
+fn later(after: Duration) -> Instant {
+    Instant::now() + after
+}
+
+/// Waits for the sleep, for ever if there is none or it has fired.
+async fn fire(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) if !sleep.is_elapsed() => sleep.await,
+        _ => std::future::pending().await,
+    }
+}

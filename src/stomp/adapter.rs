@@ -1,0 +1,428 @@
+//! The protocol of one STOMP connection: which frame may come when, and what each one does.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use ferrymq_protocols::stomp::{
+    ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version, encode_receipt,
+};
+use ferrymq_protocols::sniff::{Opening, sniff};
+use ferrymq_protocols::{Limits, ProtocolError};
+use tokio::sync::Notify;
+
+use super::parked::{ParkKey, Parked};
+use super::reply::Refusal;
+use super::send::Destinations;
+use super::subscribe::Known as Subscriptions;
+use crate::broker::Ending;
+use crate::session::Session;
+use crate::session::link::{Adapter, Next};
+
+/// How the listener speaks STOMP.
+#[derive(Clone, Debug)]
+pub struct StompSettings {
+    /// The broker's name, for texts and message ids.
+    pub broker_name: String,
+    /// Bounds of frames.
+    pub limits: Limits,
+    /// Escapes to the letter or not.
+    pub options: DecodeOptions,
+    /// For clients that send no heart-beat header.
+    pub default_heart_beat: HeartBeat,
+    /// Shortest heart-beat interval.
+    pub heart_beat_min_ms: u64,
+    /// Longest one; 0 for none.
+    pub heart_beat_max_ms: u64,
+    /// Intervals a client may be silent.
+    pub heart_beat_grace: f64,
+    /// Time for CONNECT.
+    pub connect_timeout_ms: u64,
+    /// Close after every ERROR (D-1).
+    pub close_on_error: bool,
+    /// Refuse unknown ack modes.
+    pub strict_ack_mode: bool,
+    /// `content-length` on every MESSAGE (D-11).
+    pub always_content_length: bool,
+    /// A client id can be taken over (CON-8).
+    pub allow_link_stealing: bool,
+    /// Bounds of parked frames (SND-5).
+    pub parked_frames_max: usize,
+    /// The same in octets.
+    pub parked_bytes_max: usize,
+    /// Subscriptions of a connection; 0 for any number.
+    pub subscriptions_max: usize,
+    /// Window of a queue subscription (PRE-1).
+    pub queue_prefetch: u32,
+    /// Window of a topic subscription.
+    pub topic_prefetch: u32,
+    /// Window of a durable subscription.
+    pub durable_topic_prefetch: u32,
+    /// Destinations are created by first use (DST-13).
+    pub auto_create: bool,
+}
+
+impl StompSettings {
+    /// What message ids and generated client ids of this broker begin with, after `ID:`.
+    pub(super) fn id_prefix(&self) -> String {
+        format!("{}-", self.broker_name)
+    }
+}
+
+/// What became of a frame.
+pub(super) enum Step {
+    /// It was carried out or refused.
+    Done,
+    /// It must wait; it will be read again.
+    Hold,
+    /// It was carried out, and the connection ends.
+    Close(Ending),
+}
+
+/// One STOMP connection.
+pub struct Stomp {
+    decoder: Decoder,
+    state: State,
+}
+
+/// Everything but the decoder, which a frame borrows.
+pub(super) struct State {
+    pub(super) settings: Arc<StompSettings>,
+    pub(super) remote: SocketAddr,
+    pub(super) end: Arc<Notify>,
+    /// Set by CONNECT.
+    pub(super) client_id: Option<String>,
+    /// Whether the client gave the id itself (SUB-2).
+    pub(super) own_client_id: bool,
+    pub(super) version: Version,
+    pub(super) timers: HeartBeatTimers,
+    pub(super) destinations: Destinations,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) parked: Parked,
+    /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
+    pub(super) starting: Vec<u64>,
+    pub(super) scratch: Vec<u8>,
+    opened_ms: u64,
+    last_heard_ms: u64,
+    sniffed: bool,
+}
+
+/// How often a wait for space in the store is looked at.
+const STORE_POLL_MS: u64 = 100;
+
+impl Stomp {
+    /// A connection from `remote` that has said nothing yet; `end` ends it from elsewhere.
+    #[must_use]
+    pub fn new(settings: Arc<StompSettings>, remote: SocketAddr, end: Arc<Notify>, now_ms: u64) -> Self {
+        let mut decoder = Decoder::new(settings.limits.clone(), settings.options);
+        decoder.set_before_login(true);
+        let state = State {
+            settings,
+            remote,
+            end,
+            client_id: None,
+            own_client_id: false,
+            version: Version::V10,
+            timers: HeartBeatTimers::default(),
+            destinations: Destinations::default(),
+            subscriptions: Subscriptions::default(),
+            parked: Parked::default(),
+            starting: Vec::new(),
+            scratch: Vec::new(),
+            opened_ms: now_ms,
+            last_heard_ms: now_ms,
+            sniffed: false,
+        };
+        Self { decoder, state }
+    }
+}
+
+impl Adapter for Stomp {
+    fn input(&mut self, session: &mut Session, input: &mut BytesMut) -> Next {
+        if !self.state.sniffed {
+            match self.state.sniff(input) {
+                Opening::Undecided | Opening::Stomp => {}
+                Opening::Unknown => self.state.sniffed = true,
+                _ => return Next::Close(Ending::Died),
+            }
+        }
+        let mut taken = 0;
+        let next = loop {
+            let rest = &input[taken..];
+            let frame = match self.decoder.decode(rest) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    taken += self.decoder.take_idle();
+                    break Next::Read;
+                }
+                Err(error) => {
+                    self.fail(session, rest, &error);
+                    taken = input.len();
+                    break Next::Close(Ending::Died);
+                }
+            };
+            let consumed = frame.consumed;
+            match self.state.handle(session, &frame, &rest[..consumed]) {
+                Step::Done => taken += consumed,
+                Step::Hold => break Next::Wait,
+                Step::Close(ending) => {
+                    taken = input.len();
+                    break Next::Close(ending);
+                }
+            }
+            if self.decoder.version() != self.state.version {
+                self.decoder.set_version(self.state.version);
+            }
+            self.decoder.set_before_login(self.state.client_id.is_none());
+        };
+        session.hand_over();
+        input.advance(taken);
+        next
+    }
+
+    fn woken(&mut self, session: &mut Session) -> Next {
+        if session.is_stalled() && !session.hand_over() {
+            return Next::Read;
+        }
+        if !self.state.starting.is_empty() && !session.outbox.has_due() {
+            for serial in std::mem::take(&mut self.state.starting) {
+                session.start_waiting(serial);
+            }
+        }
+        self.state.replay(session);
+        Next::Read
+    }
+
+    fn deadline_ms(&self, session: &Session) -> Option<u64> {
+        let state = &self.state;
+        if state.client_id.is_none() {
+            return Some(state.opened_ms + state.settings.connect_timeout_ms);
+        }
+        let send = state.timers.next_send_ms(session.outbox.last_write_ms().max(state.opened_ms));
+        let dead = state.timers.dead_at_ms(state.last_heard_ms);
+        let poll = (session.is_stalled() || !state.parked.is_empty())
+            .then(|| session.engine.clock.monotonic_ms() + STORE_POLL_MS);
+        [send, dead, poll].into_iter().flatten().min()
+    }
+
+    fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next {
+        let state = &mut self.state;
+        if state.client_id.is_none() {
+            tracing::info!(remote = %state.remote, "no CONNECT within stomp.connect_timeout, closed");
+            return Next::Close(Ending::Died);
+        }
+        if state.timers.is_dead(now_ms, state.last_heard_ms) {
+            let silent_ms = now_ms - state.last_heard_ms;
+            tracing::info!(client_id = state.client_id, remote = %state.remote, silent_ms, "no heart-beat, closed");
+            session.outbox.close();
+            return Next::Close(Ending::Died);
+        }
+        if state.timers.is_send_due(now_ms, session.outbox.last_write_ms().max(state.opened_ms)) {
+            session.outbox.append(b"\n");
+        }
+        Next::Read
+    }
+
+    fn heard(&mut self, now_ms: u64) {
+        self.state.last_heard_ms = now_ms;
+    }
+
+    fn stopping(&mut self, session: &mut Session) {
+        if self.state.client_id.is_some() {
+            let refusal = Refusal::connection("the broker is stopping");
+            self.state.tell(session, &refusal, None);
+        }
+    }
+
+    fn ended(&mut self, session: &mut Session) {
+        if let Some(client_id) = self.state.client_id.take() {
+            session.engine.connections.unregister(&client_id, &self.state.end);
+            tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
+        }
+    }
+}
+
+impl Stomp {
+    /// Octets that are no STOMP: ERROR, then close (ERR-2).
+    fn fail(&mut self, session: &mut Session, rest: &[u8], error: &ProtocolError) {
+        session.hand_over();
+        tracing::info!(remote = %self.state.remote, client_id = self.state.client_id, %error, "frame refused, closed");
+        let mut refusal = Refusal::connection(error.message());
+        if let Some((_, key)) = error.limit() {
+            refusal.message = format!("{} ({key})", error.message());
+        }
+        let failed = self.decoder.failed_head(rest);
+        self.state.tell(session, &refusal, failed);
+    }
+}
+
+impl State {
+    /// Says what opened the connection if it was not STOMP (FRM-15).
+    fn sniff(&mut self, input: &[u8]) -> Opening {
+        let opening = sniff(input);
+        self.sniffed = opening == Opening::Stomp;
+        if !matches!(opening, Opening::Undecided | Opening::Stomp | Opening::Unknown) {
+            tracing::warn!(remote = %self.remote, found = opening.name(), "not STOMP on a STOMP port, closed");
+        }
+        opening
+    }
+
+    /// Carries one frame out; `raw` is the frame as it came.
+    fn handle(&mut self, session: &mut Session, frame: &Frame<'_>, raw: &[u8]) -> Step {
+        match self.carry_out(session, frame, raw) {
+            Ok(step) => step,
+            Err(refusal) => self.refuse(session, frame, &refusal),
+        }
+    }
+
+    fn refuse(&mut self, session: &mut Session, frame: &Frame<'_>, refusal: &Refusal) -> Step {
+        session.hand_over();
+        tracing::debug!(remote = %self.remote, client_id = self.client_id, refusal.message, "frame refused");
+        self.tell(session, refusal, Some((frame.command, frame.headers)));
+        if refusal.fatal || self.settings.close_on_error { Step::Close(Ending::Died) } else { Step::Done }
+    }
+
+    /// Sends an ERROR frame.
+    pub(super) fn tell(
+        &mut self,
+        session: &mut Session,
+        refusal: &Refusal,
+        failed: Option<(Command, ferrymq_protocols::stomp::Headers<'_>)>,
+    ) {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        refusal.render(self.version, failed, &mut out);
+        session.reply(None, &out);
+        self.scratch = out;
+    }
+
+    fn carry_out(&mut self, session: &mut Session, frame: &Frame<'_>, raw: &[u8]) -> Result<Step, Refusal> {
+        if self.client_id.is_none() && !matches!(frame.command, Command::Connect | Command::Stomp) {
+            let name = frame.command.name();
+            return Err(Refusal::connection(format!("Not connected: {name} received before CONNECT")));
+        }
+        let command = ClientCommand::parse(frame)?;
+        if let ClientCommand::Send(send) = &command {
+            return self.send(session, send, raw);
+        }
+        if let Some(step) = self.park_behind(session, &command, raw) {
+            return Ok(step);
+        }
+        session.hand_over();
+        match command {
+            ClientCommand::Send(_) => unreachable!("handled above"),
+            ClientCommand::Connect(connect) => self.connect(session, &connect)?,
+            ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
+            ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
+            ClientCommand::Ack(ack) => self.acknowledge(session, &ack, crate::broker::Ack::Consumed)?,
+            ClientCommand::Nack(ack) => self.acknowledge(session, &ack, crate::broker::Ack::Failed)?,
+            ClientCommand::Begin(begin) => {
+                session.begin(&begin.transaction).map_err(|error| Refusal::frame(error.to_string()))?;
+                self.answer(begin.receipt.as_deref(), |answer| session.reply(None, answer));
+            }
+            ClientCommand::Commit(commit) => self
+                .answer(commit.receipt.as_deref(), |answer| session.commit(&commit.transaction, answer))
+                .map_err(|error| Refusal::frame(error.to_string()))?,
+            ClientCommand::Abort(abort) => self
+                .answer(abort.receipt.as_deref(), |answer| session.abort(&abort.transaction, answer))
+                .map_err(|error| Refusal::frame(error.to_string()))?,
+            ClientCommand::Disconnect(disconnect) => {
+                self.refuse_parked(session);
+                session.outbox.stop_deliveries();
+                self.answer(disconnect.receipt.as_deref(), |answer| session.reply(None, answer));
+                return Ok(Step::Close(Ending::Orderly));
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
+    pub(super) fn answer<R>(&mut self, receipt: Option<&str>, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.scratch.clear();
+        if let Some(receipt) = receipt {
+            encode_receipt(self.version, receipt, &[], &mut self.scratch);
+        }
+        f(&self.scratch)
+    }
+
+    /// Commands of a transaction with a parked SEND wait behind it.
+    fn park_behind(&mut self, session: &Session, command: &ClientCommand<'_>, raw: &[u8]) -> Option<Step> {
+        if self.parked.is_empty() {
+            return None;
+        }
+        let transaction = match command {
+            ClientCommand::Commit(command) | ClientCommand::Abort(command) => Some(&command.transaction),
+            ClientCommand::Ack(ack) | ClientCommand::Nack(ack) => ack.transaction.as_ref(),
+            _ => None,
+        }?;
+        let key = ParkKey::Transaction(transaction.to_string());
+        self.parked.holds_back(&key).then(|| self.park(session, key, raw))
+    }
+
+    /// Parks a frame, or stops reading if enough are parked (SND-5).
+    pub(super) fn park(&mut self, session: &Session, key: ParkKey, raw: &[u8]) -> Step {
+        if self.parked.is_full(self.settings.parked_frames_max, self.settings.parked_bytes_max) {
+            session.engine.memory.wait(Arc::clone(&session.outbox));
+            return Step::Hold;
+        }
+        if self.parked.is_empty() {
+            tracing::warn!(
+                client_id = self.client_id,
+                remote = %self.remote,
+                used_bytes = session.engine.memory.used_bytes(),
+                limit_bytes = session.engine.memory.limit_bytes(),
+                "memory.limit or the store is full: a producer waits"
+            );
+        }
+        self.parked.push(key, raw);
+        session.engine.memory.wait(Arc::clone(&session.outbox));
+        Step::Done
+    }
+
+    /// Carries parked frames out, oldest first, while there is space.
+    fn replay(&mut self, session: &mut Session) {
+        if self.parked.is_empty() || session.engine.is_full() {
+            return;
+        }
+        // A parked frame may park again behind itself: each is looked at once.
+        for _ in 0..self.parked.len() {
+            if session.engine.is_full() || session.is_stalled() {
+                session.engine.memory.wait(Arc::clone(&session.outbox));
+                break;
+            }
+            let Some((_, raw)) = self.parked.pop() else { break };
+            self.with_parked_frame(&raw, |state, frame| {
+                state.handle(session, frame, &raw);
+            });
+        }
+        session.hand_over();
+    }
+
+    /// Says of every parked SEND that it was not enqueued (CON-17).
+    fn refuse_parked(&mut self, session: &mut Session) {
+        while let Some((_, raw)) = self.parked.pop() {
+            let refusal = Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
+            self.with_parked_frame(&raw, |state, frame| {
+                state.tell(session, &refusal, Some((frame.command, frame.headers)));
+            });
+        }
+    }
+
+    /// Reads a parked frame again; it was whole when it was parked.
+    fn with_parked_frame(&mut self, raw: &[u8], f: impl FnOnce(&mut Self, &Frame<'_>)) {
+        let mut decoder = Decoder::new(self.settings.limits.clone(), self.settings.options);
+        decoder.set_version(self.version);
+        if let Ok(Some(frame)) = decoder.decode(raw) {
+            f(self, &frame);
+        }
+    }
+
+    /// The connection's client id; empty before CONNECT.
+    pub(super) fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+}
+
+/// Serials of subscriptions by the client's ids.
+pub(super) type SerialById = HashMap<String, u64>;

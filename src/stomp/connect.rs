@@ -1,0 +1,49 @@
+//! CONNECT (section 1).
+
+use std::sync::Arc;
+
+use ferrymq_protocols::stomp::{Connect, Connected, HeartBeat, HeartBeatTimers, encode_connected};
+
+use super::adapter::State;
+use super::reply::Refusal;
+use crate::engine::connections::Connection;
+use crate::session::Session;
+
+impl State {
+    /// Logs a client in and answers CONNECTED.
+    pub(super) fn connect(&mut self, session: &mut Session, connect: &Connect<'_>) -> Result<(), Refusal> {
+        if self.client_id.is_some() {
+            return Err(Refusal::connection("duplicate CONNECT: already connected"));
+        }
+        self.version = connect.version;
+        let own = connect.client_id.as_deref();
+        let client_id = own.map_or_else(
+            || format!("ID:{}-{:x}", self.settings.broker_name, session.origin()),
+            str::to_owned,
+        );
+        let connection = Connection { remote: self.remote, end: Arc::clone(&self.end) };
+        session.engine.connections.register(&client_id, connection, self.settings.allow_link_stealing).map_err(
+            |address| {
+                let name = &self.settings.broker_name;
+                Refusal::connection(format!("Broker: {name} - Client: {client_id} already connected from {address}"))
+            },
+        )?;
+        self.own_client_id = own.is_some();
+        let asked = connect.heart_beat.unwrap_or(self.settings.default_heart_beat);
+        let agreed = HeartBeat::negotiate(asked, self.settings.heart_beat_min_ms, self.settings.heart_beat_max_ms);
+        self.timers = HeartBeatTimers::new(agreed, self.settings.heart_beat_grace);
+        self.scratch.clear();
+        let connected = Connected {
+            version: connect.version,
+            session: &client_id,
+            server: concat!("ferrymq/", env!("CARGO_PKG_VERSION")),
+            heart_beat: agreed,
+            request_id: connect.request_id.as_deref(),
+        };
+        encode_connected(&connected, &mut self.scratch);
+        session.reply(None, &self.scratch);
+        tracing::debug!(client_id, remote = %self.remote, version = %connect.version, "connected");
+        self.client_id = Some(client_id);
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Deliveries as MESSAGE frames (MSG-1 to MSG-5).
+
+use ferrymq_protocols::stomp::{
+    FRAME_END, HeadFlags, LineCache, MessageFields, MessageId, MessageRef, MessageTemplate, push_header,
+};
+
+use crate::broker::{DeadLetter, MessageFlags, Outgoing};
+use crate::engine::cell::Encoder;
+
+/// Renders MESSAGE frames for one subscription.
+pub(super) struct MessageEncoder {
+    template: MessageTemplate,
+    cache: LineCache,
+    /// D-11: text messages get a `content-length` too.
+    always_content_length: bool,
+}
+
+impl MessageEncoder {
+    pub(super) fn new(template: MessageTemplate, always_content_length: bool) -> Self {
+        Self { template, cache: LineCache::default(), always_content_length }
+    }
+}
+
+impl Encoder for MessageEncoder {
+    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+        let message = outgoing.message;
+        let flags = message.flags;
+        let (mut extra, mut escaped) = (Vec::new(), flags.has(MessageFlags::ESCAPED));
+        if let Some(fate) = &message.dead_letter {
+            escaped |= dead_letter_lines(fate, flags, &mut extra).escaped;
+        }
+        let fields = MessageFields {
+            message_id: MessageRef::Id(MessageId { origin: message.id.origin, serial: message.id.serial }),
+            timestamp_ms: message.timestamp_ms,
+            priority: message.priority,
+            expires_ms: message.expires_ms,
+            persistent: message.is_persistent(),
+            redelivered: outgoing.redelivered,
+            delivery_count: u32::from(outgoing.redeliveries) + 1,
+            ack: Some(outgoing.number),
+            text: flags.has(MessageFlags::TEXT) && !self.always_content_length,
+            body_len: message.body().len(),
+            body_has_nul: flags.has(MessageFlags::HAS_NUL),
+            user_head: message.head(),
+            extra: &extra,
+            escaped,
+            destination: None,
+        };
+        self.template.encode_message_head(&fields, &mut self.cache, out);
+    }
+
+    fn tail(&self) -> &'static [u8] {
+        FRAME_END
+    }
+}
+
+/// What a dead letter tells (DLQ-4, NAK-5), as canonical lines.
+fn dead_letter_lines(fate: &DeadLetter, flags: MessageFlags, out: &mut Vec<u8>) -> HeadFlags {
+    let mut found = push_header("original-destination", &fate.origin, out);
+    found = found.and(push_header("dlqDeliveryFailureCause", &fate.cause, out));
+    if fate.original_expires_ms != 0 {
+        found = found.and(push_header("originalExpiration", &fate.original_expires_ms.to_string(), out));
+    }
+    if flags.has(MessageFlags::WAS_TRANSIENT) {
+        found = found.and(push_header("originalDeliveryMode", "NON_PERSISTENT", out));
+    }
+    found
+}

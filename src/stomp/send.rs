@@ -1,0 +1,149 @@
+//! SEND (section 4).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrymq_protocols::stomp::{Known, Send, encode_receipt};
+
+use super::WIRE_STOMP;
+use super::adapter::{State, Step};
+use super::destination;
+use super::parked::ParkKey;
+use super::reply::Refusal;
+use crate::broker::{Message, MessageFlags};
+use crate::engine::Engine;
+use crate::engine::cell::Cell;
+use crate::session::Session;
+
+/// Destination headers this connection has used, so that a name is read once.
+#[derive(Default)]
+pub(super) struct Destinations {
+    last: Option<(String, Arc<Cell>)>,
+    known: HashMap<String, Arc<Cell>>,
+}
+
+/// Names remembered for one connection.
+const NAMES_MAX: usize = 1024;
+
+/// Headers that ask for a delayed delivery, which is not built yet.
+const SCHEDULED: [Known; 4] =
+    [Known::ScheduledDelay, Known::ScheduledPeriod, Known::ScheduledRepeat, Known::ScheduledCron];
+
+impl Destinations {
+    fn last(&self, text: &str) -> Option<&Arc<Cell>> {
+        self.last.as_ref().filter(|(known, _)| known == text).map(|(_, cell)| cell)
+    }
+
+    /// The destination that `text` names, made by first use if it may be.
+    fn resolve(&mut self, engine: &Engine, text: &str, auto_create: bool) -> Result<Arc<Cell>, Refusal> {
+        if let Some(cell) = self.known.get(text) {
+            return Ok(Arc::clone(cell));
+        }
+        let destination = destination::parse(text)?;
+        if destination.is_wildcard() {
+            return Err(Refusal::frame(format!("cannot send to {text}: wildcards are for SUBSCRIBE only")));
+        }
+        let cell = find(engine, &destination, auto_create)?;
+        if self.known.len() >= NAMES_MAX {
+            self.known.clear();
+        }
+        self.known.insert(text.to_owned(), Arc::clone(&cell));
+        Ok(cell)
+    }
+}
+
+/// The destination of that name, made if there is none and it may be (DST-13).
+pub(super) fn find(
+    engine: &Engine,
+    destination: &crate::broker::Destination,
+    auto_create: bool,
+) -> Result<Arc<Cell>, Refusal> {
+    if auto_create {
+        return Ok(engine.registry.get_or_create(destination));
+    }
+    engine.registry.get(destination).ok_or_else(|| {
+        Refusal::frame(format!("{destination} does not exist, and destinations.auto_create is false"))
+    })
+}
+
+impl State {
+    /// Enqueues a message, records it in its transaction, or parks it.
+    pub(super) fn send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Result<Step, Refusal> {
+        if let Some(step) = self.park_send(session, send, raw) {
+            return Ok(step);
+        }
+        if self.destinations.last(&send.destination).is_none() {
+            let cell =
+                self.destinations.resolve(&session.engine, &send.destination, self.settings.auto_create)?;
+            self.destinations.last = Some((send.destination.to_string(), cell));
+        }
+        if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
+            return Err(Refusal::not_yet(&format!("scheduled messages ({}) are", known.name())));
+        }
+        let message = build(session, send);
+        let Some(cell) = self.destinations.last(&send.destination) else {
+            unreachable!("the destination was just resolved");
+        };
+        if let Some(transaction) = &send.transaction {
+            session.hand_over();
+            session
+                .send_in(transaction, cell, message)
+                .map_err(|error| Refusal::frame(error.to_string()))?;
+            self.answer(send.receipt.as_deref(), |answer| session.reply(None, answer));
+            return Ok(Step::Done);
+        }
+        self.scratch.clear();
+        if let Some(receipt) = &send.receipt {
+            encode_receipt(self.version, receipt, &[], &mut self.scratch);
+        }
+        session.send(cell, message, &self.scratch);
+        Ok(Step::Done)
+    }
+
+    /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
+    fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
+        let full = if send.persistent { session.engine.is_store_full() } else { session.engine.memory.is_full() };
+        if !full && self.parked.is_empty() && !session.is_stalled() {
+            return None;
+        }
+        let key = match &send.transaction {
+            Some(transaction) => ParkKey::Transaction(transaction.to_string()),
+            None => ParkKey::Destination(send.destination.to_string()),
+        };
+        if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
+            return None;
+        }
+        // What can never be carried out is refused at once rather than parked.
+        let resolvable =
+            self.destinations.resolve(&session.engine, &send.destination, self.settings.auto_create).is_ok();
+        resolvable.then(|| self.park(session, key, raw))
+    }
+}
+
+/// Makes the message: the user's lines and the body, copied once into memory of their size.
+fn build(session: &mut Session, send: &Send<'_>) -> Message {
+    let mut payload = Vec::with_capacity(send.user_head_len_hint() + send.body.len());
+    let head = send.write_user_head(&mut payload);
+    let head_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    payload.extend_from_slice(send.body);
+    let mut flags = 0;
+    if send.persistent {
+        flags |= MessageFlags::PERSISTENT;
+    }
+    if send.text {
+        flags |= MessageFlags::TEXT;
+        if send.body_has_nul() {
+            flags |= MessageFlags::HAS_NUL;
+        }
+    }
+    if head.escaped {
+        flags |= MessageFlags::ESCAPED;
+    }
+    let id = session.next_id();
+    let mut message = Message::new(id, Bytes::from(payload), head_len, MessageFlags(flags), WIRE_STOMP);
+    message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
+    message.expires_ms = send.expires_ms;
+    message.priority = send.priority;
+    message
+}

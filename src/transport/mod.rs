@@ -1,0 +1,4 @@
+//! Sockets: listening, accepting, and the wire that a connection is served on.
+
+pub mod listener;
+pub mod tcp;
