@@ -1,3 +1,9 @@
 //! The command line of ferrymq.
 
-fn main() {}
+mod cli;
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    cli::run(&cli::Cli::parse())
+}
