@@ -39,6 +39,13 @@ pub(crate) struct ConnectArgs {
     pub(crate) host: Option<String>,
 }
 
+impl ConnectArgs {
+    /// Whether the broker is on this machine, so that any address of 127/8 can be connected from.
+    pub(crate) fn is_loopback(&self) -> bool {
+        resolve(&self.addr).is_ok_and(|(addr, _)| addr.is_ipv4() && addr.ip().is_loopback())
+    }
+}
+
 /// The protocol version in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {

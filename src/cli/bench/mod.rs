@@ -8,6 +8,7 @@
 //! `options` says what a load is, `scenario` runs it once with `produce` and `consume`, `report` shows it.
 
 mod consume;
+mod idle;
 mod latency;
 mod options;
 mod process;
@@ -20,8 +21,10 @@ mod scenario;
 mod shared;
 mod stamp;
 mod stopwatch;
+mod sync;
 mod tape;
 mod verify;
+mod versus;
 
 use std::io::Write;
 
@@ -41,6 +44,12 @@ enum What {
     Run(Box<RunArgs>),
     /// The bare limit: copy octets from a producer to a consumer on one thread
     Relay(relay::Args),
+    /// The durable limit: write + fdatasync, in a growing file and in preallocated space
+    Sync(sync::Args),
+    /// Compare brokers with the relay and the disk, round by round in one run
+    Versus(Box<versus::Args>),
+    /// Open many idle connections and look at the broker's memory
+    Idle(idle::Args),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -60,6 +69,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Run(args) => run_once(args),
         What::Relay(args) => relay::run(args),
+        What::Sync(args) => sync::run(args),
+        What::Versus(args) => versus::run(args),
+        What::Idle(args) => idle::run(args),
     }
 }
 

@@ -221,7 +221,7 @@ impl<'a> Producer<'a> {
         {
             let kind = self.tape.slots()[last].kind;
             let asks = self.tape.asks_receipt(kind);
-            if (kind == Kind::Send && count == sends) || (asks && room == 0) {
+            if (kind != Kind::Commit && count == sends) || (asks && room == 0) {
                 break;
             }
             let sent_ns = pace.map_or(now, |pace| pace.intended(self.sent + count));
