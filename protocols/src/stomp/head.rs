@@ -106,6 +106,74 @@ pub(crate) fn name_len(input: &[u8]) -> usize {
     input.len() - tail.len() + in_tail
 }
 
+/// The length of the line at the front of `input`, without its LF; `None` without LF.
+///
+/// Most lines end within a few words; only what goes on is worth a call into memchr.
+#[inline]
+pub(crate) fn line_len(input: &[u8]) -> Option<usize> {
+    let (words, _) = input.as_chunks::<8>();
+    for (index, word) in words.iter().take(SHORT_LINE_WORDS).enumerate() {
+        let hits = zero_octets(u64::from_le_bytes(*word) ^ LINE_FEEDS);
+        if hits != 0 {
+            return Some(index * 8 + (hits.trailing_zeros() / 8) as usize);
+        }
+    }
+    let searched = words.len().min(SHORT_LINE_WORDS) * 8;
+    memchr(b'\n', &input[searched..]).map(|at| searched + at)
+}
+
+const SHORT_LINE_WORDS: usize = 4;
+
+/// Which octets a head holds that need care.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    pub(crate) has_backslash: bool,
+    pub(crate) has_cr: bool,
+    pub(crate) has_nul: bool,
+    pub(crate) has_non_ascii: bool,
+}
+
+/// Looks a complete head over, 16 octets at a time.
+#[inline]
+pub(crate) fn survey(head: &[u8]) -> Survey {
+    const BACKSLASH: u8 = 1;
+    const CR: u8 = 2;
+    const NUL: u8 = 4;
+    const NON_ASCII: u8 = 0x80;
+    let class = |octet: u8| {
+        (u8::from(octet == b'\\') * BACKSLASH)
+            | (u8::from(octet == b'\r') * CR)
+            | (u8::from(octet == 0) * NUL)
+            | (octet & NON_ASCII)
+    };
+    let mut lanes = [0u8; 16];
+    let mut look = |chunk: &[u8; 16]| {
+        for (lane, &octet) in lanes.iter_mut().zip(chunk) {
+            *lane |= class(octet);
+        }
+    };
+    let (chunks, tail) = head.as_chunks::<16>();
+    chunks.iter().for_each(&mut look);
+    let mut classes = 0;
+    match head.last_chunk::<16>() {
+        // Octets looked at twice do no harm.
+        Some(chunk) if !tail.is_empty() => look(chunk),
+        Some(_) => {}
+        None => {
+            classes = tail
+                .iter()
+                .fold(0, |classes, &octet| classes | class(octet))
+        }
+    }
+    classes = lanes.iter().fold(classes, |classes, lane| classes | lane);
+    Survey {
+        has_backslash: classes & BACKSLASH != 0,
+        has_cr: classes & CR != 0,
+        has_nul: classes & NUL != 0,
+        has_non_ascii: classes & NON_ASCII != 0,
+    }
+}
+
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
 const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
@@ -171,6 +239,58 @@ mod tests {
                     name_len(&input),
                     naive.unwrap_or(input.len()),
                     "{len} {end:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_ends_at_its_first_line_feed() {
+        for len in 0..80 {
+            let line = "x:\r\u{80}\u{b}\t\u{ff}"[..].repeat(12).into_bytes();
+            let whole = [&line[..len], b"\nnext line\n and its text"].concat();
+            assert_eq!(line_len(&whole), Some(len));
+            assert_eq!(line_len(&line[..len]), None);
+        }
+    }
+
+    #[test]
+    fn one_octet_anywhere_is_seen() {
+        for len in 1..70 {
+            assert_eq!(survey(&b"x:\n~ab"[..].repeat(12)[..len]), Survey::default());
+            for at in 0..len {
+                let seen = |octet| {
+                    let mut head = vec![b'x'; len];
+                    head[at] = octet;
+                    survey(&head)
+                };
+                assert_eq!(
+                    seen(b'\\'),
+                    Survey {
+                        has_backslash: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(b'\r'),
+                    Survey {
+                        has_cr: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(0),
+                    Survey {
+                        has_nul: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(0xc3),
+                    Survey {
+                        has_non_ascii: true,
+                        ..Survey::default()
+                    }
                 );
             }
         }
