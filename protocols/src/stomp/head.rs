@@ -133,50 +133,48 @@ pub(crate) struct Survey {
     pub(crate) has_non_ascii: bool,
 }
 
-/// Looks a complete head over, 16 octets at a time.
+/// Looks a complete head over, eight octets at a time.
 #[inline]
 pub(crate) fn survey(head: &[u8]) -> Survey {
-    const BACKSLASH: u8 = 1;
-    const CR: u8 = 2;
-    const NUL: u8 = 4;
-    const NON_ASCII: u8 = 0x80;
-    let class = |octet: u8| {
-        (u8::from(octet == b'\\') * BACKSLASH)
-            | (u8::from(octet == b'\r') * CR)
-            | (u8::from(octet == 0) * NUL)
-            | (octet & NON_ASCII)
+    let mut special = 0;
+    let mut all = 0;
+    let mut look = |word: u64| {
+        special |= zero_octets(word)
+            | zero_octets(word ^ BACKSLASHES)
+            | zero_octets(word ^ CARRIAGE_RETURNS);
+        all |= word;
     };
-    let mut lanes = [0u8; 16];
-    let mut look = |chunk: &[u8; 16]| {
-        for (lane, &octet) in lanes.iter_mut().zip(chunk) {
-            *lane |= class(octet);
-        }
+    let (words, tail) = head.as_chunks::<8>();
+    for word in words {
+        look(u64::from_le_bytes(*word));
+    }
+    if !tail.is_empty() {
+        // Octets looked at twice do no harm; a head shorter than a word is filled up.
+        look(head.last_chunk::<8>().map_or_else(
+            || {
+                tail.iter()
+                    .fold(ONES, |word, &octet| word << 8 | u64::from(octet))
+            },
+            |word| u64::from_le_bytes(*word),
+        ));
+    }
+    let mut survey = Survey {
+        has_non_ascii: all & HIGH_BITS != 0,
+        ..Survey::default()
     };
-    let (chunks, tail) = head.as_chunks::<16>();
-    chunks.iter().for_each(&mut look);
-    let mut classes = 0;
-    match head.last_chunk::<16>() {
-        // Octets looked at twice do no harm.
-        Some(chunk) if !tail.is_empty() => look(chunk),
-        Some(_) => {}
-        None => {
-            classes = tail
-                .iter()
-                .fold(0, |classes, &octet| classes | class(octet))
-        }
+    if special != 0 {
+        survey.has_backslash = memchr(b'\\', head).is_some();
+        survey.has_cr = memchr(b'\r', head).is_some();
+        survey.has_nul = memchr(0, head).is_some();
     }
-    classes = lanes.iter().fold(classes, |classes, lane| classes | lane);
-    Survey {
-        has_backslash: classes & BACKSLASH != 0,
-        has_cr: classes & CR != 0,
-        has_nul: classes & NUL != 0,
-        has_non_ascii: classes & NON_ASCII != 0,
-    }
+    survey
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
 const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
+const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+const CARRIAGE_RETURNS: u64 = u64::from_le_bytes([b'\r'; 8]);
 const LINE_FEEDS: u64 = u64::from_le_bytes([b'\n'; 8]);
 
 /// The high bit of the lowest octet that is zero, and perhaps of some above it.
