@@ -4,18 +4,31 @@
 //! - STOMP 1.2, 1.1 and 1.0: the highest the broker offers; headers are escaped by that version (CONNECT never is).
 //! - No heart-beats are offered or asked for: a command-line tool lives as long as its socket.
 //!
-//! Not here: the hot paths of `bench`, which patch rendered frames and read stamps (`bench/tape.rs`, `bench/scan.rs`).
+//! Frames are written and read by the codec the broker uses. Not here: the hot paths of `bench`, which patch rendered frames and
+//! compare shapes instead of decoding (`bench/tape.rs`, `bench/scan.rs`), because a generator must cost less than a broker.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ferrymq_protocols::stomp::{ClientFrameWriter, DecodeOptions, Decoder};
+pub(crate) use ferrymq_protocols::stomp::{Command, Version};
+use ferrymq_protocols::{Limits, ProtocolError};
 
 /// How long a broker may take to answer CONNECT or to confirm a receipt.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest frame a tool accepts; a broker's own limit is 100 MiB.
-const FRAME_MAX: usize = 512 * 1024 * 1024;
+/// What is written together before the socket is called.
+const WRITE_BYTES: usize = 64 * 1024;
+/// A client takes what the broker it chose to trust sends; these bounds only stop nonsense.
+const LIMITS: Limits = Limits {
+    command_bytes_max: 1024,
+    header_bytes_max: 16 * 1024 * 1024,
+    headers_max: 100_000,
+    body_bytes_max: 1024 * 1024 * 1024,
+    frame_bytes_max: 1088 * 1024 * 1024,
+    before_login_bytes_max: 1024 * 1024,
+};
 
 /// Where and as whom to connect.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,17 +59,6 @@ impl ConnectArgs {
     }
 }
 
-/// The protocol version in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Version {
-    /// STOMP 1.0
-    V10,
-    /// STOMP 1.1
-    V11,
-    /// STOMP 1.2
-    V12,
-}
-
 /// What sets one connection apart from another of the same arguments.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
@@ -72,7 +74,7 @@ pub(crate) struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerFrame {
     /// MESSAGE, RECEIPT, ERROR or CONNECTED.
-    pub(crate) command: String,
+    pub(crate) command: Command,
     /// Headers in order, unescaped.
     pub(crate) headers: Vec<(String, String)>,
     /// The body, without the closing NUL.
@@ -81,7 +83,6 @@ pub(crate) struct ServerFrame {
 
 impl ServerFrame {
     /// The first header of that name.
-    #[must_use]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -94,7 +95,11 @@ impl ServerFrame {
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
+    decoder: Decoder,
     input: Vec<u8>,
+    /// Octets of `input` already taken as frames.
+    taken: usize,
+    output: Vec<u8>,
     version: Version,
     receipts: u64,
 }
@@ -111,76 +116,111 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let decoder = Decoder::new(LIMITS, DecodeOptions::default());
+        let (input, output) = (Vec::new(), Vec::new());
         let mut client = Self {
             stream,
-            input: Vec::new(),
+            decoder,
+            input,
+            taken: 0,
+            output,
             version: Version::V10,
             receipts: 0,
         };
         let command = if identity.stomp_command {
-            "STOMP"
+            Command::Stomp
         } else {
-            "CONNECT"
+            Command::Connect
         };
-        let mut head = format!(
-            "{command}\naccept-version:1.0,1.1,1.2\nhost:{}\nheart-beat:0,0\n",
-            args.host.as_deref().unwrap_or(&host)
-        );
+        let mut headers = vec![
+            ("accept-version", "1.0,1.1,1.2"),
+            ("host", args.host.as_deref().unwrap_or(&host)),
+            ("heart-beat", "0,0"),
+        ];
         for (name, value) in [
             ("login", &args.login),
             ("passcode", &args.passcode),
             ("client-id", &identity.client_id),
         ] {
-            if let Some(value) = value {
-                head.push_str(&format!("{name}:{value}\n"));
-            }
+            headers.extend(value.as_deref().map(|value| (name, value)));
         }
-        head.push_str("\n\0");
-        client.write(head.as_bytes())?;
+        client.queue(command, &headers, b"", false)?;
+        client.flush()?;
         let answer = client
             .answer()
             .with_context(|| format!("{} did not accept the connection", args.addr))?;
-        if answer.command != "CONNECTED" {
+        if answer.command != Command::Connected {
             bail!(
-                "{} answered CONNECT with {}: is it a STOMP broker?",
+                "{} answered CONNECT with {}",
                 args.addr,
-                answer.command
+                answer.command.name()
             );
         }
-        client.version = match answer.header("version") {
-            Some("1.2") => Version::V12,
-            Some("1.1") => Version::V11,
-            _ => Version::V10,
-        };
+        client.version = answer
+            .header("version")
+            .and_then(Version::from_number)
+            .unwrap_or(Version::V10);
+        client.decoder.set_version(client.version);
         Ok(client)
     }
 
     /// The version the broker chose.
-    #[must_use]
     pub(crate) fn version(&self) -> Version {
         self.version
     }
 
-    /// Writes whole frames.
+    /// Adds a frame to what is written next; writes when enough has gathered.
     ///
     /// # Errors
     /// If the socket fails; if the broker closed it after an ERROR, the error says the ERROR's words.
-    pub(crate) fn write(&mut self, frames: &[u8]) -> anyhow::Result<()> {
-        match self.stream.write_all(frames) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error)),
+    pub(crate) fn queue(
+        &mut self,
+        command: Command,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        content_length: bool,
+    ) -> anyhow::Result<()> {
+        ClientFrameWriter::new(self.version, &mut self.output).frame(
+            command,
+            headers,
+            body,
+            content_length,
+        );
+        if self.output.len() >= WRITE_BYTES {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
-    /// Sends `frame` (see [`FrameWriter`]) with a receipt of its own and waits for it; messages that come before are dropped.
+    /// Writes what was queued.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue).
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        let written = self.stream.write_all(&self.output);
+        self.output.clear();
+        written.map_err(|error| self.last_words(error))
+    }
+
+    /// Sends a frame without a body, with a receipt, and waits for it; messages that come before are dropped.
     ///
     /// # Errors
     /// If the broker answers ERROR, or not at all.
-    pub(crate) fn request(&mut self, frame: FrameWriter) -> anyhow::Result<()> {
+    pub(crate) fn request(
+        &mut self,
+        command: Command,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
         self.receipts += 1;
         let id = format!("r{}", self.receipts);
-        let bytes = frame.header("receipt", &id).finish(b"");
-        self.write(&bytes)?;
+        self.queue(
+            command,
+            &[headers, &[("receipt", &id)]].concat(),
+            b"",
+            false,
+        )?;
+        self.flush()?;
         self.await_receipt(&id)
     }
 
@@ -191,7 +231,7 @@ impl Client {
     pub(crate) fn await_receipt(&mut self, id: &str) -> anyhow::Result<()> {
         loop {
             let frame = self.answer()?;
-            if frame.command == "RECEIPT" && frame.header("receipt-id") == Some(id) {
+            if frame.command == Command::Receipt && frame.header("receipt-id") == Some(id) {
                 return Ok(());
             }
         }
@@ -200,11 +240,10 @@ impl Client {
     /// The next frame, or `None` if none came within the read time-out.
     ///
     /// # Errors
-    /// If the connection ended or the bytes are no frame.
+    /// If the connection ended or the octets are no frame.
     pub(crate) fn next_frame(&mut self) -> anyhow::Result<Option<ServerFrame>> {
         loop {
-            if let Some((frame, used)) = parse(&self.input, self.version)? {
-                self.input.drain(..used);
+            if let Some(frame) = self.take_frame()? {
                 return Ok(Some(frame));
             }
             if !self.fill()? {
@@ -226,19 +265,23 @@ impl Client {
     /// # Errors
     /// If the broker does not confirm the DISCONNECT.
     pub(crate) fn disconnect(mut self) -> anyhow::Result<()> {
-        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        self.request(FrameWriter::new("DISCONNECT", self.version))
+        self.set_read_timeout(ANSWER_TIMEOUT)?;
+        self.request(Command::Disconnect, &[])
     }
 
     /// Gives up the socket and what was read from it but not yet taken as a frame.
-    #[must_use]
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(crate) fn into_parts(mut self) -> (TcpStream, Vec<u8>) {
+        self.input.drain(..self.taken);
         (self.stream, self.input)
     }
 
-    fn answer(&mut self) -> anyhow::Result<ServerFrame> {
+    /// The next frame, which must come in time and be no ERROR.
+    ///
+    /// # Errors
+    /// If it is, or none came.
+    pub(crate) fn answer(&mut self) -> anyhow::Result<ServerFrame> {
         match self.next_frame()? {
-            Some(frame) if frame.command == "ERROR" => Err(refusal(&frame)),
+            Some(frame) if frame.command == Command::Error => Err(refusal(&frame)),
             Some(frame) => Ok(frame),
             None => bail!(
                 "the broker did not answer within {} s",
@@ -247,8 +290,36 @@ impl Client {
         }
     }
 
+    /// The next frame that has been read already, without waiting.
+    ///
+    /// # Errors
+    /// If the octets are no frame.
+    pub(crate) fn take_frame(&mut self) -> anyhow::Result<Option<ServerFrame>> {
+        let Some(frame) = self
+            .decoder
+            .decode(&self.input[self.taken..])
+            .map_err(not_stomp)?
+        else {
+            self.taken += self.decoder.take_idle();
+            return Ok(None);
+        };
+        let headers = frame
+            .headers
+            .iter()
+            .map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let taken = ServerFrame {
+            command: frame.command,
+            headers: headers.collect(),
+            body: frame.body.to_vec(),
+        };
+        self.taken += frame.consumed;
+        Ok(Some(taken))
+    }
+
     /// Reads once; false if the read timed out.
     fn fill(&mut self) -> anyhow::Result<bool> {
+        self.input.drain(..self.taken);
+        self.taken = 0;
         let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece) {
             Ok(0) => bail!("the broker closed the connection"),
@@ -264,11 +335,26 @@ impl Client {
     fn last_words(&mut self, error: std::io::Error) -> anyhow::Error {
         let _ = self.stream.set_read_timeout(Some(Duration::from_secs(1)));
         while let Ok(Some(frame)) = self.next_frame() {
-            if frame.command == "ERROR" {
+            if frame.command == Command::Error {
                 return refusal(&frame);
             }
         }
         anyhow::Error::new(error).context("the connection broke")
+    }
+}
+
+fn not_stomp(error: ProtocolError) -> anyhow::Error {
+    anyhow::Error::new(error).context("the answer is not STOMP")
+}
+
+/// Reads a header argument `NAME:VALUE`.
+///
+/// # Errors
+/// If there is no colon or no name.
+pub(crate) fn header_argument(text: &str) -> anyhow::Result<(String, String)> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => bail!("expected NAME:VALUE"),
     }
 }
 
@@ -329,204 +415,90 @@ fn resolve(text: &str) -> anyhow::Result<(SocketAddr, String)> {
     Ok((addr, host.to_owned()))
 }
 
-/// Builds one client frame.
-#[derive(Debug, Clone)]
-pub(crate) struct FrameWriter {
-    bytes: Vec<u8>,
-    version: Version,
-}
-
-impl FrameWriter {
-    /// Begins a frame of that command.
-    #[must_use]
-    pub(crate) fn new(command: &str, version: Version) -> Self {
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend_from_slice(command.as_bytes());
-        bytes.push(b'\n');
-        Self { bytes, version }
-    }
-
-    /// Adds a header, escaped as the version asks.
-    #[must_use]
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        escape(name, self.version, &mut self.bytes);
-        self.bytes.push(b':');
-        escape(value, self.version, &mut self.bytes);
-        self.bytes.push(b'\n');
-        self
-    }
-
-    /// Ends the head, adds the body and the NUL.
-    #[must_use]
-    pub(crate) fn finish(mut self, body: &[u8]) -> Vec<u8> {
-        self.bytes.push(b'\n');
-        self.bytes.extend_from_slice(body);
-        self.bytes.push(0);
-        self.bytes
-    }
-}
-
-/// Spec: STOMP 1.2 and 1.1, Value Encoding. 1.0 has no escapes: a line end would break the frame and becomes a blank.
-fn escape(text: &str, version: Version, out: &mut Vec<u8>) {
-    for octet in text.bytes() {
-        match (octet, version) {
-            (b'\n' | b'\r', Version::V10) => out.push(b' '),
-            (_, Version::V10) => out.push(octet),
-            (b'\\', _) => out.extend_from_slice(b"\\\\"),
-            (b'\n', _) => out.extend_from_slice(b"\\n"),
-            (b':', _) => out.extend_from_slice(b"\\c"),
-            (b'\r', Version::V12) => out.extend_from_slice(b"\\r"),
-            _ => out.push(octet),
-        }
-    }
-}
-
-fn unescape(text: &str, version: Version) -> String {
-    if version == Version::V10 || !text.contains('\\') {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let (plain, length) = match rest.as_bytes().get(at + 1) {
-            Some(b'n') => ("\n", 2),
-            Some(b'c') => (":", 2),
-            Some(b'r') => ("\r", 2),
-            Some(b'\\') => ("\\", 2),
-            _ => ("\\", 1),
-        };
-        out.push_str(plain);
-        rest = &rest[at + length..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Cuts the first whole frame off `input`: the frame and the octets it took. `None`: more octets are needed.
-fn parse(input: &[u8], version: Version) -> anyhow::Result<Option<(ServerFrame, usize)>> {
-    let Some(start) = input
-        .iter()
-        .position(|octet| !matches!(octet, b'\n' | b'\r' | 0))
-    else {
-        return Ok(None);
-    };
-    let mut lines = Vec::new();
-    let mut at = start;
-    loop {
-        let Some(length) = memchr::memchr(b'\n', &input[at..]) else {
-            return Ok(None);
-        };
-        let line = &input[at..at + length];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        at += length + 1;
-        if line.is_empty() {
-            break;
-        }
-        lines
-            .push(std::str::from_utf8(line).context("the broker sent a header that is not UTF-8")?);
-    }
-    let command = lines.first().map_or("", |line| line.trim()).to_owned();
-    let raw = command == "CONNECTED"; // Spec: CON-10, never escaped
-    let headers = lines.iter().skip(1).map(|line| {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        if raw {
-            (name.to_owned(), value.to_owned())
-        } else {
-            (unescape(name, version), unescape(value, version))
-        }
-    });
-    let mut frame = ServerFrame {
-        command,
-        headers: headers.collect(),
-        body: Vec::new(),
-    };
-    let length = match frame.header("content-length") {
-        Some(text) => {
-            let length: usize = text
-                .trim()
-                .parse()
-                .with_context(|| format!("the broker sent content-length {text:?}"))?;
-            anyhow::ensure!(
-                length <= FRAME_MAX,
-                "the broker sent a frame of {length} octets"
-            );
-            length
-        }
-        None => match memchr::memchr(0, &input[at..]) {
-            Some(length) => length,
-            None => return Ok(None),
-        },
-    };
-    match input.get(at + length) {
-        None => Ok(None),
-        Some(0) => {
-            frame.body = input[at..at + length].to_vec();
-            Ok(Some((frame, at + length + 1)))
-        }
-        Some(_) => bail!("the broker sent a frame that does not end where its content-length says"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
     use super::*;
 
-    #[test]
-    fn frames_are_cut_with_and_without_content_length() {
-        let input =
-            b"\n\0MESSAGE\na:1\na:2\nb:x\\cy\n\nhello\0\r\nRECEIPT\r\nreceipt-id:7\r\n\r\n\0";
-        let (first, used) = parse(input, Version::V12).unwrap().unwrap();
-        assert_eq!(
-            (first.header("a"), first.header("b"), first.body.as_slice()),
-            (Some("1"), Some("x:y"), b"hello".as_slice())
-        );
-        let (second, rest) = parse(&input[used..], Version::V12).unwrap().unwrap();
-        assert_eq!(
-            (second.command.as_str(), second.header("receipt-id")),
-            ("RECEIPT", Some("7"))
-        );
-        assert_eq!(used + rest, input.len());
-    }
-
-    #[test]
-    fn a_frame_that_is_not_whole_yet_is_waited_for() {
-        let whole = b"MESSAGE\ncontent-length:3\nx:a\\\\b\n\na\0b\0";
-        for end in 0..whole.len() {
-            assert_eq!(
-                parse(&whole[..end], Version::V12).unwrap(),
-                None,
-                "{end} octets"
-            );
+    /// A broker that reads the CONNECT, says `script` and closes.
+    fn scripted(script: &'static [u8]) -> ConnectArgs {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = format!("stomp://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut octet = [1];
+            while octet[0] != 0 {
+                stream.read_exact(&mut octet).unwrap();
+            }
+            stream.write_all(script).unwrap();
+        });
+        ConnectArgs {
+            addr,
+            login: None,
+            passcode: None,
+            host: None,
         }
-        let (frame, used) = parse(whole, Version::V12).unwrap().unwrap();
+    }
+
+    #[test]
+    fn frames_come_unescaped_in_the_version_the_broker_chose() {
+        let args = scripted(b"CONNECTED\nversion:1.1\n\n\0\n\nMESSAGE\nk:a\\cb\ncontent-length:3\n\na\0b\0\nRECEIPT\nreceipt-id:7\n\n\0");
+        let mut client = Client::connect(&args, &Identity::default()).unwrap();
+        assert_eq!(client.version(), Version::V11);
+        let frame = client.next_frame().unwrap().unwrap();
         assert_eq!(
-            (frame.body.as_slice(), used),
-            (b"a\0b".as_slice(), whole.len())
+            (frame.header("k"), frame.body.as_slice()),
+            (Some("a:b"), b"a\0b".as_slice())
         );
-        assert_eq!(frame.header("x"), Some("a\\b"));
+        client.await_receipt("7").unwrap();
+        assert!(
+            client
+                .next_frame()
+                .unwrap_err()
+                .to_string()
+                .contains("closed")
+        );
     }
 
     #[test]
-    fn a_body_that_runs_past_its_content_length_is_an_error() {
-        assert!(parse(b"MESSAGE\ncontent-length:1\n\nab\0", Version::V12).is_err());
-        assert!(parse(b"MESSAGE\ncontent-length:x\n\nab\0", Version::V12).is_err());
+    fn a_refusal_shows_the_brokers_words_and_the_address() {
+        let args = scripted(b"ERROR\nmessage:bad login\n\nUser name [x] is wrong\0");
+        let error = format!(
+            "{:#}",
+            Client::connect(&args, &Identity::default()).unwrap_err()
+        );
+        for part in [args.addr.as_str(), "bad login", "User name [x] is wrong"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]
-    fn headers_are_escaped_by_version() {
-        let check = |version, expected: &str| {
-            let bytes = FrameWriter::new("SEND", version)
-                .header("k", "a:b\\c\nd\re")
-                .finish(b"");
-            assert_eq!(
-                String::from_utf8(bytes).unwrap(),
-                format!("SEND\nk:{expected}\n\n\0")
-            );
+    fn what_is_no_broker_is_named_so() {
+        let args = scripted(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let error = format!(
+            "{:#}",
+            Client::connect(&args, &Identity::default()).unwrap_err()
+        );
+        assert!(error.contains("not STOMP"), "{error}");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
+        let args = ConnectArgs {
+            addr: free.clone(),
+            ..args
         };
-        check(Version::V10, "a:b\\c d e");
-        check(Version::V11, "a\\cb\\\\c\\nd\re");
-        check(Version::V12, "a\\cb\\\\c\\nd\\re");
+        let error = format!(
+            "{:#}",
+            Client::connect(&args, &Identity::default()).unwrap_err()
+        );
+        assert!(
+            error.contains(&free) && error.contains("refused"),
+            "{error}"
+        );
     }
 
     #[test]

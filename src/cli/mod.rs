@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 pub(crate) mod client;
+pub(crate) mod publish;
+pub(crate) mod subscribe;
 
 use clap::{Parser, Subcommand};
 
@@ -15,7 +17,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Send messages to a STOMP broker
+    #[command(after_help = publish::EXAMPLES)]
+    Pub(publish::Args),
+    /// Print messages from a STOMP broker
+    #[command(after_help = subscribe::EXAMPLES)]
+    Sub(subscribe::Args),
     /// Measure a STOMP broker, ours or another
+    #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Args),
 }
 
@@ -25,6 +34,8 @@ enum Command {
 /// Whatever the command reports.
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
+        Command::Pub(args) => publish::run(args),
+        Command::Sub(args) => subscribe::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

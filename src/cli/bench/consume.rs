@@ -16,7 +16,7 @@ use super::scan::{Found, Scanner, header};
 use super::shared::Shared;
 use super::stamp::Stamp;
 use super::verify::Ledger;
-use crate::cli::client::{Client, FrameWriter, Identity, Version, is_timeout};
+use crate::cli::client::{Client, Command, Identity, Version, is_timeout};
 
 /// How long a read waits before looking whether the run is over.
 const READ_TIMEOUT: Duration = Duration::from_millis(10);
@@ -75,16 +75,22 @@ impl<'a> Consumer<'a> {
         let version = client.version();
         let destinations = load.share_of(index);
         for destination in &destinations {
-            let mut frame = FrameWriter::new("SUBSCRIBE", version)
-                .header("id", &destination.to_string())
-                .header("destination", &load.destination(*destination))
-                .header("ack", load.ack.header())
-                .header("receipt", "subscribed");
-            if let Some(prefetch) = load.prefetch {
-                frame = frame.header(&load.prefetch_header, &prefetch.to_string());
-            }
-            client.write(&frame.finish(b""))?;
+            let (id, name) = (destination.to_string(), load.destination(*destination));
+            let prefetch = load.prefetch.map(|prefetch| prefetch.to_string());
+            let mut headers = vec![
+                ("id", id.as_str()),
+                ("destination", &name),
+                ("ack", load.ack.header()),
+                ("receipt", "subscribed"),
+            ];
+            headers.extend(
+                prefetch
+                    .as_deref()
+                    .map(|prefetch| (load.prefetch_header.as_str(), prefetch)),
+            );
+            client.queue(Command::Subscribe, &headers, b"", false)?;
         }
+        client.flush()?;
         let (stream, mut input) = client.into_parts();
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(Duration::from_secs_f64(load.patience)))?;

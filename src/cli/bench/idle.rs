@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::process::{self, Reading};
 use super::stopwatch::Stopwatch;
-use crate::cli::client::{Client, ConnectArgs, FrameWriter, Identity};
+use crate::cli::client::{Client, Command, ConnectArgs, Identity};
 
 /// Connections from one local address; an address has about 28,000 ports to connect from.
 const PER_SOURCE: u32 = 20_000;
@@ -146,10 +146,7 @@ fn open(args: &Args, index: u32) -> anyhow::Result<TcpStream> {
     } else {
         format!("/queue/{}", args.queue)
     };
-    let subscribe = FrameWriter::new("SUBSCRIBE", client.version())
-        .header("id", "0")
-        .header("destination", &queue);
-    client.request(subscribe)?;
+    client.request(Command::Subscribe, &[("id", "0"), ("destination", &queue)])?;
     Ok(client.into_parts().0)
 }
 
