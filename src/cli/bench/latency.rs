@@ -1,5 +1,7 @@
 //! Distributions of waiting times.
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -38,5 +40,15 @@ impl Latency {
             p999_us: at(0.999),
             max_us: histogram.max() as f64 / 1e3,
         }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1} µs",
+            self.p50_us, self.p99_us, self.p999_us, self.max_us
+        )
     }
 }

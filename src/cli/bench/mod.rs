@@ -21,6 +21,7 @@ mod scenario;
 mod shared;
 mod stamp;
 mod stopwatch;
+mod summary;
 mod sync;
 mod tape;
 mod verify;

@@ -33,9 +33,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()?;
     drop(out);
+    serve(&listener);
+    Ok(())
+}
+
+/// Relays one pair of connections after the other, for ever. A pair that breaks costs only itself.
+pub(crate) fn serve(listener: &TcpListener) {
     loop {
-        if let Err(error) = relay_pair(&listener) {
-            writeln!(std::io::stderr(), "relay: {error:#}")?;
+        if let Err(error) = relay_pair(listener) {
+            let _ = writeln!(std::io::stderr(), "relay: {error:#}");
         }
     }
 }

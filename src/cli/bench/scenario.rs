@@ -10,13 +10,12 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::consume::{Consumed, Consumer};
-use super::latency::{Latency, histogram};
 use super::options::{Length, Load};
-use super::process::{self, Cpu, Reading};
+use super::process;
 use super::produce::{Produced, Producer, sent_to};
-use super::report::{Broker, Flow, Report};
+use super::report::Report;
 use super::shared::Shared;
-use super::verify::{self, Faults};
+use super::summary::{Counters, Taken, summarise};
 
 /// How often the main thread looks at the counts.
 const POLL: Duration = Duration::from_millis(2);
@@ -42,32 +41,7 @@ pub(crate) fn run(load: &Load) -> anyhow::Result<Report> {
     measure(load)
 }
 
-/// What is read before and after.
-struct Counters {
-    broker: Option<Reading>,
-}
-
-impl Counters {
-    fn read(load: &Load) -> anyhow::Result<Self> {
-        Ok(Self {
-            broker: load.pid.map(Reading::of).transpose()?,
-        })
-    }
-
-    fn since(&self, earlier: &Self) -> Option<Cpu> {
-        Some(self.broker.as_ref()?.since(earlier.broker.as_ref()?))
-    }
-}
-
 type Threads<'scope, T> = Vec<ScopedJoinHandle<'scope, anyhow::Result<T>>>;
-
-/// The three readings of a run; without `--drain` the second is the same as the first.
-struct Taken {
-    produced: Vec<Produced>,
-    consumed: Vec<Consumed>,
-    readings: [Counters; 3],
-    drain_ns: u64,
-}
 
 fn measure(load: &Load) -> anyhow::Result<Report> {
     let run = u32::try_from(RandomState::new().build_hasher().finish() & 0xffff_ffff).unwrap_or(0);
@@ -81,9 +55,9 @@ fn measure(load: &Load) -> anyhow::Result<Report> {
         result
     });
     bar.finish_and_clear();
-    let taken = taken?;
-    let faults = faults(&shared, &taken);
-    summarise(&shared, &taken, faults)
+    // When one thread fails the others are stopped and complain too: the first one knows why.
+    let taken = taken.map_err(|error| shared.first_failure().unwrap_or(error))?;
+    summarise(&shared, &taken)
 }
 
 fn drive<'scope, 'env: 'scope>(
@@ -102,15 +76,7 @@ fn drive<'scope, 'env: 'scope>(
     let first = Counters::read(load)?;
     let producers: Threads<'_, Produced> = producers
         .into_iter()
-        .map(|producer| {
-            scope.spawn(move || {
-                let produced = producer.run();
-                if produced.is_err() {
-                    shared.abort();
-                }
-                produced
-            })
-        })
+        .map(|producer| scope.spawn(move || shared.guard(producer.run())))
         .collect();
     shared.start();
     shared.gate.wait();
@@ -135,14 +101,7 @@ fn drive<'scope, 'env: 'scope>(
     }
     let consumed = collect(consumers, "consumer")?;
     let third = Counters::read(load)?;
-    let second = second.map_or_else(
-        || {
-            Ok(Counters {
-                broker: first.broker.clone(),
-            })
-        },
-        Ok::<_, anyhow::Error>,
-    )?;
+    let second = second.unwrap_or_else(|| first.clone());
     Ok(Taken {
         produced,
         consumed,
@@ -161,7 +120,7 @@ fn subscribe<'scope, 'env: 'scope>(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let threads: Threads<'scope, Consumed> = consumers
         .into_iter()
-        .map(|consumer| scope.spawn(move || consumer.run()))
+        .map(|consumer| scope.spawn(move || shared.guard(consumer.run())))
         .collect();
     if !load.drain {
         let ready = || shared.ready.load(Ordering::Acquire) >= u64::from(load.consumers);
@@ -202,12 +161,19 @@ fn watch(shared: &Shared<'_>, bar: &ProgressBar, done: impl Fn() -> bool) -> any
         }
         if still > patience {
             shared.abort();
-            bail!("nothing moved for {} s", shared.load.patience);
+            bail!(
+                "nothing moved for {} s: {} sent, {} received, {} receipts",
+                shared.load.patience,
+                shared.sent(),
+                shared.received(),
+                shared.receipts()
+            );
         }
     }
     Ok(())
 }
 
+/// Waits for the threads; all of them, whatever one of them says.
 fn collect<T>(threads: Threads<'_, T>, what: &str) -> anyhow::Result<Vec<T>> {
     let joined: Vec<anyhow::Result<T>> = threads
         .into_iter()
@@ -233,105 +199,6 @@ fn expected(load: &Load, sent: &[u64]) -> u64 {
         }
     }
     total
-}
-
-fn faults(shared: &Shared<'_>, taken: &Taken) -> Faults {
-    let load = shared.load;
-    let ledgers: Vec<&verify::Ledger> = taken.consumed.iter().map(|c| &c.ledger).collect();
-    let received: u64 = taken.consumed.iter().map(|c| c.received).sum();
-    if load.producers == 0 {
-        // Nobody here knows what was sent: only the number, duplicates and order can be checked.
-        let mut faults = verify::settle(&ledgers, true, |_, _| u32::MAX, |_, _| true);
-        faults.lost = load.count.unwrap_or(0).saturating_sub(received);
-        return faults;
-    }
-    let sent = |producer: u16, destination| {
-        let total = taken
-            .produced
-            .get(usize::from(producer))
-            .map_or(0, |p| p.sent);
-        sent_to(total, producer, destination, load.destinations)
-    };
-    let subscribed = |consumer: usize, destination| {
-        u16::try_from(consumer).is_ok_and(|c| load.share_of(c).contains(&destination))
-    };
-    verify::settle(&ledgers, load.topic.is_none(), sent, subscribed)
-}
-
-fn summarise(shared: &Shared<'_>, taken: &Taken, faults: Faults) -> anyhow::Result<Report> {
-    let load = shared.load;
-    let start = shared.started_ns();
-    let sent: u64 = taken.produced.iter().map(|p| p.sent).sum();
-    let received: u64 = taken.consumed.iter().map(|c| c.received).sum();
-    let confirmed = taken
-        .produced
-        .iter()
-        .map(|p| p.confirmed_ns)
-        .max()
-        .unwrap_or(start);
-    let last = taken.consumed.iter().map(|c| c.last_ns).max().unwrap_or(0);
-    let first = taken
-        .consumed
-        .iter()
-        .map(|c| c.first_ns)
-        .filter(|ns| *ns > 0)
-        .min()
-        .unwrap_or(0);
-    let consume_from = match (load.producers, load.drain) {
-        (0, _) => first,
-        (_, true) => taken.drain_ns,
-        (_, false) => start,
-    };
-    let mut latency = histogram()?;
-    taken
-        .consumed
-        .iter()
-        .try_for_each(|c| latency.add(&c.latency))?;
-    let mut receipt_latency = histogram()?;
-    taken
-        .produced
-        .iter()
-        .try_for_each(|p| receipt_latency.add(&p.receipt_latency))?;
-    let [first_read, second_read, third_read] = &taken.readings;
-    let broker = |from: &Counters, to: &Counters, messages| -> anyhow::Result<Option<Broker>> {
-        let (Some(cpu), Some(pid)) = (to.since(from), load.pid) else {
-            return Ok(None);
-        };
-        Ok(Some(Broker::new(
-            pid,
-            cpu,
-            messages,
-            process::memory(pid, "VmHWM")?,
-            process::memory(pid, "VmRSS")?,
-        )))
-    };
-    let messages = if load.producers > 0 { sent } else { received };
-    Ok(Report {
-        address: load.connect.addr.clone(),
-        destination: load.destination(0),
-        sent: Flow::new(
-            sent,
-            load.size.0,
-            confirmed.saturating_sub(start),
-            taken.produced.iter().map(|p| p.cpu_ns).sum(),
-        ),
-        received: Flow::new(
-            received,
-            load.size.0,
-            last.saturating_sub(consume_from),
-            taken.consumed.iter().map(|c| c.cpu_ns).sum(),
-        ),
-        receipts: taken.produced.iter().map(|p| p.receipts).sum(),
-        latency: (received > 0 && load.producers > 0 && !load.drain).then(|| Latency::of(&latency)),
-        receipt_latency: (!receipt_latency.is_empty()).then(|| Latency::of(&receipt_latency)),
-        broker: broker(first_read, third_read, messages)?,
-        broker_draining: if load.drain {
-            broker(second_read, third_read, messages)?
-        } else {
-            None
-        },
-        faults,
-    })
 }
 
 fn bar(load: &Load) -> ProgressBar {
@@ -362,4 +229,144 @@ fn show(shared: &Shared<'_>, bar: &ProgressBar) {
         shared.sent()
     };
     bar.set_position(position);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use clap::Parser;
+
+    use super::super::relay;
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: Load,
+    }
+
+    fn load(addr: &str, line: &str) -> Load {
+        let words = ["run", "--relay", "--addr", addr]
+            .into_iter()
+            .chain(line.split(' '));
+        Line::try_parse_from(words).unwrap().load
+    }
+
+    fn relay() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || relay::serve(&listener));
+        addr
+    }
+
+    /// A broker for one consumer and one producer that delivers what `change` makes of all messages together.
+    fn tampering(change: fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let frame = |stream: &mut TcpStream| {
+                let (mut frame, mut octet) = (Vec::new(), [1]);
+                while octet[0] != 0 && stream.read(&mut octet).unwrap() == 1 {
+                    frame.push(octet[0]);
+                }
+                frame
+            };
+            let mut ends = Vec::new();
+            for _ in 0..2 {
+                let mut end = listener.accept().unwrap().0;
+                frame(&mut end);
+                end.write_all(b"CONNECTED\nversion:1.2\n\n\0").unwrap();
+                if ends.is_empty() {
+                    frame(&mut end);
+                    end.write_all(b"RECEIPT\nreceipt-id:subscribed\n\n\0")
+                        .unwrap();
+                }
+                ends.push(end);
+            }
+            let messages =
+                std::iter::from_fn(|| Some(frame(&mut ends[1])).filter(|frame| frame.len() > 1))
+                    .collect();
+            change(messages)
+                .iter()
+                .for_each(|message| ends[0].write_all(message).unwrap());
+            frame(&mut ends[0]);
+            ends[0]
+                .write_all(b"RECEIPT\nreceipt-id:goodbye\n\n\0")
+                .unwrap();
+        });
+        addr
+    }
+
+    #[test]
+    fn the_relay_carries_a_load_without_faults() {
+        let addr = relay();
+        for line in [
+            "--count 5000",
+            "--count 300 --size 20k",
+            "--count 20 --rate 2000",
+            "--seconds 0.02 --backlog 10",
+        ] {
+            let report = run(&load(&addr, line)).unwrap();
+            assert!(report.faults.none(), "{line}: {report}");
+            assert!(
+                report.sent.messages >= 20 || line.contains("seconds"),
+                "{line}: {report}"
+            );
+            assert_eq!(report.received.messages, report.sent.messages, "{line}");
+            assert!(
+                report
+                    .latency
+                    .is_some_and(|l| l.p50_us > 0.0 && l.max_us >= l.p99_us),
+                "{line}: {report}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_broker_does_wrong_is_reported() {
+        let check = |change: fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>, expected: [u64; 3]| {
+            let report = run(&load(&tampering(change), "--count 50 --patience 0.3")).unwrap();
+            let faults = report.faults;
+            assert_eq!(
+                [faults.lost, faults.duplicated, faults.out_of_order],
+                expected,
+                "{report}"
+            );
+            assert!(faults.none() == (expected == [0; 3]));
+        };
+        check(|messages| messages, [0, 0, 0]);
+        check(
+            |mut messages| {
+                messages.remove(7);
+                messages
+            },
+            [1, 0, 0],
+        );
+        check(
+            |mut messages| {
+                messages.insert(3, messages[2].clone());
+                messages
+            },
+            [0, 1, 0],
+        );
+        check(
+            |mut messages| {
+                messages.swap(10, 11);
+                messages
+            },
+            [0, 0, 1],
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_reported_and_not_its_consequences() {
+        let error = run(&load(
+            &tampering(|_| vec![b"ERROR\nmessage:queue is full\n\n\0".to_vec()]),
+            "--count 5",
+        ))
+        .unwrap_err();
+        assert!(format!("{error:#}").contains("queue is full"), "{error:#}");
+    }
 }

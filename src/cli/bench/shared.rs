@@ -1,7 +1,7 @@
 //! What the threads of one run tell each other: counts, the start and the end.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex, PoisonError};
 
 use super::options::Load;
 use super::stopwatch::Stopwatch;
@@ -25,6 +25,7 @@ pub(crate) struct Shared<'a> {
     receipts: AtomicU64,
     stop: AtomicBool,
     abort: AtomicBool,
+    failure: Mutex<Option<anyhow::Error>>,
 }
 
 impl<'a> Shared<'a> {
@@ -43,6 +44,7 @@ impl<'a> Shared<'a> {
             receipts: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            failure: Mutex::new(None),
         }
     }
 
@@ -87,10 +89,7 @@ impl<'a> Shared<'a> {
     /// A number that grows as long as anything moves.
     #[must_use]
     pub(crate) fn movement(&self) -> u64 {
-        self.sent()
-            + self.received()
-            + self.receipts.load(Ordering::Relaxed)
-            + self.ready.load(Ordering::Relaxed)
+        self.sent() + self.received() + self.receipts() + self.ready.load(Ordering::Relaxed)
     }
 
     /// Tells consumers that nothing more is to come.
@@ -102,6 +101,31 @@ impl<'a> Shared<'a> {
     #[must_use]
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Receipts received by producers.
+    pub(crate) fn receipts(&self) -> u64 {
+        self.receipts.load(Ordering::Relaxed)
+    }
+
+    /// Passes a thread's result on; if it failed, keeps the reason (of the first to fail) and ends the run early.
+    pub(crate) fn guard<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        result.map_err(|error| {
+            let said = anyhow::anyhow!("{error:#}");
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+            drop(failure);
+            self.abort();
+            said
+        })
+    }
+
+    /// Why the first thread failed.
+    pub(crate) fn first_failure(&self) -> Option<anyhow::Error> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Ends the run early.

@@ -5,6 +5,8 @@
 //! queue every number must be in exactly one of them, on a topic in every one that subscribed. Messages marked redelivered may come
 //! a second time or late; they are counted apart, but they do fill their place.
 
+use std::fmt;
+
 use super::stamp::Stamp;
 
 /// What went wrong, in messages.
@@ -29,6 +31,30 @@ impl Faults {
     #[must_use]
     pub(crate) fn none(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.out_of_order == 0 && self.unexpected == 0
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.none() {
+            write!(f, "nothing lost, duplicated or out of order")?;
+        } else {
+            write!(
+                f,
+                "{} lost, {} duplicated, {} out of order",
+                self.lost, self.duplicated, self.out_of_order
+            )?;
+            write!(f, ", {} never sent", self.unexpected)?;
+        }
+        for (count, what) in [
+            (self.redelivered, "marked redelivered"),
+            (self.foreign, "from another run"),
+        ] {
+            if count > 0 {
+                write!(f, "; {count} {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 
