@@ -124,7 +124,9 @@ fn encode(name: &str, version: Version, user_head: &[u8], with_ack: bool) {
 
 /// Whether `name` is asked for: all are without an argument.
 fn is_wanted(name: &str) -> bool {
-    std::env::args().nth(1).is_none_or(|part| name.contains(&part))
+    std::env::args()
+        .nth(1)
+        .is_none_or(|part| name.contains(&part))
 }
 
 /// Nanoseconds per item of the fastest of [`ROUNDS`] runs.

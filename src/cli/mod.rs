@@ -5,8 +5,12 @@
 //! - What a command has to say goes to standard output; the log and errors go to standard error.
 //! - Exit codes: see [`EXIT_CODES`]. Clap's own usage errors are 2 as well.
 
+mod bench;
 mod check_config;
+mod client;
+mod publish;
 mod serve;
+mod subscribe;
 
 use std::process::ExitCode;
 
@@ -42,6 +46,15 @@ enum Command {
     /// Check a configuration file, and the FERRYMQ__… variables over it; report all problems at once
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Send messages to a STOMP broker
+    #[command(after_help = publish::EXAMPLES)]
+    Pub(publish::Args),
+    /// Print messages from a STOMP broker
+    #[command(after_help = subscribe::EXAMPLES)]
+    Sub(subscribe::Args),
+    /// Measure a STOMP broker, ours or another
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -49,6 +62,9 @@ impl Command {
         match self {
             Self::Serve(arguments) => serve::run(arguments),
             Self::CheckConfig(arguments) => check_config::run(arguments),
+            Self::Pub(arguments) => publish::run(arguments),
+            Self::Sub(arguments) => subscribe::run(arguments),
+            Self::Bench(arguments) => bench::run(arguments),
         }
     }
 }

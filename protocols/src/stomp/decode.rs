@@ -9,11 +9,11 @@
 //!   does not depend on how it was split;
 //! - nothing is allocated but the span table, which is reused.
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 
 use super::escape::{Escapes, undefined_escape};
 use super::frame::{Command, Frame, HeaderTable, Headers, Reading, Span};
-use super::head::{command_line, name_len, split_name, strip_cr};
+use super::head::{command_line, line_len, name_len, split_name, strip_cr, survey};
 use super::known::Known;
 use super::version::Version;
 use crate::decimal::parse_u64;
@@ -127,15 +127,13 @@ impl Decoder {
             return Ok(None);
         }
         let octets = input.get(self.idle..).unwrap_or_default();
-        let head = match self.stage {
-            // Checked before, in an earlier call.
-            Stage::Body { start } => std::str::from_utf8(&octets[..start]).unwrap_or_default(),
+        let body_start = match self.stage {
+            Stage::Body { start } => start,
             _ => match self.scan_head(octets)? {
-                Some(head) => head,
+                Some(start) => start,
                 None => return Ok(None),
             },
         };
-        let body_start = head.len();
         let Some(length) = self.scan_body(octets, body_start)? else {
             return Ok(None);
         };
@@ -144,7 +142,7 @@ impl Decoder {
         Ok(Some(Frame {
             command: self.command,
             headers: Headers {
-                head,
+                head: &octets[..body_start],
                 table: &self.table,
                 reading: self.reading,
             },
@@ -187,7 +185,7 @@ impl Decoder {
             return None;
         }
         let head = input.get(self.idle..)?.get(..self.line_start)?;
-        let head = std::str::from_utf8(head).ok()?;
+        std::str::from_utf8(head).ok()?;
         let headers = Headers {
             head,
             table: &self.table,
@@ -217,10 +215,14 @@ impl Decoder {
         begun
     }
 
-    /// Reads lines up to and including the blank one. Returns the head as text.
-    fn scan_head<'o>(&mut self, octets: &'o [u8]) -> Result<Option<&'o str>, ProtocolError> {
+    /// Reads lines up to and including the blank one. Returns where the body begins.
+    #[inline]
+    fn scan_head(&mut self, octets: &[u8]) -> Result<Option<usize>, ProtocolError> {
         match self.scan_lines(octets) {
-            Ok(Some(head_len)) => self.finish_head(&octets[..head_len]).map(Some),
+            Ok(Some(body_start)) => {
+                self.finish_head(&octets[..body_start])?;
+                Ok(Some(body_start))
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(nul_before(octets, &error).unwrap_or(error)),
         }
@@ -232,16 +234,17 @@ impl Decoder {
             self.scan_common_command(octets);
         }
         loop {
-            let rest = octets.get(self.scanned..).unwrap_or_default();
+            let (from, start) = (self.scanned, self.line_start);
+            let rest = octets.get(from..).unwrap_or_default();
             // On a line not looked at before, its name ends on the way to the line's end.
-            let fresh = self.scanned == self.line_start;
+            let fresh = from == start;
             let name_len = if fresh { name_len(rest) } else { 0 };
-            let Some(found) = memchr(b'\n', &rest[name_len..]) else {
+            let Some(value_len) = line_len(&rest[name_len..]) else {
                 return self.pause_head(octets);
             };
-            let end = self.scanned + name_len + found;
+            let end = from + name_len + value_len;
             self.check_line(octets, end)?;
-            let line = strip_cr(&octets[self.line_start..end]);
+            let line = strip_cr(&octets[start..end]);
             if self.stage == Stage::Command {
                 self.command = command_line(line).ok_or_else(|| unknown_command(line))?;
                 self.stage = Stage::Headers;
@@ -366,21 +369,21 @@ impl Decoder {
 
     /// Checks a complete head as a whole and notes how to read it.
     #[inline]
-    fn finish_head<'o>(&mut self, head: &'o [u8]) -> Result<&'o str, ProtocolError> {
-        self.reading = self.read_as();
-        self.reading.has_backslash = false;
-        self.reading.has_cr = false;
-        if memchr3(b'\\', b'\r', 0, head).is_some() {
-            if let Some(offset) = memchr(0, head) {
-                return Err(ProtocolError::NulInHead { offset });
-            }
-            self.reading.has_backslash = memchr(b'\\', head).is_some();
-            self.reading.has_cr = memchr(b'\r', head).is_some();
+    fn finish_head(&mut self, head: &[u8]) -> Result<(), ProtocolError> {
+        let seen = survey(head);
+        if seen.has_nul {
+            let offset = memchr(0, head).unwrap_or(head.len());
+            return Err(ProtocolError::NulInHead { offset });
         }
-        let text = std::str::from_utf8(head).map_err(|error| ProtocolError::InvalidUtf8 {
-            offset: error.valid_up_to(),
-        })?;
-        if self.reading.has_backslash {
+        if seen.has_non_ascii {
+            std::str::from_utf8(head).map_err(|error| ProtocolError::InvalidUtf8 {
+                offset: error.valid_up_to(),
+            })?;
+        }
+        self.reading = self.read_as();
+        self.reading.has_backslash = seen.has_backslash;
+        self.reading.has_cr = seen.has_cr;
+        if seen.has_backslash {
             self.check_escapes(head)?;
         }
         self.content_length = match self.table.first(Known::ContentLength) {
@@ -390,7 +393,7 @@ impl Decoder {
         self.stage = Stage::Body { start: head.len() };
         self.scanned = head.len();
         self.line_start = head.len();
-        Ok(text)
+        Ok(())
     }
 
     /// How frames of this command are read: CONNECT and CONNECTED without escapes (CON-10),

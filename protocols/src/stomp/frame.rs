@@ -104,8 +104,8 @@ pub struct Frame<'a> {
 /// The headers of one frame.
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
-    /// The head as text; spans are relative to it.
-    pub(crate) head: &'a str,
+    /// The head, checked to be UTF-8 as a whole; spans are relative to it.
+    pub(crate) head: &'a [u8],
     pub(crate) table: &'a HeaderTable,
     pub(crate) reading: Reading,
 }
@@ -253,7 +253,7 @@ impl<'a> Headers<'a> {
         self.table
             .spans
             .iter()
-            .map(move |span| &head[span.start..span.end])
+            .map(move |span| text(&head[span.start..span.end]))
     }
 
     /// How many header lines there are, repeated ones included.
@@ -267,7 +267,7 @@ impl<'a> Headers<'a> {
     }
 
     pub(crate) fn name(&self, span: &Span) -> Cow<'a, str> {
-        let raw = &self.head[span.start..span.name_end];
+        let raw = text(&self.head[span.start..span.name_end]);
         if self.reading.has_backslash {
             unescape(raw, self.reading.escapes)
         } else {
@@ -290,7 +290,7 @@ impl<'a> Headers<'a> {
     pub(crate) fn raw_value(&self, span: &Span) -> &'a str {
         // A line without a colon has an empty value.
         let from = (span.name_end + 1).min(span.end);
-        let raw = &self.head[from..span.end];
+        let raw = text(&self.head[from..span.end]);
         if self.reading.trim {
             trim_blanks(raw)
         } else {
@@ -314,6 +314,13 @@ impl fmt::Debug for Headers<'_> {
         }
         map.finish()
     }
+}
+
+/// Part of a head between ASCII octets. The decoder has checked the whole head, so this
+/// cannot fail; short texts are checked again faster than a head is kept as text besides.
+#[inline]
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap_or_default()
 }
 
 /// `text` without blanks and tabs at its ends.

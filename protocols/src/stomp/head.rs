@@ -106,9 +106,75 @@ pub(crate) fn name_len(input: &[u8]) -> usize {
     input.len() - tail.len() + in_tail
 }
 
+/// The length of the line at the front of `input`, without its LF; `None` without LF.
+///
+/// Most lines end within a few words; only what goes on is worth a call into memchr.
+#[inline]
+pub(crate) fn line_len(input: &[u8]) -> Option<usize> {
+    let (words, _) = input.as_chunks::<8>();
+    for (index, word) in words.iter().take(SHORT_LINE_WORDS).enumerate() {
+        let hits = zero_octets(u64::from_le_bytes(*word) ^ LINE_FEEDS);
+        if hits != 0 {
+            return Some(index * 8 + (hits.trailing_zeros() / 8) as usize);
+        }
+    }
+    let searched = words.len().min(SHORT_LINE_WORDS) * 8;
+    memchr(b'\n', &input[searched..]).map(|at| searched + at)
+}
+
+const SHORT_LINE_WORDS: usize = 4;
+
+/// Which octets a head holds that need care.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    pub(crate) has_backslash: bool,
+    pub(crate) has_cr: bool,
+    pub(crate) has_nul: bool,
+    pub(crate) has_non_ascii: bool,
+}
+
+/// Looks a complete head over, eight octets at a time.
+#[inline]
+pub(crate) fn survey(head: &[u8]) -> Survey {
+    let mut special = 0;
+    let mut all = 0;
+    let mut look = |word: u64| {
+        special |= zero_octets(word)
+            | zero_octets(word ^ BACKSLASHES)
+            | zero_octets(word ^ CARRIAGE_RETURNS);
+        all |= word;
+    };
+    let (words, tail) = head.as_chunks::<8>();
+    for word in words {
+        look(u64::from_le_bytes(*word));
+    }
+    if !tail.is_empty() {
+        // Octets looked at twice do no harm; a head shorter than a word is filled up.
+        look(head.last_chunk::<8>().map_or_else(
+            || {
+                tail.iter()
+                    .fold(ONES, |word, &octet| word << 8 | u64::from(octet))
+            },
+            |word| u64::from_le_bytes(*word),
+        ));
+    }
+    let mut survey = Survey {
+        has_non_ascii: all & HIGH_BITS != 0,
+        ..Survey::default()
+    };
+    if special != 0 {
+        survey.has_backslash = memchr(b'\\', head).is_some();
+        survey.has_cr = memchr(b'\r', head).is_some();
+        survey.has_nul = memchr(0, head).is_some();
+    }
+    survey
+}
+
 const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; 8]);
 const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
+const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+const CARRIAGE_RETURNS: u64 = u64::from_le_bytes([b'\r'; 8]);
 const LINE_FEEDS: u64 = u64::from_le_bytes([b'\n'; 8]);
 
 /// The high bit of the lowest octet that is zero, and perhaps of some above it.
@@ -171,6 +237,58 @@ mod tests {
                     name_len(&input),
                     naive.unwrap_or(input.len()),
                     "{len} {end:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_ends_at_its_first_line_feed() {
+        for len in 0..80 {
+            let line = "x:\r\u{80}\u{b}\t\u{ff}"[..].repeat(12).into_bytes();
+            let whole = [&line[..len], b"\nnext line\n and its text"].concat();
+            assert_eq!(line_len(&whole), Some(len));
+            assert_eq!(line_len(&line[..len]), None);
+        }
+    }
+
+    #[test]
+    fn one_octet_anywhere_is_seen() {
+        for len in 1..70 {
+            assert_eq!(survey(&b"x:\n~ab"[..].repeat(12)[..len]), Survey::default());
+            for at in 0..len {
+                let seen = |octet| {
+                    let mut head = vec![b'x'; len];
+                    head[at] = octet;
+                    survey(&head)
+                };
+                assert_eq!(
+                    seen(b'\\'),
+                    Survey {
+                        has_backslash: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(b'\r'),
+                    Survey {
+                        has_cr: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(0),
+                    Survey {
+                        has_nul: true,
+                        ..Survey::default()
+                    }
+                );
+                assert_eq!(
+                    seen(0xc3),
+                    Survey {
+                        has_non_ascii: true,
+                        ..Survey::default()
+                    }
                 );
             }
         }

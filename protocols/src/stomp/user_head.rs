@@ -107,7 +107,7 @@ fn is_canonical(headers: &Headers<'_>, span: &Span) -> bool {
     if reading.has_cr || span.name_end == span.end {
         return false;
     }
-    let line = &headers.head.as_bytes()[span.start..span.end];
+    let line = &headers.head[span.start..span.end];
     let value = &line[span.name_end + 1 - span.start..];
     match reading.escapes {
         // Escapes of 1.2 are canonical, unless left unchecked by a 1.0 or 1.1 connection.
@@ -127,7 +127,7 @@ fn value_is_padded(value: &[u8]) -> bool {
 
 fn flush(headers: &Headers<'_>, run: Option<(usize, usize)>, out: &mut Vec<u8>) {
     if let Some((start, end)) = run {
-        out.extend_from_slice(&headers.head.as_bytes()[start..end]);
+        out.extend_from_slice(&headers.head[start..end]);
     }
 }
 
@@ -151,7 +151,7 @@ impl Repeated {
         if count < 2 {
             return Self(repeated);
         }
-        let head = headers.head.as_bytes();
+        let head = headers.head;
         let raw = |span: &Span| &head[span.start..span.name_end];
         if count <= PAIRWISE_MAX && !headers.reading.has_backslash {
             for (index, span) in spans.iter().enumerate().filter(unknown) {
