@@ -230,7 +230,8 @@ impl Decoder {
 
     #[inline]
     fn scan_lines(&mut self, octets: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        if self.stage == Stage::Command && self.scanned == 0 {
+        let unseen = self.scanned;
+        if self.stage == Stage::Command && unseen == 0 {
             self.scan_common_command(octets);
         }
         loop {
@@ -240,7 +241,7 @@ impl Decoder {
             let fresh = from == start;
             let name_len = if fresh { name_len(rest) } else { 0 };
             let Some(value_len) = line_len(&rest[name_len..]) else {
-                return self.pause_head(octets);
+                return self.pause_head(octets, unseen);
             };
             let end = from + name_len + value_len;
             self.check_line(octets, end)?;
@@ -282,10 +283,10 @@ impl Decoder {
         }
     }
 
-    /// The head is not complete: what is at hand must keep within the limits.
+    /// The head is not complete: what is at hand must keep within the limits. `unseen` is
+    /// where this call began to look.
     #[cold]
-    fn pause_head(&mut self, octets: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        let unseen = self.scanned;
+    fn pause_head(&mut self, octets: &[u8], unseen: usize) -> Result<Option<usize>, ProtocolError> {
         self.scanned = octets.len();
         self.check_line(octets, octets.len())?;
         // A frame may not end here, and waiting for its next line might be for ever.
