@@ -239,6 +239,10 @@ impl Decoder {
             let rest = octets.get(from..).unwrap_or_default();
             // On a line not looked at before, its name ends on the way to the line's end.
             let fresh = from == start;
+            if fresh && rest.first() == Some(&b'\n') && self.stage == Stage::Headers {
+                self.check_line(octets, from)?;
+                return Ok(Some(from + 1));
+            }
             let name_len = if fresh { name_len(rest) } else { 0 };
             let Some(value_len) = line_len(&rest[name_len..]) else {
                 return self.pause_head(octets, unseen);
