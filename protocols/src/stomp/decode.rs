@@ -563,11 +563,16 @@ fn quoted(octets: &[u8]) -> String {
 /// A NUL that came before `error`: octets arriving singly would have met it first.
 #[cold]
 fn nul_before(octets: &[u8], error: &ProtocolError) -> Option<ProtocolError> {
-    let end = match error {
-        // Known only once the line is complete.
-        ProtocolError::UnknownCommand { .. } => memchr(b'\n', octets)?,
-        error => error.offset().min(octets.len()),
+    let mut end = error.offset().min(octets.len());
+    let at_line_end = match error {
+        ProtocolError::UnknownCommand { .. } => true,
+        ProtocolError::Limit { kind, .. } => *kind == LimitKind::Headers,
+        _ => false,
     };
+    if at_line_end {
+        // Known only once the line is complete.
+        end += memchr(b'\n', &octets[end..])?;
+    }
     memchr(0, &octets[..end]).map(|offset| ProtocolError::NulInHead { offset })
 }
 

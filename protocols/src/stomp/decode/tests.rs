@@ -161,6 +161,19 @@ fn the_caller_learns_what_is_idle_and_what_is_to_come() {
 }
 
 #[test]
+fn a_nul_in_the_line_over_the_limit_is_what_is_named() {
+    // One piece named the limit, single octets the NUL: the split changed the error.
+    let limits = Limits {
+        headers_max: 1,
+        ..Limits::default()
+    };
+    let input = b"SEND\na:b\nc:\0\n";
+    let mut whole = Decoder::new(limits, DecodeOptions::default());
+    let error = whole.decode(input).unwrap_err();
+    assert_eq!(error, ProtocolError::NulInHead { offset: 11 });
+}
+
+#[test]
 fn a_failed_frame_shows_the_head_it_had() {
     let mut decoder = decoder(Version::V12);
     let input = b"\nSEND\nreceipt:a\\c7\ncontent-length:x\n\n";
