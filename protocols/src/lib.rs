@@ -13,6 +13,8 @@ pub mod limits;
 
 mod decimal;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod sniff;
 pub mod stomp;
 

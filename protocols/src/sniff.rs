@@ -7,7 +7,7 @@ use crate::stomp::{Command, idle_prefix};
 pub enum Opening {
     /// Too few octets to tell.
     Undecided,
-    /// A STOMP command, complete or as far as it came.
+    /// A STOMP command.
     Stomp,
     /// A TLS ClientHello.
     Tls,
@@ -76,28 +76,27 @@ pub fn sniff(input: &[u8]) -> Opening {
             return Opening::Undecided;
         }
     }
+    // Line ends alone, as telnet users send them, begin every text.
     let text = &input[idle_prefix(input)..];
-    let command = |prefix: &[u8]| {
-        let compared = text.len().min(prefix.len());
-        text[..compared] == prefix[..compared]
-    };
-    if text.is_empty() {
-        // Line ends only, as telnet users send: STOMP once something else comes.
-        return Opening::Undecided;
-    }
-    // `CONNECT ` is HTTP, `CONNECT` and a line end STOMP: whole prefixes decide first.
-    if METHODS.iter().any(|method| text.starts_with(method)) {
+    let begins = |whole: &[u8]| whole.starts_with(text);
+    let has_method = |method: &&[u8]| text.starts_with(method);
+    let commands = || Command::ALL.iter().map(|command| command.name().as_bytes());
+    if METHODS.iter().any(has_method) {
+        // `CONNECT` and a blank is HTTP, `CONNECT` and a line end STOMP.
         return Opening::Http;
     }
-    if METHODS.iter().any(|method| command(method)) {
+    if METHODS.iter().any(|method| begins(method)) {
         return Opening::Undecided;
     }
-    let stomp = Command::ALL.iter().any(|known| {
-        let name = known.name().as_bytes();
-        command(name)
-    });
-    if stomp {
-        Opening::Stomp
+    let abbreviated = [&b"SUB"[..], b"UNSUB"];
+    if commands()
+        .chain(abbreviated)
+        .any(|command| text.starts_with(command))
+    {
+        return Opening::Stomp;
+    }
+    if commands().any(begins) {
+        Opening::Undecided
     } else {
         Opening::Unknown
     }

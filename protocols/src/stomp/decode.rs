@@ -230,7 +230,8 @@ impl Decoder {
 
     #[inline]
     fn scan_lines(&mut self, octets: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        if self.stage == Stage::Command && self.scanned == 0 {
+        let unseen = self.scanned;
+        if self.stage == Stage::Command && unseen == 0 {
             self.scan_common_command(octets);
         }
         loop {
@@ -238,9 +239,13 @@ impl Decoder {
             let rest = octets.get(from..).unwrap_or_default();
             // On a line not looked at before, its name ends on the way to the line's end.
             let fresh = from == start;
+            if fresh && rest.first() == Some(&b'\n') && self.stage == Stage::Headers {
+                self.check_line(octets, from)?;
+                return Ok(Some(from + 1));
+            }
             let name_len = if fresh { name_len(rest) } else { 0 };
             let Some(value_len) = line_len(&rest[name_len..]) else {
-                return self.pause_head(octets);
+                return self.pause_head(octets, unseen);
             };
             let end = from + name_len + value_len;
             self.check_line(octets, end)?;
@@ -282,10 +287,10 @@ impl Decoder {
         }
     }
 
-    /// The head is not complete: what is at hand must keep within the limits.
+    /// The head is not complete: what is at hand must keep within the limits. `unseen` is
+    /// where this call began to look.
     #[cold]
-    fn pause_head(&mut self, octets: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        let unseen = self.scanned;
+    fn pause_head(&mut self, octets: &[u8], unseen: usize) -> Result<Option<usize>, ProtocolError> {
         self.scanned = octets.len();
         self.check_line(octets, octets.len())?;
         // A frame may not end here, and waiting for its next line might be for ever.
@@ -558,11 +563,16 @@ fn quoted(octets: &[u8]) -> String {
 /// A NUL that came before `error`: octets arriving singly would have met it first.
 #[cold]
 fn nul_before(octets: &[u8], error: &ProtocolError) -> Option<ProtocolError> {
-    let end = match error {
-        // Known only once the line is complete.
-        ProtocolError::UnknownCommand { .. } => memchr(b'\n', octets)?,
-        error => error.offset().min(octets.len()),
+    let mut end = error.offset().min(octets.len());
+    let at_line_end = match error {
+        ProtocolError::UnknownCommand { .. } => true,
+        ProtocolError::Limit { kind, .. } => *kind == LimitKind::Headers,
+        _ => false,
     };
+    if at_line_end {
+        // Known only once the line is complete.
+        end += memchr(b'\n', &octets[end..])?;
+    }
     memchr(0, &octets[..end]).map(|offset| ProtocolError::NulInHead { offset })
 }
 

@@ -1,9 +1,12 @@
 //! Grammar of one head: a command line, header lines, a blank line.
 //!
-//! The parsers are nom's, each over one line the decoder has already cut out; their
-//! primitives are memchr, so a line costs a few nanoseconds. The decoder drives them line
-//! by line instead of through one combinator over the whole head, because it remembers
-//! finished lines across reads and refuses at a limit before a line ends.
+//! Commands and header lines are nom grammars over one line the decoder has cut out. It
+//! drives them line by line instead of through one combinator over the whole head, because
+//! it remembers finished lines across reads and refuses at a limit before a line ends.
+//!
+//! A line that is there in one piece takes a shorter way to the same split: [`name_len`] and
+//! [`line_len`] find its colon and its end in one pass, by words. That both ways agree is
+//! what the split tests show.
 //!
 //! Spec: STOMP 1.2, Augmented BNF; rules FRM-2 … FRM-4.
 

@@ -1,0 +1,203 @@
+//! Bodies of the fuzz targets in `fuzz/`, which a test runs over the seed corpora too.
+//! Not an API.
+//!
+//! Each takes any octets and panics only if a promise of the crate is broken.
+
+use crate::sniff::{Opening, sniff};
+use crate::stomp::{
+    ClientCommand, DecodeOptions, Decoder, Escapes, HeartBeat, Version, encode_ack_id,
+    encode_message_id, error_body, escape_into, parse_ack_id, parse_message_id, undefined_escape,
+    unescape,
+};
+use crate::{Limits, ProtocolError};
+
+/// Small enough that a fuzzer meets every limit.
+const LIMITS: Limits = Limits {
+    command_bytes_max: 24,
+    header_bytes_max: 96,
+    headers_max: 8,
+    body_bytes_max: 256,
+    frame_bytes_max: 700,
+    before_login_bytes_max: 128,
+};
+
+/// Decodes a stream; its first octet chooses version, switches and how it is split. One-shot
+/// and split decoding must agree on frames and errors.
+pub fn stomp_decode(data: &[u8]) {
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let version = [Version::V10, Version::V11, Version::V12][usize::from(choice % 3)];
+    let options = DecodeOptions {
+        strict_escapes: choice & 0x40 != 0,
+        compat_escape_10: choice & 0x80 != 0,
+    };
+    let before_login = choice & 0x20 != 0;
+    let piece = usize::from(choice >> 2 & 7) + 1;
+    for limits in [LIMITS, Limits::default()] {
+        let decoder = || {
+            let mut decoder = Decoder::new(limits, options);
+            decoder.set_version(version);
+            decoder.set_before_login(before_login);
+            decoder
+        };
+        let whole = decode_pieces(decoder(), stream, stream.len().max(1));
+        let split = decode_pieces(decoder(), stream, piece);
+        assert_eq!(whole, split, "a split changed what a stream means");
+    }
+}
+
+/// What a stream of octets decodes to, for comparison.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Each frame as text: command, headers, body, typed command.
+    pub frames: Vec<String>,
+    /// How the stream ended.
+    pub error: Option<ProtocolError>,
+    /// Octets of an unfinished frame at the end; idle ones do not count.
+    pub unfinished: usize,
+}
+
+/// Feeds `stream` to a decoder `piece` octets at a time, as a connection would.
+///
+/// # Panics
+/// If the decoder breaks its contract.
+pub fn decode_pieces(mut decoder: Decoder, stream: &[u8], piece: usize) -> Decoded {
+    let mut decoded = Decoded {
+        frames: Vec::new(),
+        error: None,
+        unfinished: 0,
+    };
+    let mut held: Vec<u8> = Vec::new();
+    for octets in stream.chunks(piece) {
+        held.extend_from_slice(octets);
+        loop {
+            let consumed = match decoder.decode(&held) {
+                Ok(Some(frame)) => {
+                    assert_eq!(
+                        held[frame.body_offset + frame.body.len()],
+                        0,
+                        "NUL ends a frame"
+                    );
+                    assert!(
+                        frame.consumed <= held.len(),
+                        "more was consumed than there is"
+                    );
+                    decoded.frames.push(describe(&frame));
+                    frame.consumed
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    if let Some((command, headers)) = decoder.failed_head(&held) {
+                        let _ = error_body(&error.to_string(), Some((command, headers)));
+                    }
+                    let _ = (error.message(), error.limit());
+                    decoded.error = Some(error);
+                    return decoded;
+                }
+            };
+            held.drain(..consumed);
+        }
+        held.drain(..decoder.take_idle());
+        assert_eq!(
+            held.is_empty(),
+            !decoder.is_mid_frame(),
+            "idle octets are no frame"
+        );
+        if let Some(hint) = decoder.frame_bytes_hint() {
+            assert!(hint > held.len(), "the frame would be complete");
+        }
+    }
+    decoded.unfinished = held.len();
+    decoded
+}
+
+fn describe(frame: &crate::stomp::Frame<'_>) -> String {
+    let command = ClientCommand::parse(frame);
+    let mut head = Vec::new();
+    if let Ok(ClientCommand::Send(send)) = &command {
+        let flags = send.write_user_head(&mut head);
+        assert_eq!(
+            flags.escaped,
+            head.contains(&b'\\'),
+            "the flag tells of backslashes"
+        );
+        assert!(head.is_empty() || head.ends_with(b"\n"), "lines are whole");
+        assert_eq!(canonical_again(&head), head, "canonical is a fixed point");
+        let _ = (send.body_has_nul(), send.user_head_len_hint());
+    }
+    let _ = error_body("why", Some((frame.command, frame.headers)));
+    let headers: Vec<_> = frame.headers.iter().collect();
+    let body = frame.body.escape_ascii();
+    let length = frame.has_content_length;
+    format!(
+        "{:?} {headers:?} {body} {length} {command:?}",
+        frame.command
+    )
+}
+
+/// Sends a canonical head once more, from a 1.2 client.
+fn canonical_again(head: &[u8]) -> Vec<u8> {
+    let mut decoder = Decoder::new(
+        Limits {
+            header_bytes_max: usize::MAX,
+            ..Limits::default()
+        },
+        DecodeOptions::default(),
+    );
+    decoder.set_version(Version::V12);
+    let frame = [b"SEND\ndestination:d\n", head, b"\n\0"].concat();
+    let mut again = Vec::new();
+    if let Ok(Some(frame)) = decoder.decode(&frame)
+        && let Ok(ClientCommand::Send(send)) = ClientCommand::parse(&frame)
+    {
+        send.write_user_head(&mut again);
+    }
+    again
+}
+
+/// Everything that reads short texts: ids, heart-beats, versions, escapes, openings. What
+/// was read must write back to what it was.
+pub fn stomp_text(data: &[u8]) {
+    let opening = sniff(data);
+    for end in 0..data.len().min(64) {
+        let earlier = sniff(&data[..end]);
+        assert!(
+            earlier == Opening::Undecided || end >= 64 || earlier == opening,
+            "{earlier:?}"
+        );
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut out = Vec::new();
+    if let Some(id) = parse_message_id(text, "h-") {
+        encode_message_id("h-", id, &mut out);
+        assert_eq!(out, data);
+    }
+    if let Some((subscription, delivery)) = parse_ack_id(text) {
+        out.clear();
+        encode_ack_id(subscription, delivery, &mut out);
+        assert_eq!(out, data);
+    }
+    if let Ok(client) = HeartBeat::parse(text) {
+        let agreed = HeartBeat::negotiate(client, 100, 60_000);
+        assert!(agreed.send_ms <= 60_000 && agreed.want_ms <= 60_000);
+    }
+    let _ = Version::negotiate(Some(text));
+    for (version, escapes) in [(Version::V11, Escapes::V11), (Version::V12, Escapes::V12)] {
+        let _ = (unescape(text, escapes), undefined_escape(data, escapes));
+        if text.contains('\0') {
+            continue;
+        }
+        out.clear();
+        escape_into(text, version, &mut out);
+        assert_eq!(
+            undefined_escape(&out, escapes),
+            None,
+            "we write what we may read"
+        );
+        let written = std::str::from_utf8(&out).unwrap_or_default();
+        assert_eq!(unescape(written, escapes), text, "unescape(escape(x)) = x");
+    }
+}

@@ -1,0 +1,6 @@
+//! The integration tests of the crate, one module per behaviour.
+
+mod corpus;
+mod limits;
+mod round_trip;
+mod splits;
