@@ -1,1 +1,52 @@
-//! The journal of ferrymq.
+//! The journal of ferrymq: append, ticket, recover, read.
+//!
+//! - One append-only journal in segments, one writer, group commit. A ticket completes when everything handed over with it or before it
+//!   is on disk.
+//! - The journal alone is the truth; what lies in `meta` only shortens the start.
+//! - After the first failed write or sync nothing is accepted any more. Lack of space is not a failure.
+//! - The store knows no protocol: heads and bodies are opaque, ids and sequences come from the engine.
+//!
+//! Not here yet: compaction, spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
+
+mod batch;
+mod checkpoint;
+mod clock;
+mod commit;
+mod config;
+mod definitions;
+mod error;
+mod fields;
+mod footer;
+pub mod io;
+mod journal;
+mod keeper;
+mod liveness;
+mod locator;
+mod lock;
+mod message;
+mod meta;
+mod prepare;
+mod read;
+mod record;
+mod recover;
+mod recovered;
+mod replay;
+mod segment;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod state;
+mod store;
+mod survey;
+mod verify;
+
+pub use batch::Batch;
+pub use commit::SyncEvent;
+pub use config::StoreConfig;
+pub use error::StoreError;
+pub use locator::{DestinationId, Locator, SubscriptionId, Ticket};
+pub use message::{OwnedMessage, OwnedPatch, Patch, StoredMessage, SubscriptionDefinition};
+pub use recovered::{Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription};
+#[cfg(feature = "sim")]
+pub use store::Drive;
+pub use store::{Store, StoreUsage};
+pub use verify::{Quarantined, RecoveryReport, check};

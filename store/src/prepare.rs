@@ -1,0 +1,301 @@
+//! Segments made ready before they are needed: zero-filled (or recycled), header, file sync, name, directory sync.
+//!
+//! - Running out of space is met here and nowhere else: it is back pressure, reported and tried again, never failure.
+//! - Ids are given in order, so the gathering side can count on the next one before it exists.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::commit::Room;
+use crate::config::StoreConfig;
+use crate::io::{Disk, File, is_full};
+use crate::segment::{self, SegmentHeader};
+
+/// Octets of zeros written at once.
+const ZEROS: usize = 256 * 1024;
+/// Dead segments kept for their space, beyond those in preparation.
+const FREE_MAX: usize = 2;
+
+/// A segment ready for its first batch.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) id: u32,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) length: u64,
+    pub(crate) salt: u64,
+}
+
+/// What came of trying to prepare one more segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// One more is ready; true if that ends a shortage.
+    Prepared(bool),
+    /// As many as wanted are ready.
+    Enough,
+    /// No space, for this reason.
+    Starved(String),
+}
+
+#[derive(Debug)]
+struct Inner {
+    ready: VecDeque<Prepared>,
+    next: u32,
+    free: Vec<(PathBuf, u64)>,
+    /// Octets of all files of the journal.
+    bytes: u64,
+    /// The store closes: a writer no longer waits for space.
+    draining: bool,
+    closing: bool,
+    shortage: Option<String>,
+}
+
+/// Makes segments.
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    disk: Arc<dyn Disk>,
+    journal: PathBuf,
+    first: u32,
+    epoch: u64,
+    salt_seed: u64,
+    config: StoreConfig,
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+/// What recovery found that concerns preparation.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    /// Files whose space can be used again.
+    pub(crate) free: Vec<(PathBuf, u64)>,
+    /// Octets of all files of the journal, the free ones included.
+    pub(crate) bytes: u64,
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        journal: PathBuf,
+        config: &StoreConfig,
+        first: u32,
+        epoch: u64,
+        found: Leftovers,
+    ) -> Self {
+        let salt_seed = config.salt_seed.unwrap_or_else(system_seed);
+        let inner = Inner {
+            ready: VecDeque::new(),
+            next: first,
+            free: found.free,
+            bytes: found.bytes,
+            draining: false,
+            closing: false,
+            shortage: None,
+        };
+        let config = config.clone();
+        Self { disk, journal, first, epoch, salt_seed, config, inner: Mutex::new(inner), changed: Condvar::new() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Plain numbers and paths: a panic elsewhere leaves them consistent.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries to prepare one segment, if fewer than wanted are ready.
+    pub(crate) fn step(&self, room: &Room) -> Step {
+        let mut inner = self.inner();
+        if inner.ready.len() >= self.config.segments_ahead as usize {
+            return Step::Enough;
+        }
+        let id = inner.next;
+        let length = if id == self.first { self.config.first_segment_bytes } else { self.config.segment_bytes };
+        let recycled = inner.free.pop();
+        let more = recycled.as_ref().map_or(u64::from(length), |(_, old)| u64::from(length).saturating_sub(*old));
+        if self.config.bytes_max.is_some_and(|max| inner.bytes + more > max) {
+            inner.free.extend(recycled);
+            let reason = "the journal has reached its limit (bytes_max)".to_owned();
+            return Self::starve(&mut inner, room, reason);
+        }
+        drop(inner);
+        let made = self.make(id, length, recycled.as_ref());
+        let mut inner = self.inner();
+        match made {
+            Ok(prepared) => {
+                inner.bytes += prepared.length - recycled.map_or(0, |(_, length)| length.min(prepared.length));
+                inner.next += 1;
+                inner.ready.push_back(prepared);
+                room.prepared_through.store(id, Ordering::Relaxed);
+                let ended = inner.shortage.take().is_some();
+                room.starved.store(false, Ordering::Relaxed);
+                drop(inner);
+                self.changed.notify_all();
+                Step::Prepared(ended)
+            }
+            Err(error) => {
+                inner.bytes -= recycled.map_or(0, |(_, length)| length);
+                let kind = if is_full(&error) { "no space left" } else { "cannot prepare a segment" };
+                let reason = format!("{kind}: {}: {error}", self.journal.display());
+                let step = Self::starve(&mut inner, room, reason);
+                drop(inner);
+                self.changed.notify_all();
+                step
+            }
+        }
+    }
+
+    fn starve(inner: &mut Inner, room: &Room, reason: String) -> Step {
+        inner.shortage = Some(reason.clone());
+        room.starved.store(true, Ordering::Relaxed);
+        Step::Starved(reason)
+    }
+
+    fn make(&self, id: u32, length: u32, recycled: Option<&(PathBuf, u64)>) -> io::Result<Prepared> {
+        let temporary = self.journal.join(format!("{id:08x}.tmp"));
+        let made = self.fill(&temporary, id, length, recycled);
+        if made.is_err() {
+            // What is left of it is worthless, and its space is what was missing.
+            drop(self.disk.remove(&temporary));
+        }
+        made
+    }
+
+    fn fill(&self, temporary: &Path, id: u32, length: u32, recycled: Option<&(PathBuf, u64)>) -> io::Result<Prepared> {
+        let (file, old) = match recycled {
+            Some((path, old)) => {
+                self.disk.rename(path, temporary)?;
+                (self.disk.open(temporary)?, *old)
+            }
+            None => (self.disk.create(temporary)?, 0),
+        };
+        zero(&*file, old, u64::from(length))?;
+        let length = u64::from(length).max(old);
+        let salt = mix(self.salt_seed ^ mix(self.epoch << 32 | u64::from(id)));
+        let planned = u32::try_from(length).unwrap_or(u32::MAX);
+        let header = SegmentHeader { id, length: planned, epoch: self.epoch, salt };
+        file.write_at(&header.encode(), 0)?;
+        file.sync()?;
+        self.disk.rename(temporary, &segment::path(&self.journal, id))?;
+        self.disk.sync_dir(&self.journal)?;
+        Ok(Prepared { id, file, length, salt })
+    }
+
+    /// Takes segment `id`, the next in order; if `wait`, blocks until it is ready. `None` if not ready or closing.
+    pub(crate) fn take(&self, id: u32, wait: bool) -> Option<Prepared> {
+        let mut inner = self.inner();
+        loop {
+            // Skipped ids (a segment left without a batch) stay behind as empty files until the next start.
+            while inner.ready.front().is_some_and(|prepared| prepared.id < id) {
+                inner.ready.pop_front();
+            }
+            if let Some(prepared) = inner.ready.pop_front() {
+                drop(inner);
+                self.changed.notify_all();
+                return Some(prepared);
+            }
+            if !wait || inner.closing || (inner.draining && inner.shortage.is_some()) {
+                return None;
+            }
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Extends a file to hold a batch larger than its rest.
+    pub(crate) fn extend(&self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+        zero(file, from, to)?;
+        file.sync()?;
+        self.inner().bytes += to - from;
+        Ok(())
+    }
+
+    /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.
+    pub(crate) fn retire(&self, id: u32, length: u64) -> io::Result<()> {
+        let path = segment::path(&self.journal, id);
+        let mut inner = self.inner();
+        let wanted = inner.free.len() < FREE_MAX && length == u64::from(self.config.segment_bytes);
+        if wanted {
+            let free = path.with_extension("free");
+            self.disk.rename(&path, &free)?;
+            inner.free.push((free, length));
+        } else {
+            self.disk.remove(&path)?;
+            inner.bytes = inner.bytes.saturating_sub(length);
+        }
+        drop(inner);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Blocks until there may be something to prepare; false once closing. After a shortage it tries again by itself.
+    pub(crate) fn wait(&self, starved: bool) -> bool {
+        let mut inner = self.inner();
+        while !inner.closing {
+            if starved {
+                let waited = self.changed.wait_timeout(inner, self.config.full_retry);
+                return !waited.unwrap_or_else(PoisonError::into_inner).0.closing;
+            }
+            if inner.ready.len() < self.config.segments_ahead as usize {
+                return true;
+            }
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        false
+    }
+
+    /// The store closes: who waits for space gives up.
+    pub(crate) fn drain(&self) {
+        self.inner().draining = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends waiting.
+    pub(crate) fn close(&self) {
+        self.inner().closing = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner().draining
+    }
+
+    /// Octets of all files of the journal, and the reason of a shortage.
+    pub(crate) fn usage(&self) -> (u64, Option<String>) {
+        let inner = self.inner();
+        (inner.bytes, inner.shortage.clone())
+    }
+}
+
+fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(usize::try_from(to).unwrap_or(ZEROS))];
+    let mut at = from;
+    while at < to {
+        let part = usize::try_from(to - at).map_or(zeros.len(), |rest| rest.min(zeros.len()));
+        file.write_at(&zeros[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// A number nobody outside can guess, so that no message body can pass for a record.
+fn system_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// The finalizer of splitmix64: neighbouring inputs give unrelated salts.
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn salts_of_neighbours_differ() {
+        let salts: std::collections::BTreeSet<u64> = (0..1000).map(mix).collect();
+        assert_eq!(salts.len(), 1000);
+    }
+}

@@ -1,0 +1,397 @@
+//! From what lies on disk to what is alive: checkpoint, then the records after it, then the references that are left.
+//!
+//! - Without a checkpoint all segments are read; the result is the same.
+//! - The last batch may never have been promised: if anything in it is bad, it is cut whole. Anything bad before it is damage.
+//! - Damage costs what it covers and is reported; nothing here gives up because of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::clock::Stopwatch;
+use crate::commit::Begin;
+use crate::config::StoreConfig;
+use crate::definitions::{self, Definitions};
+use crate::error::StoreError;
+use crate::footer;
+use crate::io::Disk;
+use crate::liveness::SegmentState;
+use crate::locator::{DestinationId, Locator};
+use crate::meta::{self, Meta};
+use crate::prepare::Leftovers;
+use crate::record::{Kind, Record};
+use crate::replay::{Scan, Slot, Slots};
+use crate::segment::{BATCH_HEADER, BatchHeader, DATA_START};
+use crate::state::State;
+use crate::survey::{SegmentFile, Survey};
+use crate::verify::{Quarantined, RecoveryReport};
+
+/// Files of free space kept at the start.
+const FREE_KEEP: usize = 3;
+
+/// What a start needs to go on.
+pub(crate) struct Recovery {
+    pub(crate) state: State,
+    pub(crate) definitions: Definitions,
+    pub(crate) begin: Begin,
+    pub(crate) clean: bool,
+    /// End of what was recovered.
+    pub(crate) end: Option<Locator>,
+    pub(crate) leftovers: Leftovers,
+    pub(crate) meta: Option<Box<dyn Meta>>,
+    /// Segments the checkpoint has values of.
+    pub(crate) known: BTreeSet<u32>,
+    pub(crate) files: BTreeMap<u32, SegmentFile>,
+    pub(crate) report: RecoveryReport,
+    /// Destinations up to this id that are not defined were dropped.
+    pub(crate) settled: u32,
+    pub(crate) dropped: BTreeSet<DestinationId>,
+}
+
+/// Reads the journal of `data`.
+pub(crate) fn recover(disk: &Arc<dyn Disk>, data: &Path, config: &StoreConfig) -> Result<Recovery, StoreError> {
+    let watch = Stopwatch::start();
+    let journal = data.join("journal");
+    disk.create_dir(&journal).map_err(StoreError::io("create", &journal))?;
+    let mut survey = Survey::look(&**disk, &journal)?;
+    survey.tidy(&**disk, config.segment_bytes, FREE_KEEP)?;
+    let mut replay = Replay::new(survey, journal.clone());
+    let (meta, checkpoint) = replay.open_meta(disk, data)?;
+    let known = checkpoint.as_ref().map(|found| found.state.segments.keys().copied().collect()).unwrap_or_default();
+    let highest = checkpoint.as_ref().map_or(0, |found| found.covered.epoch);
+    replay.run(checkpoint)?;
+    replay.sync_tail()?;
+    replay.report.elapsed = watch.elapsed();
+    let (last, epoch) = (replay.last_sequence, replay.survey.highest_epoch.max(highest).max(replay.epoch) + 1);
+    let highest_id = replay.survey.highest_id.max(replay.state.segments.keys().next_back().copied().unwrap_or(0));
+    let begin = Begin { segment: highest_id + 1, sequence: last + 1, epoch };
+    Ok(Recovery {
+        clean: replay.state.clean && replay.report.quarantined.is_empty(),
+        end: replay.state.applied_end,
+        state: replay.state,
+        definitions: replay.definitions,
+        begin,
+        leftovers: replay.survey.leftovers,
+        meta,
+        known,
+        files: replay.survey.segments,
+        report: replay.report,
+        settled: replay.settled,
+        dropped: replay.dropped,
+    })
+}
+
+/// Reads everything and changes nothing; see [`crate::verify::check`].
+pub(crate) fn check(disk: &Arc<dyn Disk>, journal: &Path) -> Result<RecoveryReport, StoreError> {
+    let watch = Stopwatch::start();
+    let mut replay = Replay::new(Survey::look(&**disk, journal)?, journal.to_owned());
+    replay.run(None)?;
+    replay.report.elapsed = watch.elapsed();
+    Ok(replay.report)
+}
+
+struct Replay {
+    survey: Survey,
+    journal: PathBuf,
+    state: State,
+    definitions: Definitions,
+    settled: u32,
+    dropped: BTreeSet<DestinationId>,
+    /// Everything up to this sequence was synced once, so if it is bad it is damage.
+    synced: u64,
+    /// First sequences of epochs that were read: earlier epochs end before them.
+    epoch_firsts: BTreeMap<u64, u64>,
+    last_sequence: u64,
+    epoch: u64,
+    report: RecoveryReport,
+}
+
+impl Replay {
+    fn new(mut survey: Survey, journal: PathBuf) -> Self {
+        let quarantined = std::mem::take(&mut survey.quarantined);
+        let segments = survey.segments.len() as u64;
+        Self {
+            survey,
+            journal,
+            state: State::default(),
+            definitions: Definitions::default(),
+            settled: 0,
+            dropped: BTreeSet::new(),
+            synced: 0,
+            epoch_firsts: BTreeMap::new(),
+            last_sequence: 0,
+            epoch: 0,
+            report: RecoveryReport { segments, quarantined, ..RecoveryReport::default() },
+        }
+    }
+
+    /// Opens the meta store if there is one, and reads its checkpoint if it can be trusted and fits the journal.
+    #[expect(clippy::type_complexity, reason = "a pair of options, used once")]
+    fn open_meta(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        data: &Path,
+    ) -> Result<(Option<Box<dyn Meta>>, Option<Checkpoint>), StoreError> {
+        // A new directory gets its meta store with its first checkpoint: opening sled must not delay the first start.
+        if disk.is_real() && !data.join("meta").exists() {
+            return Ok((None, None));
+        }
+        let (mut meta, warning) = meta::open(disk, data)?;
+        self.report.warnings.extend(warning);
+        let values = match meta.load() {
+            Ok(values) => values,
+            Err(error) if disk.is_real() => {
+                drop(meta);
+                let aside = meta::move_aside(&data.join("meta"))?;
+                self.report.warnings.push(format!("{error}; moved to {}", aside.display()));
+                return Ok((None, None));
+            }
+            Err(error) => {
+                self.report.warnings.push(error.to_string());
+                return Ok((Some(meta), None));
+            }
+        };
+        let Some(found) = checkpoint::load(&values) else {
+            if !values.is_empty() {
+                self.report.warnings.push("the checkpoint does not check; reading the whole journal".to_owned());
+            }
+            return Ok((Some(meta), None));
+        };
+        self.synced = found.covered.sequence;
+        let of = self.survey.segments.get(&found.covered.end.segment());
+        if of.and_then(SegmentFile::salt) == Some(found.covered.salt) {
+            return Ok((Some(meta), Some(found)));
+        }
+        self.report.warnings.push("the checkpoint is of another journal; reading the whole journal".to_owned());
+        Ok((Some(meta), None))
+    }
+
+    fn run(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), StoreError> {
+        let mut from = (0, DATA_START);
+        if let Some(Checkpoint { covered, state, definitions }) = checkpoint {
+            from = (covered.end.segment(), covered.end.offset());
+            self.last_sequence = covered.sequence;
+            self.epoch = covered.epoch;
+            self.settled = definitions.highest_destination;
+            self.state = state;
+            self.definitions = definitions;
+            self.forget_missing();
+        }
+        let ids: Vec<u32> = self.survey.segments.range(from.0..).map(|(&id, _)| id).collect();
+        self.look_ahead(&ids)?;
+        for &id in &ids {
+            let begin = if id == from.0 { from.1 } else { DATA_START };
+            self.segment(id, begin, ids.last() == Some(&id))?;
+        }
+        self.recount();
+        Ok(())
+    }
+
+    /// Segments of the checkpoint that were deleted after it. One with live records did not go by itself.
+    fn forget_missing(&mut self) {
+        let missing = self.state.segments.keys().filter(|id| !self.survey.segments.contains_key(id));
+        for id in missing.copied().collect::<Vec<_>>() {
+            let lost = self.state.segments.remove(&id).filter(|segment| !segment.is_dead());
+            // It may have died after the checkpoint; only its absence is known, so this is a warning and not damage.
+            if let Some(lost) = lost {
+                let count = lost.live.ones();
+                self.report.warnings.push(format!("{id:08x}.seg is gone; {count} references were live at the checkpoint"));
+            }
+        }
+    }
+
+    /// Learns where epochs begin and how far the journal was synced, from the first batches and the last segment.
+    fn look_ahead(&mut self, ids: &[u32]) -> Result<(), StoreError> {
+        for &id in ids {
+            let Some(segment) = self.survey.segments.get(&id) else { continue };
+            let mut scan = Scan::new(&*segment.file, id, segment.salt());
+            let mut at = DATA_START;
+            let limit = segment.length;
+            let path = crate::segment::path(&self.journal, id);
+            let mut step = |at| scan.next_header(at, limit).map_err(StoreError::io("read", &path));
+            // One header is enough, except in the last segment, where damage must be told from the torn tail.
+            while let Some((offset, header)) = step(at)? {
+                self.synced = self.synced.max(header.synced);
+                self.epoch = self.epoch.max(header.epoch);
+                self.epoch_firsts.insert(header.epoch, header.epoch_first);
+                at = offset.saturating_add(header.length);
+                if ids.last() != Some(&id) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a batch was cut when a later epoch began.
+    fn is_cut(&self, header: &BatchHeader) -> bool {
+        self.epoch_firsts.range(header.epoch + 1..).any(|(_, &first)| header.sequence >= first)
+    }
+
+    fn segment(&mut self, id: u32, begin: u32, last: bool) -> Result<(), StoreError> {
+        let Some(segment) = self.survey.segments.get(&id) else { return Ok(()) };
+        let (file, length, salt) = (Arc::clone(&segment.file), segment.length, segment.salt());
+        let path = crate::segment::path(&self.journal, id);
+        let wrap = |error| StoreError::io("read", &path)(error);
+        let mut scan = Scan::new(&*file, id, salt);
+        let trailer = match salt {
+            Some(salt) => footer::trailer(&*file, id, salt).map_err(wrap)?,
+            None => None,
+        };
+        let limit = trailer.map_or(length, |(sealed, _)| u64::from(sealed.end));
+        let fresh = SegmentState { salt: salt.unwrap_or(0), length, version: 1, ..SegmentState::default() };
+        self.state.segments.entry(id).or_insert(fresh);
+        let mut at = begin;
+        loop {
+            let found = scan.next_header(at, limit).map_err(wrap)?;
+            let Some((offset, header)) = found else { break };
+            if self.is_cut(&header) {
+                at = u32::try_from(limit).unwrap_or(u32::MAX);
+                break;
+            }
+            if let Some(state) = self.state.segments.get_mut(&id) {
+                state.salt = header.salt;
+            }
+            if offset > at {
+                self.salvage(&mut scan, id, at, offset)?;
+            }
+            if !self.batch(&mut scan, id, offset, &header)? {
+                break;
+            }
+            at = offset + header.length;
+        }
+        self.end_of_segment(&mut scan, id, at, limit, trailer.is_some(), last)?;
+        self.report.bytes_read += scan.window.read;
+        Ok(())
+    }
+
+    /// Damage at the end of a segment shows in its trailer, or, in the last segment, in what the checkpoint knew to be synced.
+    fn end_of_segment(
+        &mut self,
+        scan: &mut Scan<'_>,
+        id: u32,
+        at: u32,
+        limit: u64,
+        sealed: bool,
+        last: bool,
+    ) -> Result<(), StoreError> {
+        if u64::from(at) >= limit {
+            return Ok(());
+        }
+        if sealed {
+            return self.salvage(scan, id, at, u32::try_from(limit).unwrap_or(u32::MAX));
+        }
+        if last && self.last_sequence < self.synced {
+            self.quarantine(id, at, u32::try_from(limit).unwrap_or(u32::MAX) - at, "synced batches are missing");
+            self.last_sequence = self.synced;
+        }
+        Ok(())
+    }
+
+    fn quarantine(&mut self, id: u32, offset: u32, len: u32, reason: &'static str) {
+        let file = format!("{id:08x}.seg");
+        self.report.quarantined.push(Quarantined { file, offset: offset.into(), len: len.into(), reason });
+    }
+
+    /// Keeps what checks in a range whose batch headers are lost.
+    fn salvage(&mut self, scan: &mut Scan<'_>, id: u32, from: u32, to: u32) -> Result<(), StoreError> {
+        let mut slots = Slots::default();
+        let path = crate::segment::path(&self.journal, id);
+        scan.records(from, to, &mut slots).map_err(StoreError::io("read", &path))?;
+        for &(offset, length) in &slots.bad {
+            self.quarantine(id, offset, length, "batch header does not check");
+        }
+        self.apply(scan, id, &slots.good)
+    }
+
+    /// Reads one batch. False if it is the torn tail.
+    fn batch(&mut self, scan: &mut Scan<'_>, id: u32, offset: u32, header: &BatchHeader) -> Result<bool, StoreError> {
+        let end = offset.saturating_add(header.length);
+        let mut slots = Slots::default();
+        let path = crate::segment::path(&self.journal, id);
+        let from = offset + crate::fields::short(BATCH_HEADER);
+        scan.records(from, end, &mut slots).map_err(StoreError::io("read", &path))?;
+        if !slots.bad.is_empty() && header.sequence > self.synced {
+            self.report.torn_tail_bytes += u64::from(header.length);
+            return Ok(false);
+        }
+        for &(offset, length) in &slots.bad {
+            self.quarantine(id, offset, length, "record does not check");
+        }
+        self.last_sequence = header.sequence;
+        self.apply(scan, id, &slots.good)?;
+        self.state.applied = header.sequence;
+        self.state.applied_end = Some(Locator::new(id, end));
+        Ok(true)
+    }
+
+    /// Takes records in, except those of transactions that are not whole.
+    fn apply(&mut self, scan: &mut Scan<'_>, id: u32, slots: &[Slot]) -> Result<(), StoreError> {
+        let dropped = incomplete(slots);
+        self.report.dropped_transactions += dropped.len() as u64;
+        let path = crate::segment::path(&self.journal, id);
+        for slot in slots.iter().filter(|slot| !dropped.contains(&slot.transaction)) {
+            let record = scan.record(slot).map_err(StoreError::io("read", &path))?;
+            self.report.records += 1;
+            match record {
+                Some(record) => self.take(Locator::new(id, slot.offset), &record),
+                None => self.quarantine(id, slot.offset, crate::fields::short(slot.length), "record makes no sense"),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, at: Locator, record: &Record<'_>) {
+        match *record {
+            Record::DefineDestination { id, kind, name } => self.definitions.define_destination(id, kind, name),
+            Record::DropDestination { id } => {
+                self.definitions.destinations.remove(&id);
+                self.dropped.insert(id);
+            }
+            Record::DefineSubscription { octets } => {
+                if let Some(definition) = crate::record::subscription(octets) {
+                    self.definitions.subscriptions.insert(definition.id, definition);
+                }
+            }
+            Record::DropSubscription { id } => drop(self.definitions.subscriptions.remove(&id)),
+            Record::Snapshot { octets } => {
+                if let Some((definitions, _)) = definitions::decode(octets) {
+                    self.settled = self.settled.max(definitions.highest_destination);
+                    self.definitions = definitions;
+                }
+            }
+            Record::Start { epoch } => self.epoch = self.epoch.max(epoch),
+            _ => {}
+        }
+        self.state.apply(at, record);
+    }
+
+    /// Makes pins follow from the places that are left.
+    fn recount(&mut self) {
+        self.state.segments.values_mut().for_each(|segment| segment.pins = 0);
+        let places = self.state.segments.values().flat_map(|segment| segment.places.values());
+        for body in places.copied().collect::<Vec<_>>() {
+            self.state.pin(body);
+        }
+    }
+
+    /// What was read may have been in memory only (the process was killed, not the machine): now it is believed, so it must last.
+    fn sync_tail(&self) -> Result<(), StoreError> {
+        let Some((&id, segment)) = self.survey.segments.last_key_value() else { return Ok(()) };
+        if self.last_sequence <= self.synced {
+            return Ok(());
+        }
+        segment.file.sync().map_err(StoreError::io("sync", &crate::segment::path(&self.journal, id)))
+    }
+}
+
+/// Transactions among these records whose members and outcome are not all there.
+fn incomplete(slots: &[Slot]) -> BTreeSet<u64> {
+    let mut counts: BTreeMap<u64, i64> = BTreeMap::new();
+    for slot in slots.iter().filter(|slot| slot.transaction != 0) {
+        let difference = if slot.kind == Kind::Outcome { -i64::from(slot.count) } else { 1 };
+        *counts.entry(slot.transaction).or_insert(0) += difference;
+    }
+    counts.into_iter().filter(|&(_, count)| count != 0).map(|(transaction, _)| transaction).collect()
+}

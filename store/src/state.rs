@@ -1,0 +1,219 @@
+//! The state the journal adds up to, one record at a time: liveness of every segment, next sequences, positions.
+//!
+//! - The writer thread applies what it writes; recovery applies what it reads: the same code, so the same result.
+//! - Applied is not synced: whoever acts on the state (deletion, checkpoint) first waits until `applied` is.
+//! - Names (`Definitions`) are not here: they belong to the gathering side, which must know them exactly.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::definitions::Progress;
+use crate::liveness::{SegmentState, bit_of};
+use crate::locator::{DestinationId, Locator};
+use crate::record::{self, Record, Targets};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) segments: BTreeMap<u32, SegmentState>,
+    pub(crate) groups: Vec<Box<[DestinationId]>>,
+    pub(crate) group_index: HashMap<Box<[DestinationId]>, u32>,
+    pub(crate) progress: Progress,
+    /// Sequence of the last batch applied.
+    pub(crate) applied: u64,
+    /// First octet not applied.
+    pub(crate) applied_end: Option<Locator>,
+    /// Segment of the newest Snapshot.
+    pub(crate) snapshot_in: u32,
+    /// A segment has become dead since somebody last looked.
+    pub(crate) dead_seen: bool,
+    /// The last record was a CleanStop.
+    pub(crate) clean: bool,
+}
+
+impl State {
+    /// The number of a list of destinations, the same for equal lists.
+    pub(crate) fn group(&mut self, ids: Box<[DestinationId]>) -> u32 {
+        if let Some(&group) = self.group_index.get(&ids) {
+            return group;
+        }
+        let group = crate::fields::short(self.groups.len());
+        self.groups.push(ids.clone());
+        self.group_index.insert(ids, group);
+        group
+    }
+
+    /// The body behind `at`: itself, or what a live Place there refers to.
+    pub(crate) fn body(&self, at: Locator) -> Locator {
+        self.segments.get(&at.segment()).and_then(|segment| segment.places.get(&at.offset())).copied().unwrap_or(at)
+    }
+
+    /// Live references in all segments.
+    pub(crate) fn live(&self) -> u64 {
+        self.segments.values().map(|segment| u64::from(segment.live.ones())).sum()
+    }
+
+    /// Takes one record in. Names are left to the caller.
+    pub(crate) fn apply(&mut self, at: Locator, record: &Record<'_>) {
+        self.clean = matches!(record, Record::CleanStop);
+        match *record {
+            Record::Add { targets, .. } => self.add(at, targets),
+            Record::Place { targets, body_of, .. } => self.place(at, targets, body_of),
+            Record::Remove { destination, entries } => self.remove(at, destination, entries),
+            Record::Redelivered { destination, at: message, count, .. } => {
+                self.redelivered(at, destination, message, count);
+            }
+            Record::DropDestination { id } => drop(self.progress.sequences.remove(&id)),
+            Record::DropSubscription { id } => drop(self.progress.positions.remove(&id)),
+            Record::Acknowledge { id, through, singles } => {
+                let position = self.progress.positions.entry(id).or_default();
+                position.acknowledge(through, record::singles(singles));
+            }
+            Record::Snapshot { octets } => {
+                if let Some((_, progress)) = crate::definitions::decode(octets) {
+                    self.progress.merge(progress);
+                }
+                self.snapshot_in = self.snapshot_in.max(at.segment());
+            }
+            Record::Liveness { segment, octets } => self.liveness(at, segment, octets),
+            Record::DefineDestination { .. }
+            | Record::DefineSubscription { .. }
+            | Record::Outcome
+            | Record::Start { .. }
+            | Record::CleanStop => {}
+        }
+    }
+
+    fn add(&mut self, at: Locator, targets: Targets<'_>) {
+        for (destination, sequence) in targets.iter() {
+            self.progress.used(destination, sequence);
+        }
+        let group = (targets.len() > 1).then(|| self.group(targets.iter().map(|(id, _)| id).collect()));
+        let Some(segment) = self.segments.get_mut(&at.segment()) else { return };
+        let first = bit_of(at.offset());
+        for bit in first..first + crate::fields::short(targets.len()) {
+            segment.live.set(bit);
+        }
+        segment.multi.extend(group.map(|group| (at.offset(), group)));
+        segment.version += 1;
+    }
+
+    fn place(&mut self, at: Locator, targets: Targets<'_>, body_of: Locator) {
+        self.add(at, targets);
+        let body = self.body(body_of);
+        if let Some(segment) = self.segments.get_mut(&at.segment()) {
+            segment.places.insert(at.offset(), body);
+        }
+        self.pin(body);
+    }
+
+    /// Counts one live Place more on the segment of its body.
+    pub(crate) fn pin(&mut self, body: Locator) {
+        if let Some(segment) = self.segments.get_mut(&body.segment()) {
+            segment.pins += 1;
+        }
+    }
+
+    fn remove(&mut self, at: Locator, destination: DestinationId, entries: &[u8]) {
+        let mut spoken_of = 0;
+        for (_, message) in record::removals(entries) {
+            if let Some(bit) = self.bit(destination, message) {
+                self.release(message, bit);
+            }
+            if message.segment() != spoken_of {
+                spoken_of = message.segment();
+                self.refer(at.segment(), spoken_of);
+            }
+        }
+    }
+
+    fn redelivered(&mut self, at: Locator, destination: DestinationId, message: Locator, count: u16) {
+        let Some(bit) = self.bit(destination, message) else { return };
+        if let Some(segment) = self.segments.get_mut(&message.segment()) {
+            let known = segment.redeliveries.entry(bit).or_insert(0);
+            *known = count.max(*known);
+            segment.version += 1;
+        }
+        self.refer(at.segment(), message.segment());
+    }
+
+    fn liveness(&mut self, at: Locator, about: u32, octets: &[u8]) {
+        let Some(segment) = self.segments.get_mut(&about) else { return };
+        let Some(gone) = segment.merge_liveness(octets) else { return };
+        segment.liveness_in = segment.liveness_in.max(Some(at.segment()));
+        segment.version += 1;
+        for bit in gone {
+            self.release_bit(about, bit);
+        }
+        self.refer(at.segment(), about);
+    }
+
+    /// Notes that records in `from` speak of the existing older segment `about`.
+    fn refer(&mut self, from: u32, about: u32) {
+        if from == about || !self.segments.contains_key(&about) {
+            return;
+        }
+        if let Some(segment) = self.segments.get_mut(&from) {
+            if segment.refers.insert(about) {
+                segment.version += 1;
+            }
+        }
+    }
+
+    /// The live bit of the reference that `destination` holds on the record at `message`.
+    fn bit(&self, destination: DestinationId, message: Locator) -> Option<u32> {
+        let segment = self.segments.get(&message.segment())?;
+        let first = bit_of(message.offset());
+        let Some(group) = segment.group_of(message.offset()) else {
+            return segment.live.get(first).then_some(first);
+        };
+        let ids = &self.groups[crate::fields::index(group)];
+        (first..).zip(ids).find(|&(bit, &id)| id == destination && segment.live.get(bit)).map(|(bit, _)| bit)
+    }
+
+    /// Clears the live bit `bit` of the record at `message`.
+    fn release(&mut self, message: Locator, bit: u32) {
+        let Some(segment) = self.segments.get_mut(&message.segment()) else { return };
+        segment.live.clear(bit);
+        segment.version += 1;
+        if !segment.redeliveries.is_empty() {
+            segment.redeliveries.remove(&bit);
+        }
+        self.dead_seen |= segment.is_dead();
+        if segment.places.contains_key(&message.offset()) {
+            self.unplace(message);
+        }
+    }
+
+    /// Forgets the Place at `message` if its last reference is gone.
+    fn unplace(&mut self, message: Locator) {
+        let Some(segment) = self.segments.get_mut(&message.segment()) else { return };
+        let first = bit_of(message.offset());
+        let targets = segment
+            .group_of(message.offset())
+            .map_or(1, |group| crate::fields::short(self.groups[crate::fields::index(group)].len()));
+        if (first..first + targets).any(|bit| segment.live.get(bit)) {
+            return;
+        }
+        let Some(body) = segment.places.remove(&message.offset()) else { return };
+        if let Some(segment) = self.segments.get_mut(&body.segment()) {
+            segment.pins = segment.pins.saturating_sub(1);
+            self.dead_seen |= segment.is_dead();
+        }
+    }
+
+    /// Clears a bit of which only the number is known; which record it belongs to follows from the lists.
+    pub(crate) fn release_bit(&mut self, id: u32, bit: u32) {
+        let Some(segment) = self.segments.get(&id) else { return };
+        let granule = crate::fields::short(record::GRANULE);
+        let own = bit * granule;
+        let before = segment.multi.partition_point(|&(offset, _)| offset <= own);
+        let offset = before
+            .checked_sub(1)
+            .map(|at| segment.multi[at])
+            .filter(|&(offset, group)| {
+                bit_of(own - offset) < crate::fields::short(self.groups[crate::fields::index(group)].len())
+            })
+            .map_or(own, |(offset, _)| offset);
+        self.release(Locator::new(id, offset), bit);
+    }
+}

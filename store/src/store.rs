@@ -1,0 +1,358 @@
+//! The facade: opens a store, hands work to its threads, closes it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crate::batch::Batch;
+use crate::commit::{Commit, SyncEvent};
+use crate::config::StoreConfig;
+use crate::error::StoreError;
+use crate::io::Disk;
+use crate::journal::{Shared, Writer};
+use crate::keeper::{Keeper, Mailbox};
+use crate::locator::{Locator, Ticket};
+use crate::lock::DirectoryLock;
+use crate::message::OwnedMessage;
+use crate::prepare::{self, Preparer};
+use crate::read::Files;
+use crate::record::Kind;
+use crate::recovered::{self, Recovered};
+use crate::recover;
+
+/// What the store occupies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Octets of all files of the journal, prepared ones included.
+    pub bytes_on_disk: u64,
+    /// Segments that hold records.
+    pub segments: usize,
+    /// Live references.
+    pub live_references: u64,
+    /// Octets handed over and not on disk yet.
+    pub pending_bytes: usize,
+    /// Why no further segment can be prepared, if so.
+    pub shortage: Option<String>,
+    /// Messages are refused now; removals are not.
+    pub is_full: bool,
+}
+
+/// A part of the store to be driven by hand.
+#[cfg(feature = "sim")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// Write the next batch.
+    Write,
+    /// Prepare a segment.
+    Prepare,
+    /// Seal and delete segments.
+    Keep,
+    /// Write a checkpoint.
+    Checkpoint,
+}
+
+/// Parts that threads own, or the caller drives.
+struct Parts {
+    writer: Writer,
+    keeper: Keeper,
+}
+
+/// The store. All methods take `&self`; none but `close`, `checkpoint` and the reads touch a file.
+pub struct Store {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The parts of a store without threads.
+    manual: Option<Mutex<Parts>>,
+    _lock: Option<DirectoryLock>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("journal", &self.shared.journal).field("epoch", &self.shared.epoch).finish()
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir` and recovers what is in it. `on_sync` is called by the store's threads and must not block.
+    ///
+    /// # Errors
+    /// If the directory is in use, has a newer format, or cannot be read or written. Damage is not an error; see the report.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: StoreConfig,
+        on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        config.check()?;
+        disk.create_dir(dir).map_err(StoreError::io("create", dir))?;
+        let lock = disk.is_real().then(|| DirectoryLock::take(dir)).transpose()?;
+        let mut recovery = recover::recover(&disk, dir, &config)?;
+        let (destinations, subscriptions) = recovered::collect(&mut recovery)?;
+        let recovered = Recovered {
+            epoch: recovery.begin.epoch,
+            clean: recovery.clean,
+            destinations,
+            subscriptions,
+            report: recovery.report,
+        };
+        let begin = recovery.begin;
+        let journal = dir.join("journal");
+        let disk_of_preparer = Arc::clone(&disk);
+        let preparer = Preparer::new(
+            disk_of_preparer,
+            journal.clone(),
+            &config,
+            begin.segment,
+            begin.epoch,
+            recovery.leftovers,
+        );
+        let shared = Arc::new(Shared {
+            disk,
+            journal,
+            epoch: begin.epoch,
+            epoch_first: begin.sequence,
+            commit: Commit::new(&config, begin, recovery.definitions),
+            config,
+            preparer,
+            state: Mutex::new(recovery.state),
+            files: Files::default(),
+            mailbox: Mailbox::default(),
+            on_sync,
+        });
+        shared.commit.recovered_through(recovery.end);
+        let writer = Writer::new(Arc::clone(&shared));
+        let keeper = Keeper::new(Arc::clone(&shared), recovery.meta, recovery.known);
+        let mut store = Self { shared, threads: Mutex::default(), manual: None, _lock: lock };
+        store.note_start()?;
+        let parts = Parts { writer, keeper };
+        if store.shared.config.is_manual() {
+            store.manual = Some(Mutex::new(parts));
+        } else {
+            store.spawn(parts).map_err(StoreError::io("start threads for", dir))?;
+        }
+        Ok((store, recovered))
+    }
+
+    /// Says that an epoch begins, and repeats all names: what earlier segments said about them is no longer needed.
+    fn note_start(&self) -> Result<(), StoreError> {
+        let state = self.shared.state()?;
+        let progress = state.progress.clone();
+        let mut octets = Vec::new();
+        octets.extend_from_slice(&(self.shared.epoch_first - 1).to_le_bytes());
+        octets.extend_from_slice(&state.applied_end.map_or(0, Locator::get).to_le_bytes());
+        drop(state);
+        let ((), ticket) = self.append(|batch| {
+            batch.note(Kind::Start, self.shared.epoch, &octets);
+            batch.snapshot(&progress);
+        })?;
+        self.shared.mailbox.want(ticket);
+        Ok(())
+    }
+
+    fn spawn(&self, parts: Parts) -> std::io::Result<()> {
+        let Parts { writer, keeper } = parts;
+        let shared = Arc::clone(&self.shared);
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let started = vec![
+            named("journal").spawn(move || writer.run())?,
+            named("prepare").spawn(move || prepare(&shared))?,
+            named("keeper").spawn(move || keeper.run())?,
+        ];
+        if let Ok(mut threads) = self.threads.lock() {
+            *threads = started;
+        }
+        Ok(())
+    }
+
+    /// Hands over everything `write` writes, as one contiguous part of one batch. Copies only: no I/O, no waiting.
+    ///
+    /// The locators it returns are final. The ticket completes when all of it is on disk.
+    ///
+    /// # Errors
+    /// `Full` if it holds messages and there is no space: then nothing of it was taken. `Dead` once the journal has failed.
+    pub fn append<R>(&self, write: impl FnOnce(&mut Batch<'_>) -> R) -> Result<(R, Ticket), StoreError> {
+        self.shared.commit.append(write)
+    }
+
+    /// The last completed ticket.
+    #[must_use]
+    pub fn synced(&self) -> Ticket {
+        self.shared.commit.synced()
+    }
+
+    /// Blocks until a ticket completes.
+    ///
+    /// # Errors
+    /// `Dead` if the journal fails before that.
+    pub fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
+        self.shared.commit.wait(ticket)
+    }
+
+    /// Records up to here are on disk and can be read. `None` in an empty store.
+    #[must_use]
+    pub fn durable_through(&self) -> Option<Locator> {
+        self.shared.commit.durable_through()
+    }
+
+    /// Octets handed over and not on disk yet: memory the store holds for its callers.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.commit.pending()
+    }
+
+    /// True if an append with messages would be refused as `Full` now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.commit.is_full()
+    }
+
+    /// Why the journal is dead, if it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.commit.failure()
+    }
+
+    /// Reads the message at `at`, following a move to its body. `None` if its segment is gone.
+    ///
+    /// # Errors
+    /// `NotSynced` above `durable_through`, `Damaged` if it does not check, or what the disk says.
+    pub fn read(&self, at: Locator) -> Result<Option<OwnedMessage>, StoreError> {
+        self.shared.read(at)
+    }
+
+    /// Reads several messages with few reads where they lie close together; appends one result per locator, in the order given.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; what was appended before the error stays, the rest is `None`.
+    pub fn read_many(&self, at: &[Locator], out: &mut Vec<Option<OwnedMessage>>) -> Result<(), StoreError> {
+        self.shared.read_many(at, out)
+    }
+
+    /// Writes a checkpoint now and waits for it. The store does so by itself from time to time.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be written; the journal is none the worse for it.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "sim")]
+        if self.manual.is_some() {
+            return self.drive(Drive::Checkpoint).map(drop);
+        }
+        self.shared.mailbox.checkpoint()
+    }
+
+    /// What the store occupies.
+    ///
+    /// # Errors
+    /// `Dead` if a thread of the store panicked.
+    pub fn usage(&self) -> Result<StoreUsage, StoreError> {
+        let (bytes_on_disk, shortage) = self.shared.preparer.usage();
+        let state = self.shared.state()?;
+        Ok(StoreUsage {
+            bytes_on_disk,
+            segments: state.segments.len(),
+            live_references: state.live(),
+            pending_bytes: self.pending_bytes(),
+            shortage,
+            is_full: self.is_full(),
+        })
+    }
+
+    /// Writes what is pending, a clean stop and a last checkpoint, and ends the threads.
+    ///
+    /// # Errors
+    /// If not everything handed over could be written.
+    pub fn close(self) -> Result<(), StoreError> {
+        let ((), ticket) = self.append(|batch| {
+            batch.note(Kind::CleanStop, self.shared.epoch, &[]);
+        })?;
+        self.stop();
+        self.shared.commit.alive()?;
+        if self.synced() < ticket {
+            return Err(StoreError::Full);
+        }
+        Ok(())
+    }
+
+    /// Ends the threads, the writer first, the keeper last.
+    fn stop(&self) {
+        self.shared.commit.close();
+        self.shared.preparer.drain();
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        for (number, thread) in threads.into_iter().enumerate() {
+            match number {
+                0 => {}
+                1 => self.shared.preparer.close(),
+                _ => self.shared.mailbox.close(),
+            }
+            // A thread that panicked has marked the journal dead.
+            drop(thread.join());
+        }
+    }
+
+    /// Does one step of a part. True if there was something to do.
+    ///
+    /// # Errors
+    /// As the part reports them.
+    ///
+    /// # Panics
+    /// If the store was not opened with `manual`.
+    #[cfg(feature = "sim")]
+    pub fn drive(&self, part: Drive) -> Result<bool, StoreError> {
+        let parts = self.manual.as_ref().expect("only a store opened with `manual` is driven");
+        let mut parts = parts.lock().map_err(|_| StoreError::Dead { reason: "a step panicked".to_owned() })?;
+        match part {
+            Drive::Write => {
+                let step = parts.writer.step(false)?;
+                if step == crate::journal::Step::Ended {
+                    parts.writer.seal();
+                }
+                Ok(step == crate::journal::Step::Wrote)
+            }
+            Drive::Prepare => match self.shared.preparer.step(&self.shared.commit.room) {
+                prepare::Step::Prepared(ended) => {
+                    if ended {
+                        (self.shared.on_sync)(SyncEvent::Room);
+                    }
+                    Ok(true)
+                }
+                prepare::Step::Enough | prepare::Step::Starved(_) => Ok(false),
+            },
+            Drive::Keep => parts.keeper.step().map(|()| true),
+            Drive::Checkpoint => parts.keeper.checkpoint(false),
+        }
+    }
+}
+
+impl Drop for Store {
+    /// Writes what is pending and ends the threads, without a clean stop.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The thread that prepares segments.
+fn prepare(shared: &Shared) {
+    let mut starved = false;
+    loop {
+        match shared.preparer.step(&shared.commit.room) {
+            prepare::Step::Prepared(ended) => {
+                if ended {
+                    (shared.on_sync)(SyncEvent::Room);
+                }
+                starved = false;
+                continue;
+            }
+            prepare::Step::Enough => starved = false,
+            prepare::Step::Starved(reason) => {
+                if !starved {
+                    (shared.on_sync)(SyncEvent::Full(reason));
+                }
+                starved = true;
+            }
+        }
+        if !shared.preparer.wait(starved) {
+            return;
+        }
+    }
+}
