@@ -94,7 +94,11 @@ impl Builder {
         config.check()?;
         let clock = self.clock.unwrap_or_default();
         let address = config.stomp.listen;
-        let bind_error = |source| StartError::Bind { key: "stomp.listen", address, source };
+        let bind_error = |source| StartError::Bind {
+            key: "stomp.listen",
+            address,
+            source,
+        };
         // The address first: a broker that cannot listen leaves the store alone.
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let stomp_addr = listener.local_addr().map_err(bind_error)?;
@@ -117,7 +121,13 @@ impl Builder {
             alive,
         };
         let accepting = tokio::spawn(stomp.run(listener));
-        Ok(Handle { stomp_addr, engine, stop, ended, accepting })
+        Ok(Handle {
+            stomp_addr,
+            engine,
+            stop,
+            ended,
+            accepting,
+        })
     }
 }
 
@@ -166,7 +176,10 @@ impl Handle {
     }
 }
 
-async fn open_store(config: &Config, durability: &Arc<Durability>) -> Result<Option<Opened>, StartError> {
+async fn open_store(
+    config: &Config,
+    durability: &Arc<Durability>,
+) -> Result<Option<Opened>, StartError> {
     if config.broker.ephemeral {
         return Ok(None);
     }
@@ -179,7 +192,9 @@ async fn open_store(config: &Config, durability: &Arc<Durability>) -> Result<Opt
     let durability = Arc::clone(durability);
     let opened = tokio::task::spawn_blocking(move || opening::open(values, &durability)).await;
     let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    opened.map(Some).map_err(|source| StartError::Store { directory, source })
+    opened
+        .map(Some)
+        .map_err(|source| StartError::Store { directory, source })
 }
 
 fn settings(config: &Config) -> Settings {
@@ -205,7 +220,10 @@ fn stomp_settings(config: &Config) -> StompSettings {
             frame_bytes_max: stomp.frame_bytes_max.to_usize(),
             before_login_bytes_max: stomp.before_login_bytes_max.to_usize(),
         },
-        options: DecodeOptions { strict_escapes: stomp.strict_escapes, compat_escape_10: stomp.compat_escape_10 },
+        options: DecodeOptions {
+            strict_escapes: stomp.strict_escapes,
+            compat_escape_10: stomp.compat_escape_10,
+        },
         default_heart_beat: HeartBeat {
             send_ms: stomp.default_heart_beat.sends_ms.into(),
             want_ms: stomp.default_heart_beat.wants_ms.into(),

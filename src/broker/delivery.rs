@@ -27,13 +27,25 @@ impl Entry {
     #[must_use]
     pub fn held(message: Arc<Message>, at: Option<Locator>) -> Self {
         let bytes = clamp_bytes(message.memory_bytes());
-        Self { message: Some(message), at, bytes, redeliveries: 0, redelivered: false }
+        Self {
+            message: Some(message),
+            at,
+            bytes,
+            redeliveries: 0,
+            redelivered: false,
+        }
     }
 
     /// An entry whose message of `bytes` octets is only in the store.
     #[must_use]
     pub fn stored(at: Locator, bytes: u64) -> Self {
-        Self { message: None, at: Some(at), bytes: clamp_bytes(bytes), redeliveries: 0, redelivered: false }
+        Self {
+            message: None,
+            at: Some(at),
+            bytes: clamp_bytes(bytes),
+            redeliveries: 0,
+            redelivered: false,
+        }
     }
 }
 

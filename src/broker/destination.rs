@@ -24,19 +24,27 @@ impl Destination {
     /// The queue `name`.
     #[must_use]
     pub fn queue(name: impl Into<String>) -> Self {
-        Self { kind: Kind::Queue, name: name.into() }
+        Self {
+            kind: Kind::Queue,
+            name: name.into(),
+        }
     }
 
     /// The topic `name`.
     #[must_use]
     pub fn topic(name: impl Into<String>) -> Self {
-        Self { kind: Kind::Topic, name: name.into() }
+        Self {
+            kind: Kind::Topic,
+            name: name.into(),
+        }
     }
 
     /// Whether some level of the name is a wildcard, `*` or `>` (DST-5).
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
-        self.name.split('.').any(|level| level == "*" || level == ">")
+        self.name
+            .split('.')
+            .any(|level| level == "*" || level == ">")
     }
 }
 

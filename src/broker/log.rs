@@ -18,7 +18,11 @@ struct Chunk<T> {
 
 impl<T> Chunk<T> {
     fn new(number: u64) -> Self {
-        Self { number, live: 0, slots: (0..SLOTS).map(|_| None).collect() }
+        Self {
+            number,
+            live: 0,
+            slots: (0..SLOTS).map(|_| None).collect(),
+        }
     }
 
     fn sequence(&self, slot: u32) -> u64 {
@@ -37,7 +41,11 @@ pub struct Log<T> {
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
-        Self { chunks: VecDeque::new(), len: 0, spare: None }
+        Self {
+            chunks: VecDeque::new(),
+            len: 0,
+            spare: None,
+        }
     }
 }
 
@@ -146,9 +154,15 @@ impl<T> Log<T> {
     /// All entries in order, with their sequences.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.chunks.iter().flat_map(|chunk| {
-            chunk.slots.iter().enumerate().filter_map(move |(slot, value)| {
-                value.as_ref().map(|value| (chunk.number * SLOTS + slot as u64, value))
-            })
+            chunk
+                .slots
+                .iter()
+                .enumerate()
+                .filter_map(move |(slot, value)| {
+                    value
+                        .as_ref()
+                        .map(|value| (chunk.number * SLOTS + slot as u64, value))
+                })
         })
     }
 
@@ -166,18 +180,25 @@ impl<T> Log<T> {
     /// The index of chunk `number`, or where it belongs. Chunks are dense in all but rare cases, so the
     /// guess from the first one's number nearly always hits.
     fn locate(&self, number: u64) -> Result<usize, usize> {
-        let Some(first) = self.chunks.front() else { return Err(0) };
+        let Some(first) = self.chunks.front() else {
+            return Err(0);
+        };
         if number < first.number {
             return Err(0);
         }
         let guess = usize::try_from(number - first.number).unwrap_or(usize::MAX);
-        if self.chunks.get(guess).is_some_and(|chunk| chunk.number == number) {
+        if self
+            .chunks
+            .get(guess)
+            .is_some_and(|chunk| chunk.number == number)
+        {
             return Ok(guess);
         }
         if self.chunks.back().is_some_and(|last| last.number < number) {
             return Err(self.chunks.len());
         }
-        self.chunks.binary_search_by_key(&number, |chunk| chunk.number)
+        self.chunks
+            .binary_search_by_key(&number, |chunk| chunk.number)
     }
 }
 

@@ -81,8 +81,17 @@ impl Message {
     /// # Panics
     /// If `head_len` is beyond the payload.
     #[must_use]
-    pub fn new(id: MessageId, payload: Bytes, head_len: u32, flags: MessageFlags, wire: u8) -> Self {
-        assert!(head_len as usize <= payload.len(), "the head lies inside the payload");
+    pub fn new(
+        id: MessageId,
+        payload: Bytes,
+        head_len: u32,
+        flags: MessageFlags,
+        wire: u8,
+    ) -> Self {
+        assert!(
+            head_len as usize <= payload.len(),
+            "the head lies inside the payload"
+        );
         Self {
             id,
             timestamp_ms: 0,

@@ -38,7 +38,16 @@ impl Paging {
     /// Nothing held; a window of `window_bytes`.
     #[must_use]
     pub fn new(window_bytes: u64) -> Self {
-        Self { held_bytes: 0, window_bytes, durable: None, page_from: 0, paged: 0, fetching: 0, fetch_from: 0, refetch_at: 0 }
+        Self {
+            held_bytes: 0,
+            window_bytes,
+            durable: None,
+            page_from: 0,
+            paged: 0,
+            fetching: 0,
+            fetch_from: 0,
+            refetch_at: 0,
+        }
     }
 
     /// Learns how far the store has synced.
@@ -49,7 +58,11 @@ impl Paging {
     /// How far the store has synced, if messages should leave memory now.
     #[must_use]
     pub fn pressing(&self) -> Option<Locator> {
-        if self.held_bytes > self.window_bytes { self.durable } else { None }
+        if self.held_bytes > self.window_bytes {
+            self.durable
+        } else {
+            None
+        }
     }
 
     /// Notes that an entry without its message joined the log.
@@ -68,11 +81,17 @@ impl Paging {
     /// Lets durable messages beyond the window leave memory. Constant work per entry: the cursor only
     /// moves on.
     pub fn page_out(&mut self, log: &mut Log<Entry>) {
-        let Some(durable) = self.pressing() else { return };
+        let Some(durable) = self.pressing() else {
+            return;
+        };
         let mut at = self.page_from.max(self.fetch_from);
         while self.held_bytes > self.window_bytes {
-            let Some(sequence) = log.next_from(at) else { break };
-            let Some(entry) = log.get_mut(sequence) else { break };
+            let Some(sequence) = log.next_from(at) else {
+                break;
+            };
+            let Some(entry) = log.get_mut(sequence) else {
+                break;
+            };
             if let Some(locator) = entry.at {
                 if locator > durable {
                     break;
@@ -98,11 +117,19 @@ impl Paging {
         if !head_missing && head < self.refetch_at {
             return;
         }
-        let mut at = if head_missing { head } else { self.fetch_from.max(head) };
+        let mut at = if head_missing {
+            head
+        } else {
+            self.fetch_from.max(head)
+        };
         let (mut bytes, mut middle) = (0, None);
         for scanned in 0..FETCH_MESSAGES_MAX {
-            let Some(sequence) = log.next_from(at) else { break };
-            let Some(entry) = log.get(sequence) else { break };
+            let Some(sequence) = log.next_from(at) else {
+                break;
+            };
+            let Some(entry) = log.get(sequence) else {
+                break;
+            };
             at = sequence + 1;
             bytes += u64::from(entry.bytes.get());
             if scanned == FETCH_MESSAGES_MAX / 2 || bytes >= FETCH_BYTES_MAX / 2 {
@@ -122,7 +149,12 @@ impl Paging {
 
     /// Takes a message that came back. `None` says the store has lost it: the entry goes too, as the
     /// damage has been reported by the store. Returns whether the run is complete.
-    pub fn loaded(&mut self, log: &mut Log<Entry>, sequence: u64, message: Option<Arc<Message>>) -> bool {
+    pub fn loaded(
+        &mut self,
+        log: &mut Log<Entry>,
+        sequence: u64,
+        message: Option<Arc<Message>>,
+    ) -> bool {
         self.fetching = self.fetching.saturating_sub(1);
         match message {
             Some(message) => {
@@ -135,7 +167,10 @@ impl Paging {
                 }
             }
             None => {
-                if log.get(sequence).is_some_and(|entry| entry.message.is_none()) {
+                if log
+                    .get(sequence)
+                    .is_some_and(|entry| entry.message.is_none())
+                {
                     self.paged -= 1;
                     log.remove(sequence);
                 }

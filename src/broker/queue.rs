@@ -102,8 +102,16 @@ impl Queue {
     }
 
     /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
-    pub fn unsubscribe(&mut self, now_ms: u64, key: SubscriptionKey, ending: Ending, out: &mut impl Outlet) {
-        let Some(mut subscription) = self.subscriptions.remove(key) else { return };
+    pub fn unsubscribe(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        ending: Ending,
+        out: &mut impl Outlet,
+    ) {
+        let Some(mut subscription) = self.subscriptions.remove(key) else {
+            return;
+        };
         let mut counts = ending == Ending::Died && subscription.mode != AckMode::Auto;
         while let Some(delivery) = subscription.pop() {
             if counts {
@@ -118,9 +126,13 @@ impl Queue {
 
     /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
     pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
-        let Some(subscription) = self.subscriptions.get_mut(key) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
         for _ in 0..count {
-            let Some(delivery) = subscription.pop() else { break };
+            let Some(delivery) = subscription.pop() else {
+                break;
+            };
             settle(&mut self.stats, &mut self.paging, &delivery, out);
         }
     }
@@ -180,16 +192,32 @@ impl Queue {
 
     /// Gives deliveries back that a transaction had taken, at its abort: to the consumer if it is still
     /// there (ACK-6), else to their old places.
-    pub fn restore(&mut self, now_ms: u64, key: SubscriptionKey, taken: Vec<Delivery>, out: &mut impl Outlet) {
+    pub fn restore(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        out: &mut impl Outlet,
+    ) {
         match self.subscriptions.get_mut(key) {
-            Some(subscription) => taken.into_iter().for_each(|delivery| subscription.restore(delivery)),
-            None => taken.into_iter().for_each(|delivery| self.put_back(delivery)),
+            Some(subscription) => taken
+                .into_iter()
+                .for_each(|delivery| subscription.restore(delivery)),
+            None => taken
+                .into_iter()
+                .for_each(|delivery| self.put_back(delivery)),
         }
         self.dispatch(now_ms, out);
     }
 
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
-    pub fn loaded(&mut self, now_ms: u64, sequence: u64, message: Option<Arc<Message>>, out: &mut impl Outlet) {
+    pub fn loaded(
+        &mut self,
+        now_ms: u64,
+        sequence: u64,
+        message: Option<Arc<Message>>,
+        out: &mut impl Outlet,
+    ) {
         if self.paging.loaded(&mut self.log, sequence, message) {
             self.dispatch(now_ms, out);
         }
@@ -198,14 +226,22 @@ impl Queue {
     /// Delivers what can be delivered.
     pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
         while let Some(head) = self.log.first() {
-            if self.log.get(head).is_some_and(|entry| entry.message.is_none()) {
+            if self
+                .log
+                .get(head)
+                .is_some_and(|entry| entry.message.is_none())
+            {
                 if self.next_willing().is_some() {
                     self.paging.fetch(&self.log, out);
                 }
                 break;
             }
-            let Some(key) = self.next_willing() else { break };
-            let Some((sequence, entry)) = self.log.pop_first() else { break };
+            let Some(key) = self.next_willing() else {
+                break;
+            };
+            let Some((sequence, entry)) = self.log.pop_first() else {
+                break;
+            };
             self.hand_out(now_ms, key, sequence, entry, out);
         }
         self.paging.page_out(&mut self.log);
@@ -214,7 +250,12 @@ impl Queue {
     /// Messages that are in the queue and not acknowledged, in flight ones included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.log.len() + self.subscriptions.values().map(|subscription| subscription.unacked.len()).sum::<usize>()
+        self.log.len()
+            + self
+                .subscriptions
+                .values()
+                .map(|subscription| subscription.unacked.len())
+                .sum::<usize>()
     }
 
     /// Whether the queue holds no message.
@@ -231,8 +272,13 @@ impl Queue {
 
     /// Everything the queue holds in order, ready and in flight, for a clean stop.
     pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        let unacked = self.subscriptions.values().flat_map(|subscription| subscription.unacked.iter());
-        self.log.iter().chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+        let unacked = self
+            .subscriptions
+            .values()
+            .flat_map(|subscription| subscription.unacked.iter());
+        self.log
+            .iter()
+            .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
     }
 
     fn hand_out(
@@ -243,18 +289,29 @@ impl Queue {
         entry: Entry,
         out: &mut impl Outlet,
     ) {
-        let Some(message) = &entry.message else { return };
+        let Some(message) = &entry.message else {
+            return;
+        };
         if message.is_expired(now_ms) {
             self.expire(sequence, entry, out);
             return;
         }
         let subscription = &mut self.subscriptions[key];
         let number = subscription.number_next();
-        let outgoing =
-            Outgoing { message, number, redelivered: entry.redelivered, redeliveries: entry.redeliveries };
+        let outgoing = Outgoing {
+            message,
+            number,
+            redelivered: entry.redelivered,
+            redeliveries: entry.redeliveries,
+        };
         let flow = out.deliver(key, &outgoing);
         let id = message.id;
-        subscription.hold(Delivery { number, sequence, id, entry });
+        subscription.hold(Delivery {
+            number,
+            sequence,
+            id,
+            entry,
+        });
         if flow == Flow::Full {
             subscription.set_blocked(true);
         }
@@ -273,7 +330,11 @@ impl Queue {
     /// when they get credit.
     fn next_willing(&mut self) -> Option<SubscriptionKey> {
         while let Some(&key) = self.turn.front() {
-            if self.subscriptions.get(key).is_some_and(Subscription::has_credit) {
+            if self
+                .subscriptions
+                .get(key)
+                .is_some_and(Subscription::has_credit)
+            {
                 return Some(key);
             }
             self.turn.pop_front();
@@ -283,17 +344,26 @@ impl Queue {
     }
 
     fn join_turn(&mut self, key: SubscriptionKey) {
-        if self.subscriptions.get(key).is_some_and(Subscription::has_credit) && self.in_turn.insert(key, ()).is_none() {
+        if self
+            .subscriptions
+            .get(key)
+            .is_some_and(Subscription::has_credit)
+            && self.in_turn.insert(key, ()).is_none()
+        {
             self.turn.push_back(key);
         }
     }
 
     fn take_into(&mut self, key: SubscriptionKey, which: Which, taken: &mut Vec<Delivery>) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(key) else { return false };
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return false;
+        };
         if subscription.mode == AckMode::Auto {
             return false;
         }
-        let Some(number) = subscription.unacked.find(which) else { return false };
+        let Some(number) = subscription.unacked.find(which) else {
+            return false;
+        };
         subscription.take(number, taken);
         true
     }
@@ -335,18 +405,35 @@ impl Queue {
 
     fn expire(&mut self, sequence: u64, entry: Entry, out: &mut impl Outlet) {
         self.stats.expired += 1;
-        let expires_ms = entry.message.as_ref().map_or(0, |message| message.expires_ms);
+        let expires_ms = entry
+            .message
+            .as_ref()
+            .map_or(0, |message| message.expires_ms);
         let cause = format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}");
         self.reject(sequence, entry, cause, true, out);
     }
 
-    fn reject(&mut self, sequence: u64, entry: Entry, cause: String, expired: bool, out: &mut impl Outlet) {
+    fn reject(
+        &mut self,
+        sequence: u64,
+        entry: Entry,
+        cause: String,
+        expired: bool,
+        out: &mut impl Outlet,
+    ) {
         if entry.message.is_some() {
             self.paging.held_bytes -= u64::from(entry.bytes.get());
         }
         self.stats.dequeued += 1;
         self.stats.dead_lettered += u64::from(!expired);
-        out.reject(Rejected { sequence, entry, cause, expired, subscription: None, durable: None });
+        out.reject(Rejected {
+            sequence,
+            entry,
+            cause,
+            expired,
+            subscription: None,
+            durable: None,
+        });
     }
 }
 

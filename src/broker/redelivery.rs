@@ -14,7 +14,10 @@ pub struct RedeliveryPolicy {
 
 impl Default for RedeliveryPolicy {
     fn default() -> Self {
-        Self { maximum_redeliveries: Some(6), is_dead_letter_queue: false }
+        Self {
+            maximum_redeliveries: Some(6),
+            is_dead_letter_queue: false,
+        }
     }
 }
 
@@ -54,13 +57,22 @@ mod tests {
         let policy = RedeliveryPolicy::default();
         assert_eq!(policy.verdict(6, Failure::Nack), None);
         let cause = policy.verdict(7, Failure::Nack).unwrap();
-        assert!(cause.starts_with("java.lang.Throwable: Delivery[7] exceeds redelivery policy limit:"), "{cause}");
-        assert_eq!(policy.verdict(7, Failure::ConsumerDied).unwrap(), "consumer disconnected 7 times");
+        assert!(
+            cause.starts_with("java.lang.Throwable: Delivery[7] exceeds redelivery policy limit:"),
+            "{cause}"
+        );
+        assert_eq!(
+            policy.verdict(7, Failure::ConsumerDied).unwrap(),
+            "consumer disconnected 7 times"
+        );
     }
 
     #[test]
     fn nothing_leaves_a_dead_letter_queue() {
-        let policy = RedeliveryPolicy { is_dead_letter_queue: true, ..RedeliveryPolicy::default() };
+        let policy = RedeliveryPolicy {
+            is_dead_letter_queue: true,
+            ..RedeliveryPolicy::default()
+        };
         assert_eq!(policy.verdict(1000, Failure::Nack), None);
     }
 }

@@ -21,7 +21,10 @@ impl Window {
     /// A window of `messages_max` messages, whatever their size. 0 is taken as 1 (no pull in STOMP).
     #[must_use]
     pub fn messages(messages_max: u32) -> Self {
-        Self { messages_max: messages_max.max(1), bytes_max: u64::MAX }
+        Self {
+            messages_max: messages_max.max(1),
+            bytes_max: u64::MAX,
+        }
     }
 }
 
@@ -44,7 +47,14 @@ impl Subscription {
     /// A new consumer that holds nothing.
     #[must_use]
     pub fn new(mode: AckMode, window: Window) -> Self {
-        Self { mode, window, unacked: Unacked::default(), unacked_bytes: 0, next_number: 1, blocked: false }
+        Self {
+            mode,
+            window,
+            unacked: Unacked::default(),
+            unacked_bytes: 0,
+            next_number: 1,
+            blocked: false,
+        }
     }
 
     /// Whether one more message may be delivered. `auto` is bounded by the outbox alone (ACK-5).

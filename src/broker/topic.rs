@@ -110,7 +110,9 @@ impl Topic {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
-        let Some(message) = entry.message.clone() else { return };
+        let Some(message) = entry.message.clone() else {
+            return;
+        };
         self.held_bytes += bytes;
         let expired = message.is_expired(now_ms);
         let mut refs = 0;
@@ -175,11 +177,17 @@ impl Topic {
     /// Adds a non-durable consumer, which sees what is published from now on.
     pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
         let consumer = Some(Subscription::new(mode, window));
-        self.subscriptions.insert(Subscriber::new(None, self.next_sequence, consumer))
+        self.subscriptions
+            .insert(Subscriber::new(None, self.next_sequence, consumer))
     }
 
     /// Adds a durable subscription without a consumer, which wants everything from `start` on but `acknowledged`.
-    pub fn define_durable(&mut self, id: u32, start: u64, acknowledged: Vec<u64>) -> SubscriptionKey {
+    pub fn define_durable(
+        &mut self,
+        id: u32,
+        start: u64,
+        acknowledged: Vec<u64>,
+    ) -> SubscriptionKey {
         self.durables += 1;
         let mut subscriber = Subscriber::new(Some(id), start, None);
         subscriber.acknowledged.extend(acknowledged);
@@ -199,12 +207,16 @@ impl Topic {
 
     /// Ends a consumer. A durable subscription stays, without one, and takes back what was not acknowledged.
     pub fn unsubscribe(&mut self, key: SubscriptionKey, ending: Ending, out: &mut impl Outlet) {
-        let Some(subscriber) = self.subscriptions.get_mut(key) else { return };
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            return;
+        };
         if subscriber.durable.is_none() {
             self.drop_subscription(key, out);
             return;
         }
-        let Some(mut consumer) = subscriber.consumer.take() else { return };
+        let Some(mut consumer) = subscriber.consumer.take() else {
+            return;
+        };
         let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
         while let Some(delivery) = consumer.pop() {
             if counts {
@@ -218,10 +230,14 @@ impl Topic {
 
     /// Removes a durable subscription for good, with its backlog (SUB-7), or a non-durable one.
     pub fn drop_subscription(&mut self, key: SubscriptionKey, out: &mut impl Outlet) {
-        let Some(mut subscriber) = self.subscriptions.remove(key) else { return };
+        let Some(mut subscriber) = self.subscriptions.remove(key) else {
+            return;
+        };
         let durable = subscriber.durable.is_some();
         self.durables -= usize::from(durable);
-        let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned).into_iter().collect();
+        let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned)
+            .into_iter()
+            .collect();
         if let Some(mut consumer) = subscriber.consumer.take() {
             while let Some(delivery) = consumer.pop() {
                 held.push((delivery.sequence, delivery.entry));
@@ -247,7 +263,9 @@ impl Topic {
 
     /// Says that the socket has taken the next `count` deliveries of an `auto` consumer.
     pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
-        let Some(consumer) = self.consumer(key) else { return };
+        let Some(consumer) = self.consumer(key) else {
+            return;
+        };
         let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
         self.finish(key, taken, Ack::Consumed, out);
     }
@@ -269,7 +287,9 @@ impl Topic {
         ack: Ack,
         out: &mut impl Outlet,
     ) -> bool {
-        let Some(taken) = self.take_out(key, which) else { return false };
+        let Some(taken) = self.take_out(key, which) else {
+            return false;
+        };
         self.finish(key, taken, ack, out);
         self.dispatch(now_ms, key, out);
         true
@@ -284,7 +304,9 @@ impl Topic {
         out: &mut impl Outlet,
     ) -> Option<Vec<Delivery>> {
         let taken = self.take_out(key, which)?;
-        self.subscriptions[key].in_transactions.extend(taken.iter().map(|delivery| delivery.sequence));
+        self.subscriptions[key]
+            .in_transactions
+            .extend(taken.iter().map(|delivery| delivery.sequence));
         self.dispatch(now_ms, key, out);
         Some(taken)
     }
@@ -304,7 +326,13 @@ impl Topic {
     }
 
     /// Gives deliveries back that a transaction had taken, at its abort (ACK-6).
-    pub fn restore(&mut self, now_ms: u64, key: SubscriptionKey, taken: Vec<Delivery>, out: &mut impl Outlet) {
+    pub fn restore(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        out: &mut impl Outlet,
+    ) {
         self.leave_transaction(key, &taken);
         for delivery in taken {
             match self.consumer(key) {
@@ -316,7 +344,13 @@ impl Topic {
     }
 
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
-    pub fn loaded(&mut self, now_ms: u64, sequence: u64, message: Option<Arc<Message>>, out: &mut impl Outlet) {
+    pub fn loaded(
+        &mut self,
+        now_ms: u64,
+        sequence: u64,
+        message: Option<Arc<Message>>,
+        out: &mut impl Outlet,
+    ) {
         self.fetching = self.fetching.saturating_sub(1);
         let lost = message.is_none();
         if let Some(kept) = self.log.get_mut(sequence)
@@ -341,19 +375,25 @@ impl Topic {
 
     /// Delivers to one consumer what waits for it.
     pub fn dispatch(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
-        let Some(subscriber) = self.subscriptions.get_mut(key) else { return };
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            return;
+        };
         self.stats.dispatched += subscriber.pump_returned(key, out);
         while let Some(subscriber) = self.subscriptions.get_mut(key)
             && subscriber.lag > 0
             && subscriber.returned.is_empty()
             && subscriber.has_credit()
         {
-            let Some(sequence) = self.log.next_from(subscriber.cursor) else { break };
+            let Some(sequence) = self.log.next_from(subscriber.cursor) else {
+                break;
+            };
             if subscriber.acknowledged.remove(&sequence) {
                 subscriber.cursor = sequence + 1;
                 continue;
             }
-            let Some(kept) = self.log.get_mut(sequence) else { break };
+            let Some(kept) = self.log.get_mut(sequence) else {
+                break;
+            };
             if kept.entry.message.is_none() {
                 self.fetch(sequence, out);
                 break;
@@ -361,7 +401,11 @@ impl Topic {
             let entry = kept.entry.clone();
             let durable = subscriber.durable.is_some();
             subscriber.advance(sequence, &entry);
-            if entry.message.as_ref().is_some_and(|message| message.is_expired(now_ms)) {
+            if entry
+                .message
+                .as_ref()
+                .is_some_and(|message| message.is_expired(now_ms))
+            {
                 self.stats.expired += 1;
                 drop(entry);
                 self.progress(key, &[sequence], out);
@@ -390,7 +434,9 @@ impl Topic {
     /// Whether the durable subscription `key` has a consumer.
     #[must_use]
     pub fn is_active(&self, key: SubscriptionKey) -> bool {
-        self.subscriptions.get(key).is_some_and(|subscriber| subscriber.consumer.is_some())
+        self.subscriptions
+            .get(key)
+            .is_some_and(|subscriber| subscriber.consumer.is_some())
     }
 
     /// Messages kept for laggards and durable subscriptions.
@@ -407,7 +453,10 @@ impl Topic {
 
     /// Deliveries that came back, of all subscriptions, for a clean stop.
     pub fn returned(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.subscriptions.values().flat_map(|subscriber| &subscriber.returned).map(|(at, entry)| (*at, entry))
+        self.subscriptions
+            .values()
+            .flat_map(|subscriber| &subscriber.returned)
+            .map(|(at, entry)| (*at, entry))
     }
 
     fn consumer(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
@@ -433,7 +482,13 @@ impl Topic {
         }
     }
 
-    fn finish(&mut self, key: SubscriptionKey, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+    fn finish(
+        &mut self,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) {
         if ack == Ack::Failed {
             for delivery in taken {
                 self.fail(key, delivery, Failure::Nack, out);
@@ -441,13 +496,19 @@ impl Topic {
             return;
         }
         self.stats.dequeued += taken.len() as u64;
-        let durable = self.subscriptions.get(key).is_some_and(|subscriber| subscriber.durable.is_some());
+        let durable = self
+            .subscriptions
+            .get(key)
+            .is_some_and(|subscriber| subscriber.durable.is_some());
         if durable {
             let sequences: Vec<u64> = taken.iter().map(|delivery| delivery.sequence).collect();
             self.progress(key, &sequences, out);
         }
         for delivery in taken {
-            self.let_go(delivery.entry.message, u64::from(delivery.entry.bytes.get()));
+            self.let_go(
+                delivery.entry.message,
+                u64::from(delivery.entry.bytes.get()),
+            );
             if durable {
                 self.release(delivery.sequence, out);
             }
@@ -456,18 +517,34 @@ impl Topic {
 
     /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
     fn progress(&self, key: SubscriptionKey, acknowledged: &[u64], out: &mut impl Outlet) {
-        let Some(subscriber) = self.subscriptions.get(key) else { return };
+        let Some(subscriber) = self.subscriptions.get(key) else {
+            return;
+        };
         let Some(id) = subscriber.durable else { return };
         let open_from = subscriber.lowest_open();
-        if let Some(through) = acknowledged.iter().copied().filter(|sequence| *sequence < open_from).max() {
+        if let Some(through) = acknowledged
+            .iter()
+            .copied()
+            .filter(|sequence| *sequence < open_from)
+            .max()
+        {
             out.acknowledge(id, Progress::Through(through));
         }
-        for &sequence in acknowledged.iter().filter(|sequence| **sequence >= open_from) {
+        for &sequence in acknowledged
+            .iter()
+            .filter(|sequence| **sequence >= open_from)
+        {
             out.acknowledge(id, Progress::Single(sequence));
         }
     }
 
-    fn fail(&mut self, key: SubscriptionKey, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
+    fn fail(
+        &mut self,
+        key: SubscriptionKey,
+        mut delivery: Delivery,
+        failure: Failure,
+        out: &mut impl Outlet,
+    ) {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
             self.put_back(key, delivery);
@@ -480,27 +557,48 @@ impl Topic {
             self.held_bytes -= u64::from(delivery.entry.bytes.get());
         }
         // Held open until the dead letter is in the journal, so that no position passes it.
-        let durable = self.subscriptions.get(key).and_then(|subscriber| subscriber.durable);
+        let durable = self
+            .subscriptions
+            .get(key)
+            .and_then(|subscriber| subscriber.durable);
         if durable.is_some() {
-            self.subscriptions[key].in_transactions.insert(delivery.sequence);
+            self.subscriptions[key]
+                .in_transactions
+                .insert(delivery.sequence);
         }
-        let Delivery { sequence, entry, .. } = delivery;
-        out.reject(Rejected { sequence, entry, cause, expired: false, subscription: Some(key), durable });
+        let Delivery {
+            sequence, entry, ..
+        } = delivery;
+        out.reject(Rejected {
+            sequence,
+            entry,
+            cause,
+            expired: false,
+            subscription: Some(key),
+            durable,
+        });
     }
 
     fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
         delivery.entry.redelivered = true;
         match self.subscriptions.get_mut(key) {
             Some(subscriber) => {
-                subscriber.returned.insert(delivery.sequence, delivery.entry);
+                subscriber
+                    .returned
+                    .insert(delivery.sequence, delivery.entry);
             }
-            None => self.let_go(delivery.entry.message, u64::from(delivery.entry.bytes.get())),
+            None => self.let_go(
+                delivery.entry.message,
+                u64::from(delivery.entry.bytes.get()),
+            ),
         }
     }
 
     /// One reference to a log entry goes.
     fn release(&mut self, sequence: u64, out: &mut impl Outlet) {
-        let Some(kept) = self.log.get_mut(sequence) else { return };
+        let Some(kept) = self.log.get_mut(sequence) else {
+            return;
+        };
         kept.refs -= 1;
         if kept.refs > 0 {
             return;
@@ -546,10 +644,16 @@ impl Topic {
     }
 
     fn page_out(&mut self) {
-        let Some(durable) = self.durable_through else { return };
+        let Some(durable) = self.durable_through else {
+            return;
+        };
         while self.held_bytes > self.limits.window_bytes {
-            let Some(sequence) = self.log.next_from(self.page_from) else { break };
-            let Some(kept) = self.log.get(sequence) else { break };
+            let Some(sequence) = self.log.next_from(self.page_from) else {
+                break;
+            };
+            let Some(kept) = self.log.get(sequence) else {
+                break;
+            };
             if kept.entry.at.is_some_and(|at| at > durable) {
                 break;
             }
@@ -564,7 +668,10 @@ impl Topic {
             return;
         }
         if let Some(kept) = self.log.get_mut(sequence)
-            && kept.entry.at.is_some_and(|at| Some(at) <= self.durable_through)
+            && kept
+                .entry
+                .at
+                .is_some_and(|at| Some(at) <= self.durable_through)
         {
             let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
             self.let_go(message, bytes);
@@ -577,8 +684,12 @@ impl Topic {
         }
         let (mut at, mut bytes) = (from, 0);
         while self.fetching < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX {
-            let Some(sequence) = self.log.next_from(at) else { break };
-            let Some(kept) = self.log.get(sequence) else { break };
+            let Some(sequence) = self.log.next_from(at) else {
+                break;
+            };
+            let Some(kept) = self.log.get(sequence) else {
+                break;
+            };
             if let (None, Some(locator)) = (&kept.entry.message, kept.entry.at) {
                 out.fetch(sequence, locator);
                 self.fetching += 1;
@@ -597,12 +708,24 @@ fn hand_out(
     entry: Entry,
     out: &mut impl Outlet,
 ) {
-    let Some(message) = &entry.message else { return };
+    let Some(message) = &entry.message else {
+        return;
+    };
     let number = consumer.number_next();
-    let outgoing = Outgoing { message, number, redelivered: entry.redelivered, redeliveries: entry.redeliveries };
+    let outgoing = Outgoing {
+        message,
+        number,
+        redelivered: entry.redelivered,
+        redeliveries: entry.redeliveries,
+    };
     if out.deliver(key, &outgoing) == Flow::Full {
         consumer.set_blocked(true);
     }
     let id = message.id;
-    consumer.hold(Delivery { number, sequence, id, entry });
+    consumer.hold(Delivery {
+        number,
+        sequence,
+        id,
+        entry,
+    });
 }

@@ -38,21 +38,38 @@ impl Unacked {
 
     /// Adds the newest delivery.
     pub fn push(&mut self, delivery: Delivery) {
-        debug_assert!(self.slots.back().is_none_or(|last| last.number < delivery.number), "numbers only grow");
-        self.slots.push_back(Slot { number: delivery.number, delivery: Some(delivery) });
+        debug_assert!(
+            self.slots
+                .back()
+                .is_none_or(|last| last.number < delivery.number),
+            "numbers only grow"
+        );
+        self.slots.push_back(Slot {
+            number: delivery.number,
+            delivery: Some(delivery),
+        });
         self.live += 1;
     }
 
     /// Puts a delivery back that was taken out, at its old place (ACK-6).
     pub fn restore(&mut self, delivery: Delivery) {
-        match self.slots.binary_search_by_key(&delivery.number, |slot| slot.number) {
+        match self
+            .slots
+            .binary_search_by_key(&delivery.number, |slot| slot.number)
+        {
             Ok(index) => {
                 let old = self.slots[index].delivery.replace(delivery);
                 debug_assert!(old.is_none(), "a delivery is in one place only");
                 self.live += usize::from(old.is_none());
             }
             Err(index) => {
-                self.slots.insert(index, Slot { number: delivery.number, delivery: Some(delivery) });
+                self.slots.insert(
+                    index,
+                    Slot {
+                        number: delivery.number,
+                        delivery: Some(delivery),
+                    },
+                );
                 self.live += 1;
             }
         }
@@ -64,11 +81,15 @@ impl Unacked {
         match which {
             Which::Number(number) => {
                 let index = self.index_of(number)?;
-                self.slots[index].delivery.as_ref().map(|delivery| delivery.number)
+                self.slots[index]
+                    .delivery
+                    .as_ref()
+                    .map(|delivery| delivery.number)
             }
-            Which::Message(id) => {
-                self.iter().find(|delivery| delivery.id == id).map(|delivery| delivery.number)
-            }
+            Which::Message(id) => self
+                .iter()
+                .find(|delivery| delivery.id == id)
+                .map(|delivery| delivery.number),
         }
     }
 
@@ -110,7 +131,9 @@ impl Unacked {
     /// Each delivery is looked at once, so the cost is constant for each.
     pub fn shed(&mut self, durable: Locator) -> u64 {
         let mut freed = 0;
-        let start = self.slots.partition_point(|slot| slot.number < self.shed_below);
+        let start = self
+            .slots
+            .partition_point(|slot| slot.number < self.shed_below);
         for slot in self.slots.iter_mut().skip(start) {
             if let Some(delivery) = &mut slot.delivery
                 && let Some(at) = delivery.entry.at
@@ -130,14 +153,24 @@ impl Unacked {
     fn index_of(&self, number: u64) -> Option<usize> {
         let first = self.slots.front()?.number;
         let guess = usize::try_from(number.checked_sub(first)?).ok()?;
-        if self.slots.get(guess).is_some_and(|slot| slot.number == number) {
+        if self
+            .slots
+            .get(guess)
+            .is_some_and(|slot| slot.number == number)
+        {
             return Some(guess);
         }
-        self.slots.binary_search_by_key(&number, |slot| slot.number).ok()
+        self.slots
+            .binary_search_by_key(&number, |slot| slot.number)
+            .ok()
     }
 
     fn drop_leading_tombstones(&mut self) {
-        while self.slots.front().is_some_and(|slot| slot.delivery.is_none()) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| slot.delivery.is_none())
+        {
             self.slots.pop_front();
         }
     }

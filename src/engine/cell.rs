@@ -15,8 +15,8 @@ use super::records;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
 use crate::broker::{
-    AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected, SubscriptionKey,
-    Topic,
+    AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected,
+    SubscriptionKey, Topic,
 };
 
 /// Renders deliveries for one subscription in the form of its wire.
@@ -145,7 +145,13 @@ impl Cell {
             defined,
             discarded_seen: 0,
         };
-        Self { destination, id, state: Mutex::new(state), store, memory }
+        Self {
+            destination,
+            id,
+            state: Mutex::new(state),
+            store,
+            memory,
+        }
     }
 
     /// Locks the destination. Never across I/O, and never two destinations at once.
@@ -153,7 +159,9 @@ impl Cell {
     /// # Panics
     /// If a panic left a step half done: the machine cannot be trusted, the process must end.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a step never panics; if it did, the process is ending")
+        self.state
+            .lock()
+            .expect("a step never panics; if it did, the process is ending")
     }
 
     /// Runs one step of the machine, with its effects carried out or noted in `work`.
@@ -175,7 +183,12 @@ impl Cell {
         journaled: Journaled,
         f: impl FnOnce(&mut Machine, &mut Delivering<'_>) -> R,
     ) -> R {
-        let State { machine, outboxes, encoders, .. } = state;
+        let State {
+            machine,
+            outboxes,
+            encoders,
+            ..
+        } = state;
         if let Some(store) = &self.store {
             let durable = store.durable_through().map(records::from_store);
             match machine {
@@ -217,8 +230,15 @@ impl Cell {
         let mut places = stored.into_iter();
         self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             for (sequence, message) in (first..).zip(messages.drain(..)) {
-                let at = if message.is_persistent() { places.next() } else { None };
-                let incoming = Incoming { sequence, entry: Entry::held(message, at) };
+                let at = if message.is_persistent() {
+                    places.next()
+                } else {
+                    None
+                };
+                let incoming = Incoming {
+                    sequence,
+                    entry: Entry::held(message, at),
+                };
                 match machine {
                     Machine::Queue(queue) => queue.push(now_ms, incoming, out),
                     Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
@@ -232,7 +252,11 @@ impl Cell {
     pub(super) fn define(&self, state: &mut State, batch: &mut ferrymq_store::Batch<'_>) {
         if !state.defined {
             state.defined = true;
-            batch.define_destination(self.id, records::kind_code(self.destination.kind), &self.destination.name);
+            batch.define_destination(
+                self.id,
+                records::kind_code(self.destination.kind),
+                &self.destination.name,
+            );
         }
     }
 
@@ -243,8 +267,13 @@ impl Cell {
         messages: &[Arc<Message>],
         work: &mut Work,
     ) -> Result<Vec<Locator>, StoreError> {
-        let Some(store) = &self.store else { return Ok(Vec::new()) };
-        let persistent = messages.iter().filter(|message| message.is_persistent()).count();
+        let Some(store) = &self.store else {
+            return Ok(Vec::new());
+        };
+        let persistent = messages
+            .iter()
+            .filter(|message| message.is_persistent())
+            .count();
         if persistent == 0 || !state.machine.needs_store() {
             return Ok(Vec::new());
         }
@@ -252,7 +281,10 @@ impl Cell {
         let defined = state.defined;
         let appended = store.append(|batch| {
             self.define(state, batch);
-            for (sequence, message) in (first..).zip(messages).filter(|(_, message)| message.is_persistent()) {
+            for (sequence, message) in (first..)
+                .zip(messages)
+                .filter(|(_, message)| message.is_persistent())
+            {
                 let at = records::add(batch, &[(self.id, sequence)], message);
                 places.push(records::from_store(at));
             }
@@ -278,7 +310,10 @@ impl Cell {
         encoder: Box<dyn Encoder>,
         mode: AckMode,
     ) {
-        let index = outbox.register(Consumer { cell: Arc::clone(self), key });
+        let index = outbox.register(Consumer {
+            cell: Arc::clone(self),
+            key,
+        });
         state.outboxes.insert(key, (Arc::clone(outbox), index));
         state.encoders.insert(key, (encoder, mode == AckMode::Auto));
     }
@@ -294,9 +329,15 @@ impl Cell {
     /// Hands the records of a step to the journal and its memory to the account.
     fn settle(self: &Arc<Self>, state: &mut State, work: &mut Work, records: &mut Records) {
         self.journal(records, work);
-        work.rejected.extend(records.rejected.drain(..).map(|rejected| (Arc::clone(self), rejected)));
+        work.rejected.extend(
+            records
+                .rejected
+                .drain(..)
+                .map(|rejected| (Arc::clone(self), rejected)),
+        );
         if !records.fetches.is_empty() {
-            work.fetches.push((Arc::clone(self), std::mem::take(&mut records.fetches)));
+            work.fetches
+                .push((Arc::clone(self), std::mem::take(&mut records.fetches)));
         }
         let held = state.machine.held_bytes();
         let charged = std::mem::replace(&mut state.charged_bytes, held);
@@ -318,8 +359,9 @@ impl Cell {
     }
 
     fn journal(&self, records: &mut Records, work: &mut Work) {
-        let empty =
-            records.removed.is_empty() && records.acknowledged.is_empty() && records.redelivered.is_empty();
+        let empty = records.removed.is_empty()
+            && records.acknowledged.is_empty()
+            && records.redelivered.is_empty();
         let Some(store) = &self.store else { return };
         if empty {
             return;
@@ -336,7 +378,12 @@ impl Cell {
                 }
             }
             for &(sequence, at, redeliveries) in &records.redelivered {
-                batch.redelivered(self.id, sequence, records::to_store(at), records::count_code(redeliveries, true));
+                batch.redelivered(
+                    self.id,
+                    sequence,
+                    records::to_store(at),
+                    records::count_code(redeliveries, true),
+                );
             }
         });
         records.removed.clear();
@@ -364,10 +411,16 @@ pub struct Delivering<'a> {
 
 impl Outlet for Delivering<'_> {
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
-        let (Some((outbox, index)), Some((encoder, auto))) = (self.outboxes.get(to), self.encoders.get_mut(to)) else {
+        let (Some((outbox, index)), Some((encoder, auto))) =
+            (self.outboxes.get(to), self.encoders.get_mut(to))
+        else {
             return Flow::Full;
         };
-        if !self.current.as_ref().is_some_and(|(current, _)| Arc::ptr_eq(current, outbox)) {
+        if !self
+            .current
+            .as_ref()
+            .is_some_and(|(current, _)| Arc::ptr_eq(current, outbox))
+        {
             // Two outboxes are never locked at once.
             self.current = None;
             let mut waiting = outbox.lock();
@@ -376,9 +429,18 @@ impl Outlet for Delivering<'_> {
             }
             self.current = Some((outbox, waiting));
         }
-        let Some((_, waiting)) = &mut self.current else { return Flow::Full };
+        let Some((_, waiting)) = &mut self.current else {
+            return Flow::Full;
+        };
         let tail = encoder.tail();
-        let open = waiting.deliver(outbox, *index, *auto, outgoing.message, |out| encoder.head(outgoing, out), tail);
+        let open = waiting.deliver(
+            outbox,
+            *index,
+            *auto,
+            outgoing.message,
+            |out| encoder.head(outgoing, out),
+            tail,
+        );
         if open { Flow::Open } else { Flow::Full }
     }
 

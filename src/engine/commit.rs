@@ -85,7 +85,10 @@ impl Engine {
         for part in parts {
             part.cell.step(work, Journaled::default(), |machine, out| {
                 for (sequence, (message, at)) in (part.first..).zip(part.messages) {
-                    let incoming = Incoming { sequence, entry: Entry::held(message, at) };
+                    let incoming = Incoming {
+                        sequence,
+                        entry: Entry::held(message, at),
+                    };
                     match machine {
                         Machine::Queue(queue) => queue.push(now_ms, incoming, out),
                         Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
@@ -101,7 +104,9 @@ impl Engine {
     pub fn abort(self: &Arc<Self>, transaction: Transaction, work: &mut Work) {
         let now_ms = self.clock.wall_ms();
         for acknowledged in transaction.acknowledged {
-            let Acknowledged { cell, key, taken, .. } = acknowledged;
+            let Acknowledged {
+                cell, key, taken, ..
+            } = acknowledged;
             cell.step(work, Journaled::default(), |machine, out| match machine {
                 Machine::Queue(queue) => queue.restore(now_ms, key, taken, out),
                 Machine::Topic(topic) => topic.restore(now_ms, key, taken, out),
@@ -116,11 +121,16 @@ impl Engine {
         acknowledged: &[Acknowledged],
         work: &mut Work,
     ) -> Result<(), StoreError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        let adds = parts.iter().any(|part| part.stored && part.messages.iter().any(|(m, _)| m.is_persistent()));
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let adds = parts
+            .iter()
+            .any(|part| part.stored && part.messages.iter().any(|(m, _)| m.is_persistent()));
         let acks = acknowledged.iter().any(|acknowledged| {
             acknowledged.ack == Ack::Consumed
-                && (acknowledged.durable.is_some() || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
+                && (acknowledged.durable.is_some()
+                    || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
         });
         if !adds && !acks {
             return Ok(());
@@ -136,7 +146,10 @@ impl Engine {
                         }
                     }
                 }
-                for acknowledged in acknowledged.iter().filter(|acknowledged| acknowledged.ack == Ack::Consumed) {
+                for acknowledged in acknowledged
+                    .iter()
+                    .filter(|acknowledged| acknowledged.ack == Ack::Consumed)
+                {
                     write_acknowledged(batch, acknowledged);
                 }
             });
@@ -147,7 +160,9 @@ impl Engine {
 
     /// Definitions go before the group, as they stay even if it is dropped.
     fn define_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
-        let Some(store) = &self.store else { return Ok(()) };
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
         for part in parts.iter().filter(|part| part.stored) {
             let mut state = part.cell.lock();
             if state.is_defined() {
@@ -161,11 +176,18 @@ impl Engine {
 
 fn write_acknowledged(batch: &mut ferrymq_store::Batch<'_>, acknowledged: &Acknowledged) {
     if let Some(id) = acknowledged.durable {
-        let sequences: Vec<u64> = acknowledged.taken.iter().map(|delivery| delivery.sequence).collect();
+        let sequences: Vec<u64> = acknowledged
+            .taken
+            .iter()
+            .map(|delivery| delivery.sequence)
+            .collect();
         batch.acknowledge(id, None, &sequences);
     } else if acknowledged.cell.destination.kind == Kind::Queue {
         let stored = acknowledged.taken.iter().filter_map(|delivery| {
-            delivery.entry.at.map(|at| (delivery.sequence, records::to_store(at)))
+            delivery
+                .entry
+                .at
+                .map(|at| (delivery.sequence, records::to_store(at)))
         });
         let removed: Vec<_> = stored.collect();
         if !removed.is_empty() {
@@ -175,10 +197,19 @@ fn write_acknowledged(batch: &mut ferrymq_store::Batch<'_>, acknowledged: &Ackno
 }
 
 fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) {
-    let Acknowledged { cell, key, ack, taken, .. } = acknowledged;
+    let Acknowledged {
+        cell,
+        key,
+        ack,
+        taken,
+        ..
+    } = acknowledged;
     let consumed = ack == Ack::Consumed;
     let is_queue = cell.destination.kind == Kind::Queue;
-    let journaled = Journaled { removals: consumed && is_queue, progress: consumed };
+    let journaled = Journaled {
+        removals: consumed && is_queue,
+        progress: consumed,
+    };
     // A queue goes on dispatching inside `commit`, which may settle other deliveries: those of `auto`
     // consumers are settled when they are written, never here, so nothing but `taken` is suppressed.
     cell.step(work, journaled, |machine, out| match machine {
@@ -191,10 +222,19 @@ fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (cell, message) in sends {
         let message = (Arc::clone(message), None);
-        match parts.iter_mut().rev().find(|part| Arc::ptr_eq(&part.cell, cell)) {
+        match parts
+            .iter_mut()
+            .rev()
+            .find(|part| Arc::ptr_eq(&part.cell, cell))
+        {
             Some(part) => part.messages.push(message),
             None => {
-                parts.push(Part { cell: Arc::clone(cell), first: 0, messages: vec![message], stored: false });
+                parts.push(Part {
+                    cell: Arc::clone(cell),
+                    first: 0,
+                    messages: vec![message],
+                    stored: false,
+                });
             }
         }
     }

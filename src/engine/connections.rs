@@ -26,8 +26,16 @@ impl Connections {
     /// # Errors
     /// The address of the connection that has the id already. With `steal` that one is told to end and
     /// the new one takes its place.
-    pub fn register(&self, client_id: &str, connection: Connection, steal: bool) -> Result<(), SocketAddr> {
-        let mut known = self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn register(
+        &self,
+        client_id: &str,
+        connection: Connection,
+        steal: bool,
+    ) -> Result<(), SocketAddr> {
+        let mut known = self
+            .by_client_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(older) = known.get(client_id) {
             if !steal {
                 return Err(older.remote);
@@ -40,8 +48,14 @@ impl Connections {
 
     /// Frees the client id, unless another connection has taken it over.
     pub fn unregister(&self, client_id: &str, end: &Arc<Notify>) {
-        let mut known = self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.get(client_id).is_some_and(|connection| Arc::ptr_eq(&connection.end, end)) {
+        let mut known = self
+            .by_client_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known
+            .get(client_id)
+            .is_some_and(|connection| Arc::ptr_eq(&connection.end, end))
+        {
             known.remove(client_id);
         }
     }
@@ -49,7 +63,10 @@ impl Connections {
     /// How many connections are open.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_client_id.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.by_client_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Whether none is open.

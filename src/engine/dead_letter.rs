@@ -9,14 +9,23 @@ use crate::broker::{DeadLetter, Destination, Entry, Rejected};
 
 impl Engine {
     /// Buries a message: to the dead-letter queue, or away if it may not go there (DLQ-2, DLQ-5).
-    pub(super) fn bury(self: &Arc<Self>, origin: &Arc<Cell>, mut rejected: Rejected, work: &mut Work) {
+    pub(super) fn bury(
+        self: &Arc<Self>,
+        origin: &Arc<Cell>,
+        mut rejected: Rejected,
+        work: &mut Work,
+    ) {
         if rejected.entry.message.is_none()
             && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
         {
             let found = store.read(records::to_store(at)).ok().flatten();
             rejected.entry.message = found.map(records::message);
         }
-        let persistent = rejected.entry.message.as_ref().is_some_and(|message| message.is_persistent());
+        let persistent = rejected
+            .entry
+            .message
+            .as_ref()
+            .is_some_and(|message| message.is_persistent());
         let dropped = rejected.expired && !persistent
             || self.registry.is_dead_letter_queue(&origin.destination)
             || rejected.entry.message.is_none();
@@ -30,7 +39,9 @@ impl Engine {
             dead_letter_queue = self.settings.dead_letter_queue,
             "message dead-lettered"
         );
-        let target = self.registry.get_or_create(&Destination::queue(self.settings.dead_letter_queue.clone()));
+        let target = self
+            .registry
+            .get_or_create(&Destination::queue(self.settings.dead_letter_queue.clone()));
         let sequence = target.lock().machine.reserve(1);
         match self.write_move(origin, &target, sequence, &rejected, work) {
             Ok(entry) => {
@@ -72,16 +83,24 @@ impl Engine {
             original_expires_ms: message.expires_ms,
         };
         let dead = Arc::new(message.to_dead_letter(fate.clone()));
-        let Some(store) = &self.store else { return Ok(Entry::held(dead, None)) };
+        let Some(store) = &self.store else {
+            return Ok(Entry::held(dead, None));
+        };
         let mut state = target.lock();
         let (at, ticket) = store.append(|batch| {
             target.define(&mut state, batch);
             batch.transaction(|batch| {
                 let targets = [(target.id, sequence)];
-                let Some(of) = rejected.entry.at else { return records::add(batch, &targets, &dead) };
-                let at = records::place(batch, &targets, of, message.flags, message.priority, &fate);
+                let Some(of) = rejected.entry.at else {
+                    return records::add(batch, &targets, &dead);
+                };
+                let at = records::place(batch, &targets, of, message, &fate);
                 match rejected.durable {
-                    Some(id) => batch.acknowledge(ferrymq_store::SubscriptionId(id), None, &[rejected.sequence]),
+                    Some(id) => batch.acknowledge(
+                        ferrymq_store::SubscriptionId(id),
+                        None,
+                        &[rejected.sequence],
+                    ),
                     None => batch.remove(origin.id, &[(rejected.sequence, records::to_store(of))]),
                 }
                 at
@@ -92,21 +111,36 @@ impl Engine {
     }
 
     fn leave_topic(&self, origin: &Arc<Cell>, rejected: Rejected, work: &mut Work) {
-        let Rejected { sequence, entry, subscription, durable, .. } = rejected;
+        let Rejected {
+            sequence,
+            entry,
+            subscription,
+            durable,
+            ..
+        } = rejected;
         // The topic counts references; ours must be gone before it looks.
         drop(entry);
         if let (Some(key), Some(_)) = (subscription, durable) {
-            origin.step(work, Journaled { progress: true, removals: false }, |machine, out| {
-                if let Machine::Topic(topic) = machine {
-                    topic.rejected(key, sequence, out);
-                }
-            });
+            origin.step(
+                work,
+                Journaled {
+                    progress: true,
+                    removals: false,
+                },
+                |machine, out| {
+                    if let Machine::Topic(topic) = machine {
+                        topic.rejected(key, sequence, out);
+                    }
+                },
+            );
         }
     }
 
     /// Removes a message for good.
     fn forget(&self, origin: &Arc<Cell>, rejected: &Rejected, work: &mut Work) {
-        let (Some(store), Some(at)) = (&self.store, rejected.entry.at) else { return };
+        let (Some(store), Some(at)) = (&self.store, rejected.entry.at) else {
+            return;
+        };
         let removed = [(rejected.sequence, records::to_store(at))];
         if let Ok(((), ticket)) = store.append(|batch| batch.remove(origin.id, &removed)) {
             work.ticket = work.ticket.max(Some(ticket));

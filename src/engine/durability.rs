@@ -3,7 +3,6 @@
 //! The journal's thread calls [`Durability::synced`] after each group commit. It answers the few
 //! connections that wait right there, which saves them a task switch, and wakes the tasks of the rest.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_store::Ticket;
@@ -18,12 +17,14 @@ const ANSWERED_INLINE_MAX: usize = 4;
 pub struct Durability {
     waiting: Mutex<Vec<(Ticket, Arc<Outbox>)>>,
     failed: watch::Sender<Option<String>>,
-    full: AtomicBool,
 }
 
 impl Default for Durability {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), failed: watch::Sender::new(None), full: AtomicBool::new(false) }
+        Self {
+            waiting: Mutex::default(),
+            failed: watch::Sender::new(None),
+        }
     }
 }
 
@@ -32,7 +33,11 @@ impl Durability {
     pub fn wait(&self, outbox: &Arc<Outbox>, ticket: Ticket) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // A connection mostly waits for the newest sync, many times over.
-        let known = waiting.iter().rev().take(8).any(|(at, known)| *at == ticket && Arc::ptr_eq(known, outbox));
+        let known = waiting
+            .iter()
+            .rev()
+            .take(8)
+            .any(|(at, known)| *at == ticket && Arc::ptr_eq(known, outbox));
         if !known {
             waiting.push((ticket, Arc::clone(outbox)));
         }
@@ -59,17 +64,6 @@ impl Durability {
                 outbox.kick();
             }
         }
-    }
-
-    /// Notes whether the store refuses messages for want of space.
-    pub fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
-    }
-
-    /// Whether the store refuses messages for want of space.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
     }
 
     /// The journal has died; nothing will be synced any more.

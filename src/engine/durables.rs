@@ -56,7 +56,10 @@ impl Durables {
     /// Adds a recovered subscription.
     pub fn adopt(&self, name: DurableName, durable: Durable) {
         self.next_id.fetch_max(durable.id.0, Ordering::Relaxed);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, durable);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, durable);
     }
 }
 
@@ -85,7 +88,11 @@ impl Engine {
         end: ConsumerEnd<'_>,
         work: &mut Work,
     ) -> Result<(Durable, Option<Ticket>), DurableError> {
-        let mut known = self.durables.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .durables
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(durable) = known.get(name).cloned() {
             if durable.is_active() {
                 return Err(DurableError::InUse);
@@ -112,7 +119,11 @@ impl Engine {
         name: &DurableName,
         work: &mut Work,
     ) -> Result<Option<Ticket>, DurableError> {
-        let mut known = self.durables.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .durables
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let durable = known.get(name).cloned().ok_or(DurableError::Unknown)?;
         if durable.is_active() {
             return Err(DurableError::InUse);
@@ -147,22 +158,37 @@ impl Engine {
             })?;
             ticket = Some(synced_by);
         }
-        let key = state.topic().map(|machine| machine.define_durable(id.0, start, Vec::new()));
+        let key = state
+            .topic()
+            .map(|machine| machine.define_durable(id.0, start, Vec::new()));
         let key = key.unwrap_or_else(|| unreachable!("durable subscriptions are on topics"));
-        Ok((Durable { id, topic: Arc::clone(topic), key }, ticket))
+        Ok((
+            Durable {
+                id,
+                topic: Arc::clone(topic),
+                key,
+            },
+            ticket,
+        ))
     }
 
-    fn drop_durable(&self, durable: &Durable, work: &mut Work) -> Result<Option<Ticket>, DurableError> {
+    fn drop_durable(
+        &self,
+        durable: &Durable,
+        work: &mut Work,
+    ) -> Result<Option<Ticket>, DurableError> {
         let mut ticket = None;
         if let Some(store) = &self.store {
             let ((), synced_by) = store.append(|batch| batch.drop_subscription(durable.id))?;
             ticket = Some(synced_by);
         }
-        durable.topic.step(work, Journaled::default(), |machine, out| {
-            if let Machine::Topic(topic) = machine {
-                topic.drop_subscription(durable.key, out);
-            }
-        });
+        durable
+            .topic
+            .step(work, Journaled::default(), |machine, out| {
+                if let Machine::Topic(topic) = machine {
+                    topic.drop_subscription(durable.key, out);
+                }
+            });
         Ok(ticket)
     }
 }
@@ -171,21 +197,32 @@ impl Durable {
     /// Whether it has a consumer.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.topic.lock().topic().is_some_and(|topic| topic.is_active(self.key))
+        self.topic
+            .lock()
+            .topic()
+            .is_some_and(|topic| topic.is_active(self.key))
     }
 
     /// Gives it its consumer. Only who holds the registry's lock activates, so it is free.
     fn activate(&self, end: ConsumerEnd<'_>) {
         let mut state = self.topic.lock();
-        let free = state.topic().is_some_and(|topic| topic.activate(self.key, end.mode, end.window));
+        let free = state
+            .topic()
+            .is_some_and(|topic| topic.activate(self.key, end.mode, end.window));
         debug_assert!(free, "activity is looked at under the registry's lock");
-        self.topic.attach(&mut state, self.key, end.outbox, end.encoder, end.mode);
+        self.topic
+            .attach(&mut state, self.key, end.outbox, end.encoder, end.mode);
     }
 }
 
 impl State {
     /// Delivers to one subscription what waits for it.
-    pub fn dispatch(machine: &mut Machine, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+    pub fn dispatch(
+        machine: &mut Machine,
+        now_ms: u64,
+        key: SubscriptionKey,
+        out: &mut impl Outlet,
+    ) {
         match machine {
             Machine::Queue(queue) => queue.dispatch(now_ms, out),
             Machine::Topic(topic) => topic.dispatch(now_ms, key, out),

@@ -48,12 +48,14 @@ impl Memory {
 
     /// Adds octets.
     pub fn charge(&self, bytes: u64) {
-        self.used.fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.used
+            .fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Takes octets away and wakes who waits for room.
     pub fn release(&self, bytes: u64) {
-        self.used.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.used
+            .fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
         // Pairs with the store in `wait`: either this sees the waiter, or the waiter sees the room.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.anyone_waits.load(Ordering::Relaxed) && !self.is_full() {
@@ -76,7 +78,9 @@ impl Memory {
     }
 
     fn wake(&self) {
-        let Ok(mut waiting) = self.waiting.lock() else { return };
+        let Ok(mut waiting) = self.waiting.lock() else {
+            return;
+        };
         self.anyone_waits.store(false, Ordering::Relaxed);
         for outbox in waiting.drain(..) {
             outbox.kick();

@@ -91,7 +91,7 @@ impl Engine {
     /// Whether the store refuses messages for want of space.
     #[must_use]
     pub fn is_store_full(&self) -> bool {
-        self.store.is_some() && self.durability.is_full()
+        self.store.as_ref().is_some_and(|store| store.is_full())
     }
 
     /// Whether some SENDs have to wait.
@@ -104,7 +104,7 @@ impl Engine {
     pub fn close(&self) {
         self.note_for_restart();
         if let Some(store) = &self.store
-            && let Err(error) = store.shutdown()
+            && let Err(error) = store.close()
         {
             tracing::error!(%error, "the store was not closed in good order");
         }
@@ -167,16 +167,20 @@ impl Engine {
         }
         let now_ms = self.clock.wall_ms();
         for (consumer, count) in reports.written {
-            consumer.cell.step(work, Journaled::default(), |machine, out| match machine {
-                Machine::Queue(queue) => queue.written(consumer.key, count, out),
-                Machine::Topic(topic) => topic.written(consumer.key, count, out),
-            });
+            consumer
+                .cell
+                .step(work, Journaled::default(), |machine, out| match machine {
+                    Machine::Queue(queue) => queue.written(consumer.key, count, out),
+                    Machine::Topic(topic) => topic.written(consumer.key, count, out),
+                });
         }
         for consumer in reports.resumed {
-            consumer.cell.step(work, Journaled::default(), |machine, out| match machine {
-                Machine::Queue(queue) => queue.resume(now_ms, consumer.key, out),
-                Machine::Topic(topic) => topic.resume(now_ms, consumer.key, out),
-            });
+            consumer
+                .cell
+                .step(work, Journaled::default(), |machine, out| match machine {
+                    Machine::Queue(queue) => queue.resume(now_ms, consumer.key, out),
+                    Machine::Topic(topic) => topic.resume(now_ms, consumer.key, out),
+                });
         }
     }
 
@@ -191,6 +195,8 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }

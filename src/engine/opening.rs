@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrymq_store::{RealDisk, Store, StoreConfig, SyncEvent};
+use ferrymq_store::io::RealDisk;
+use ferrymq_store::{Store, StoreConfig, SyncEvent};
 
 use super::durability::Durability;
 use super::recover::Opened;
@@ -41,19 +42,25 @@ pub fn open(settings: StoreSettings, durability: &Arc<Durability>) -> Result<Ope
         SyncEvent::Synced(ticket, _) => durability.synced(ticket),
         SyncEvent::Failed(reason) => durability.fail(reason),
         SyncEvent::Full(reason) => {
-            tracing::warn!(reason, "the store is full: producers of persistent messages wait");
-            durability.set_full(true);
+            tracing::warn!(
+                reason,
+                "the store is full: producers of persistent messages wait"
+            );
         }
-        SyncEvent::Room => {
-            tracing::info!("the store has space again");
-            durability.set_full(false);
-        }
+        SyncEvent::Room => tracing::info!("the store has space again"),
         _ => {}
     };
-    let (store, recovered) =
-        Store::open(Arc::new(RealDisk), &settings.directory, config, Box::new(on_event))?;
+    let (store, recovered) = Store::open(
+        Arc::new(RealDisk),
+        &settings.directory,
+        config,
+        Box::new(on_event),
+    )?;
     for warning in &recovered.report.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Opened { store: Arc::new(store), recovered })
+    Ok(Opened {
+        store: Arc::new(store),
+        recovered,
+    })
 }

@@ -150,7 +150,15 @@ impl Outbox {
             closed: false,
             last_write_ms: 0,
         };
-        Self { waiting: Mutex::new(waiting), socket, kick: Notify::new(), buffers, memory, clock, bytes_max }
+        Self {
+            waiting: Mutex::new(waiting),
+            socket,
+            kick: Notify::new(),
+            buffers,
+            memory,
+            clock,
+            bytes_max,
+        }
     }
 
     /// Locks the waiting frames. Held for a few lines or one batch of deliveries, never across I/O.
@@ -158,7 +166,9 @@ impl Outbox {
     /// # Panics
     /// If a panic left the outbox half changed; it costs this connection.
     pub fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().expect("no step panics while it holds an outbox")
+        self.waiting
+            .lock()
+            .expect("no step panics while it holds an outbox")
     }
 
     /// Wakes the connection's task.
@@ -257,7 +267,11 @@ impl Outbox {
     /// Makes a subscription known, so that marks can name it.
     pub fn register(&self, consumer: Consumer) -> u32 {
         let mut waiting = self.lock();
-        let index = waiting.consumers.iter().position(Option::is_none).unwrap_or(waiting.consumers.len());
+        let index = waiting
+            .consumers
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(waiting.consumers.len());
         if index == waiting.consumers.len() {
             waiting.consumers.push(None);
         }
@@ -329,7 +343,8 @@ impl Outbox {
         let depth = waiting.appended - waiting.written + waiting.due.bytes.len() as u64;
         if depth.abs_diff(waiting.accounted) >= ACCOUNT_STEP_BYTES {
             self.memory.charge(depth);
-            self.memory.release(std::mem::replace(&mut waiting.accounted, depth));
+            self.memory
+                .release(std::mem::replace(&mut waiting.accounted, depth));
         }
     }
 
@@ -354,7 +369,9 @@ impl Outbox {
                         return (total, Ok(false));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (total, Ok(false)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return (total, Ok(false));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return (total, Err(error)),
             }
@@ -408,11 +425,16 @@ impl Waiting {
             self.appended += (piece.len() - before) as u64;
         } else {
             self.appended += (piece.len() - before + body.len()) as u64;
-            self.pieces.push_back(Piece::Shared(message.payload().slice(message.head_len() as usize..)));
+            self.pieces.push_back(Piece::Shared(
+                message.payload().slice(message.head_len() as usize..),
+            ));
             self.append(tail, &outbox.buffers);
         }
         if auto {
-            self.marks.push_back(Mark { end: self.appended, consumer });
+            self.marks.push_back(Mark {
+                end: self.appended,
+                consumer,
+            });
         }
         if self.appended - self.written > outbox.bytes_max {
             self.blocked.push(consumer);
@@ -433,7 +455,8 @@ impl Waiting {
     }
 
     fn open_piece(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
-        let open = matches!(self.pieces.back(), Some(Piece::Owned(piece)) if piece.len() < PIECE_BYTES);
+        let open =
+            matches!(self.pieces.back(), Some(Piece::Owned(piece)) if piece.len() < PIECE_BYTES);
         if !open {
             self.pieces.push_back(Piece::Owned(buffers.lend()));
         }
@@ -445,11 +468,21 @@ impl Waiting {
 
     /// Turns what was written into reports.
     fn report(&mut self, bytes_max: u64) {
-        while self.marks.front().is_some_and(|mark| mark.end <= self.written) {
-            let Some(mark) = self.marks.pop_front() else { break };
-            let Some(consumer) = &self.consumers[mark.consumer as usize] else { continue };
+        while self
+            .marks
+            .front()
+            .is_some_and(|mark| mark.end <= self.written)
+        {
+            let Some(mark) = self.marks.pop_front() else {
+                break;
+            };
+            let Some(consumer) = &self.consumers[mark.consumer as usize] else {
+                continue;
+            };
             match self.reports.written.last_mut() {
-                Some((last, count)) if last.key == consumer.key && Arc::ptr_eq(&last.cell, &consumer.cell) => {
+                Some((last, count))
+                    if last.key == consumer.key && Arc::ptr_eq(&last.cell, &consumer.cell) =>
+                {
                     *count += 1;
                 }
                 _ => self.reports.written.push((consumer.clone(), 1)),
@@ -457,7 +490,9 @@ impl Waiting {
         }
         if !self.blocked.is_empty() && self.appended - self.written <= bytes_max / 2 {
             for index in std::mem::take(&mut self.blocked) {
-                self.reports.resumed.extend(self.consumers[index as usize].clone());
+                self.reports
+                    .resumed
+                    .extend(self.consumers[index as usize].clone());
             }
         }
     }
@@ -473,13 +508,19 @@ impl Due {
         self.bytes.extend_from_slice(frame);
         match self.marks.back_mut() {
             Some((last, len)) if ticket.is_none_or(|ticket| ticket <= *last) => *len += frame.len(),
-            _ => self.marks.push_back((ticket.unwrap_or_default(), frame.len())),
+            _ => self
+                .marks
+                .push_back((ticket.unwrap_or_default(), frame.len())),
         }
     }
 
     fn release(&mut self, synced: Option<Ticket>, mut out: impl FnMut(&[u8])) {
         let mut len = 0;
-        while self.marks.front().is_some_and(|(ticket, _)| Some(*ticket) <= synced) {
+        while self
+            .marks
+            .front()
+            .is_some_and(|(ticket, _)| Some(*ticket) <= synced)
+        {
             len += self.marks.pop_front().map_or(0, |(_, len)| len);
         }
         if len > 0 {

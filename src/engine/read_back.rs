@@ -23,7 +23,9 @@ impl ReadBack {
     /// A read-back without its thread; [`ReadBack::start`] adds it.
     #[must_use]
     pub fn new() -> Self {
-        Self { requests: OnceLock::new() }
+        Self {
+            requests: OnceLock::new(),
+        }
     }
 
     /// Starts the thread. It ends when the engine is dropped.
@@ -31,7 +33,9 @@ impl ReadBack {
     /// # Errors
     /// The thread could not be started.
     pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<()> {
-        let Some(store) = engine.store.clone() else { return Ok(()) };
+        let Some(store) = engine.store.clone() else {
+            return Ok(());
+        };
         let (sender, receiver) = channel();
         let engine = Arc::downgrade(engine);
         std::thread::Builder::new()
@@ -54,8 +58,13 @@ impl ReadBack {
 fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Request>) {
     let mut work = Work::default();
     while let Ok((cell, wanted)) = requests.recv() {
-        let Some(engine) = engine.upgrade() else { return };
-        let places: Vec<_> = wanted.iter().map(|(_, at)| records::to_store(*at)).collect();
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let places: Vec<_> = wanted
+            .iter()
+            .map(|(_, at)| records::to_store(*at))
+            .collect();
         let mut found = Vec::with_capacity(places.len());
         if let Err(error) = store.read_many(&places, &mut found) {
             tracing::error!(destination = %cell.destination, %error, "messages could not be read back");

@@ -20,7 +20,8 @@ pub fn from_store(at: ferrymq_store::Locator) -> Locator {
 
 /// The journal's form of a place.
 pub fn to_store(at: Locator) -> ferrymq_store::Locator {
-    ferrymq_store::Locator::from_u64(at.0.get()).unwrap_or_else(|| unreachable!("places come from the store"))
+    ferrymq_store::Locator::from_u64(at.0.get())
+        .unwrap_or_else(|| unreachable!("places come from the store"))
 }
 
 /// How a kind of destination is written down.
@@ -47,7 +48,11 @@ pub fn count_of(code: u16) -> (u16, bool) {
 }
 
 /// Writes a message down for `targets`.
-pub fn add(batch: &mut Batch<'_>, targets: &[(DestinationId, u64)], message: &Message) -> ferrymq_store::Locator {
+pub fn add(
+    batch: &mut Batch<'_>,
+    targets: &[(DestinationId, u64)],
+    message: &Message,
+) -> ferrymq_store::Locator {
     let mut stored = StoredMessage {
         wire: message.wire,
         flags: message.flags.0,
@@ -59,7 +64,9 @@ pub fn add(batch: &mut Batch<'_>, targets: &[(DestinationId, u64)], message: &Me
         head: message.head(),
         body: message.body(),
     };
-    let Some(fate) = &message.dead_letter else { return batch.add(targets, &stored) };
+    let Some(fate) = &message.dead_letter else {
+        return batch.add(targets, &stored);
+    };
     let mut head = BytesMut::new();
     let fate = write_fate(fate);
     head.put_u32_le(u32::try_from(fate.len()).unwrap_or(u32::MAX));
@@ -75,21 +82,30 @@ pub fn place(
     batch: &mut Batch<'_>,
     targets: &[(DestinationId, u64)],
     of: Locator,
-    flags: MessageFlags,
-    priority: u8,
+    message: &Message,
     fate: &DeadLetter,
 ) -> ferrymq_store::Locator {
     let extra = write_fate(fate);
-    let patch = Patch { flags: dead_letter_flags(flags).0, priority, expires_ms: 0, extra_head: &extra };
+    let patch = Patch {
+        flags: dead_letter_flags(message.flags).0,
+        priority: message.priority,
+        expires_ms: 0,
+        body_size: u32::try_from(message.payload().len()).unwrap_or(u32::MAX),
+        extra_head: &extra,
+    };
     batch.place(targets, to_store(of), &patch)
 }
 
 /// A message as it comes back from the journal.
 pub fn message(stored: OwnedMessage) -> Arc<Message> {
-    let id = MessageId { origin: stored.origin, serial: stored.serial };
+    let id = MessageId {
+        origin: stored.origin,
+        serial: stored.serial,
+    };
     let mut payload = stored.payload;
     let mut head_len = stored.head_len;
-    let (mut flags, mut priority, mut expires_ms) = (stored.flags, stored.priority, stored.expires_ms);
+    let (mut flags, mut priority, mut expires_ms) =
+        (stored.flags, stored.priority, stored.expires_ms);
     let mut fate = None;
     if flags & FATE_IN_HEAD != 0 {
         flags &= !FATE_IN_HEAD;
@@ -144,7 +160,11 @@ mod tests {
 
     #[test]
     fn a_fate_survives_writing() {
-        let fate = DeadLetter { origin: "/queue/ü".into(), cause: "a:b\nc".into(), original_expires_ms: 7 };
+        let fate = DeadLetter {
+            origin: "/queue/ü".into(),
+            cause: "a:b\nc".into(),
+            original_expires_ms: 7,
+        };
         assert_eq!(read_fate(&write_fate(&fate)), Some(fate));
         assert_eq!(read_fate(b"short"), None);
     }

@@ -41,8 +41,13 @@ impl Engine {
         opened: Option<Opened>,
     ) -> std::io::Result<Arc<Self>> {
         let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
-        let (store, recovered) = opened.map(|opened| (opened.store, opened.recovered)).unzip();
-        let epoch = recovered.as_ref().map_or_else(|| clock.wall_ms() & 0xffff_ffff, |recovered| recovered.epoch);
+        let (store, recovered) = opened
+            .map(|opened| (opened.store, opened.recovered))
+            .unzip();
+        let epoch = recovered.as_ref().map_or_else(
+            || clock.wall_ms() & 0xffff_ffff,
+            |recovered| recovered.epoch,
+        );
         let engine = Arc::new(Self {
             registry: Registry::new(settings.clone(), store.clone(), Arc::clone(&memory)),
             durables: Durables::default(),
@@ -69,8 +74,18 @@ impl Engine {
         let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
         let mut backlogs = Vec::new();
         for found in recovered.destinations {
-            let RecoveredDestination { id, kind, name, next_sequence, entries, .. } = found;
-            let destination = Destination { kind: records::kind_of(kind), name };
+            let RecoveredDestination {
+                id,
+                kind,
+                name,
+                next_sequence,
+                entries,
+                ..
+            } = found;
+            let destination = Destination {
+                kind: records::kind_of(kind),
+                name,
+            };
             let mut machine = self.registry.machine(&destination, next_sequence);
             match &mut machine {
                 Machine::Queue(queue) => {
@@ -87,13 +102,24 @@ impl Engine {
             }
         }
         for found in recovered.subscriptions {
-            let Some(topic) = topics.get(&found.definition.topic) else { continue };
+            let Some(topic) = topics.get(&found.definition.topic) else {
+                continue;
+            };
             let start = found.definition.start.max(found.through.saturating_add(1));
             let mut state = topic.lock();
-            let Some(machine) = state.topic() else { continue };
+            let Some(machine) = state.topic() else {
+                continue;
+            };
             let key = machine.define_durable(found.definition.id.0, start, found.exceptions);
-            let name = DurableName { client_id: found.definition.client_id, name: found.definition.name };
-            let durable = Durable { id: found.definition.id, topic: Arc::clone(topic), key };
+            let name = DurableName {
+                client_id: found.definition.client_id,
+                name: found.definition.name,
+            };
+            let durable = Durable {
+                id: found.definition.id,
+                topic: Arc::clone(topic),
+                key,
+            };
             self.durables.adopt(name, durable);
         }
         for (cell, entries) in backlogs {
@@ -160,7 +186,10 @@ impl super::cell::State {
 /// A recovered message as the core keeps it. After an unclean stop every one counts as delivered before,
 /// because nobody knows (RED-7).
 fn entry(found: &RecoveredEntry, clean: bool) -> Entry {
-    let mut entry = Entry::stored(records::from_store(found.at), u64::from(found.size) + OVERHEAD_BYTES);
+    let mut entry = Entry::stored(
+        records::from_store(found.at),
+        u64::from(found.size) + OVERHEAD_BYTES,
+    );
     let (redeliveries, redelivered) = records::count_of(found.redeliveries);
     entry.redeliveries = redeliveries;
     entry.redelivered = redelivered || !clean;

@@ -25,7 +25,13 @@ impl Registry {
     /// An empty registry.
     #[must_use]
     pub fn new(settings: Settings, store: Option<Arc<Store>>, memory: Arc<Memory>) -> Self {
-        Self { cells: RwLock::default(), next_id: AtomicU32::new(1), settings, store, memory }
+        Self {
+            cells: RwLock::default(),
+            next_id: AtomicU32::new(1),
+            settings,
+            store,
+            memory,
+        }
     }
 
     /// The destination of that name, made if there is none.
@@ -46,19 +52,36 @@ impl Registry {
 
     /// The destination of that name, if there is one.
     pub fn get(&self, destination: &Destination) -> Option<Arc<Cell>> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).get(destination).cloned()
+        self.cells
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(destination)
+            .cloned()
     }
 
     /// All destinations.
     pub fn all(&self) -> Vec<Arc<Cell>> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.cells
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Adds a destination that the journal knows, with its recovered machine.
-    pub fn adopt(&self, destination: Destination, id: DestinationId, machine: Machine) -> Arc<Cell> {
+    pub fn adopt(
+        &self,
+        destination: Destination,
+        id: DestinationId,
+        machine: Machine,
+    ) -> Arc<Cell> {
         self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
         let cell = self.make(destination.clone(), id, machine, true);
-        self.cells.write().unwrap_or_else(PoisonError::into_inner).insert(destination, Arc::clone(&cell));
+        self.cells
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(destination, Arc::clone(&cell));
         cell
     }
 
@@ -70,7 +93,11 @@ impl Registry {
             is_dead_letter_queue: self.is_dead_letter_queue(destination),
         };
         match destination.kind {
-            Kind::Queue => Machine::Queue(Queue::new(next_sequence, self.settings.queue_window_bytes, policy)),
+            Kind::Queue => Machine::Queue(Queue::new(
+                next_sequence,
+                self.settings.queue_window_bytes,
+                policy,
+            )),
             Kind::Topic => {
                 let limits = TopicLimits {
                     window_bytes: self.settings.queue_window_bytes,
@@ -87,7 +114,20 @@ impl Registry {
         destination.kind == Kind::Queue && destination.name == self.settings.dead_letter_queue
     }
 
-    fn make(&self, destination: Destination, id: DestinationId, machine: Machine, defined: bool) -> Arc<Cell> {
-        Arc::new(Cell::new(destination, id, machine, defined, self.store.clone(), Arc::clone(&self.memory)))
+    fn make(
+        &self,
+        destination: Destination,
+        id: DestinationId,
+        machine: Machine,
+        defined: bool,
+    ) -> Arc<Cell> {
+        Arc::new(Cell::new(
+            destination,
+            id,
+            machine,
+            defined,
+            self.store.clone(),
+            Arc::clone(&self.memory),
+        ))
     }
 }

@@ -72,9 +72,15 @@ enum Phase {
     /// Both sides are open.
     Open,
     /// What waits is written until `until_ms`, then the connection ends; `linger` half-closes first.
-    Draining { until_ms: u64, linger: bool },
+    Draining {
+        until_ms: u64,
+        linger: bool,
+    },
     /// Our side is closed; the peer's is read and thrown away.
-    Lingering { until_ms: u64, rest: usize },
+    Lingering {
+        until_ms: u64,
+        rest: usize,
+    },
     Ended,
 }
 
@@ -149,7 +155,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     /// Reads what is there and lets the adapter act on it.
     fn read(&mut self) {
         for _ in 0..READS_PER_TURN {
-            let mut buffer = self.buffer.take().unwrap_or_else(|| self.session.engine.buffers.lend_read());
+            let mut buffer = self
+                .buffer
+                .take()
+                .unwrap_or_else(|| self.session.engine.buffers.lend_read());
             if buffer.capacity() - buffer.len() < READ_BYTES / 8 {
                 // Grows with the octets that came, never from what a header promises.
                 buffer.reserve(buffer.len().max(READ_BYTES));
@@ -195,7 +204,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
 
     /// Lets the adapter act on what has been read.
     fn act(&mut self) {
-        let Some(mut buffer) = self.buffer.take() else { return };
+        let Some(mut buffer) = self.buffer.take() else {
+            return;
+        };
         let next = self.adapter.input(&mut self.session, &mut buffer);
         self.buffer = Some(buffer);
         self.follow(next);
@@ -215,7 +226,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             Phase::Open => {
                 self.session.outbox.stop_deliveries();
                 self.session.hand_over();
-                self.phase = Phase::Draining { until_ms: now_ms + DRAIN_MS, linger: false };
+                self.phase = Phase::Draining {
+                    until_ms: now_ms + DRAIN_MS,
+                    linger: false,
+                };
             }
             _ => self.phase = Phase::Ended,
         }
@@ -228,7 +242,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         self.session.outbox.flush();
         self.session.close(ending);
         let now_ms = self.session.engine.clock.monotonic_ms();
-        self.phase = Phase::Draining { until_ms: now_ms + DRAIN_MS, linger };
+        self.phase = Phase::Draining {
+            until_ms: now_ms + DRAIN_MS,
+            linger,
+        };
     }
 
     fn stop(&mut self) {
@@ -253,7 +270,12 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                     self.give_back();
                 }
             }
-            if self.phase == Phase::Open && self.adapter.deadline_ms(&self.session).is_some_and(|at| at <= now_ms) {
+            if self.phase == Phase::Open
+                && self
+                    .adapter
+                    .deadline_ms(&self.session)
+                    .is_some_and(|at| at <= now_ms)
+            {
                 let next = self.adapter.tick(&mut self.session, now_ms);
                 if let Next::Close(ending) = next {
                     self.close(ending, true);
@@ -282,7 +304,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                 }
                 self.wire.shutdown_write();
                 self.buffer = None;
-                self.phase = Phase::Lingering { until_ms: now_ms + LINGER_MS, rest: LINGER_BYTES_MAX };
+                self.phase = Phase::Lingering {
+                    until_ms: now_ms + LINGER_MS,
+                    rest: LINGER_BYTES_MAX,
+                };
             }
             Phase::Lingering { until_ms, .. } if now_ms >= until_ms => self.phase = Phase::Ended,
             _ => {}
@@ -291,11 +316,21 @@ impl<W: Wire, A: Adapter> Link<W, A> {
 
     /// Counts a growing frame as memory in use.
     fn account(&mut self) {
-        let held = self.buffer.as_ref().map_or(0, |buffer| buffer.capacity() as u64);
-        let held = if held > 2 * READ_BYTES as u64 { held } else { 0 };
+        let held = self
+            .buffer
+            .as_ref()
+            .map_or(0, |buffer| buffer.capacity() as u64);
+        let held = if held > 2 * READ_BYTES as u64 {
+            held
+        } else {
+            0
+        };
         if held != self.charged {
             self.session.engine.memory.charge(held);
-            self.session.engine.memory.release(std::mem::replace(&mut self.charged, held));
+            self.session
+                .engine
+                .memory
+                .release(std::mem::replace(&mut self.charged, held));
         }
     }
 
@@ -313,7 +348,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             Phase::Draining { until_ms, .. } | Phase::Lingering { until_ms, .. } => Some(until_ms),
             Phase::Ended => None,
         };
-        let Some(deadline_ms) = deadline_ms else { return };
+        let Some(deadline_ms) = deadline_ms else {
+            return;
+        };
         if deadline_ms >= self.armed_ms {
             return;
         }
@@ -334,7 +371,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's own timer needs the runtime's own time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime's own timer needs the runtime's own time"
+)]
 fn later(after: Duration) -> Instant {
     Instant::now() + after
 }

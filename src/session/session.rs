@@ -96,12 +96,19 @@ impl Session {
     /// The identity of the next message of this connection.
     pub fn next_id(&mut self) -> MessageId {
         self.serial += 1;
-        MessageId { origin: self.origin, serial: self.serial }
+        MessageId {
+            origin: self.origin,
+            serial: self.serial,
+        }
     }
 
     /// Adds a message to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
     pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
-        let same = self.batch.cell.as_ref().is_some_and(|open| Arc::ptr_eq(open, cell));
+        let same = self
+            .batch
+            .cell
+            .as_ref()
+            .is_some_and(|open| Arc::ptr_eq(open, cell));
         if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
             self.hand_over();
             self.batch.cell = Some(Arc::clone(cell));
@@ -113,7 +120,9 @@ impl Session {
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
     /// nothing else may be sent before (SND-5).
     pub fn hand_over(&mut self) -> bool {
-        let Some(cell) = &self.batch.cell else { return true };
+        let Some(cell) = &self.batch.cell else {
+            return true;
+        };
         if self.batch.messages.is_empty() {
             return true;
         }
@@ -174,13 +183,33 @@ impl Session {
         request: SubscribeRequest<'_>,
         answer: Answer<'_>,
     ) -> Result<(), DurableError> {
-        let SubscribeRequest { cell, mode, window, encoder, durable } = request;
+        let SubscribeRequest {
+            cell,
+            mode,
+            window,
+            encoder,
+            durable,
+        } = request;
         let (subscribed, ticket) = match durable {
             Some(name) => {
-                let end = ConsumerEnd { outbox: &self.outbox, encoder, mode, window };
-                let (durable, ticket) = self.engine.subscribe_durable(&name, cell, end, &mut self.work)?;
+                let end = ConsumerEnd {
+                    outbox: &self.outbox,
+                    encoder,
+                    mode,
+                    window,
+                };
+                let (durable, ticket) =
+                    self.engine
+                        .subscribe_durable(&name, cell, end, &mut self.work)?;
                 let id = Some(durable.id);
-                (Subscribed { cell: Arc::clone(cell), key: durable.key, durable: id }, ticket)
+                (
+                    Subscribed {
+                        cell: Arc::clone(cell),
+                        key: durable.key,
+                        durable: id,
+                    },
+                    ticket,
+                )
             }
             None => {
                 let mut state = cell.lock();
@@ -189,7 +218,14 @@ impl Session {
                     Machine::Topic(topic) => topic.subscribe(mode, window),
                 };
                 cell.attach(&mut state, key, &self.outbox, encoder, mode);
-                (Subscribed { cell: Arc::clone(cell), key, durable: None }, None)
+                (
+                    Subscribed {
+                        cell: Arc::clone(cell),
+                        key,
+                        durable: None,
+                    },
+                    None,
+                )
             }
         };
         self.reply(ticket, answer);
@@ -209,9 +245,11 @@ impl Session {
 
     fn start(&mut self, subscribed: &Subscribed) {
         let now_ms = self.engine.clock.wall_ms();
-        subscribed.cell.step(&mut self.work, Journaled::default(), |machine, out| {
-            State::dispatch(machine, now_ms, subscribed.key, out);
-        });
+        subscribed
+            .cell
+            .step(&mut self.work, Journaled::default(), |machine, out| {
+                State::dispatch(machine, now_ms, subscribed.key, out);
+            });
         self.engine.run(&mut self.work);
     }
 
@@ -230,7 +268,11 @@ impl Session {
     ///
     /// # Errors
     /// It is unknown or in use, or the journal refused.
-    pub fn unsubscribe_durable(&mut self, name: &DurableName, answer: Answer<'_>) -> Result<(), DurableError> {
+    pub fn unsubscribe_durable(
+        &mut self,
+        name: &DurableName,
+        answer: Answer<'_>,
+    ) -> Result<(), DurableError> {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
         self.reply(ticket, answer);
@@ -246,13 +288,20 @@ impl Session {
 
     /// Acknowledges outside a transaction. Returns false if no such delivery waits (ACK-3).
     pub fn acknowledge(&mut self, serial: u64, which: Which, ack: Ack, answer: Answer<'_>) -> bool {
-        let Some(subscribed) = self.subscriptions.get(&serial) else { return false };
+        let Some(subscribed) = self.subscriptions.get(&serial) else {
+            return false;
+        };
         let now_ms = self.engine.clock.wall_ms();
         let key = subscribed.key;
-        let known = subscribed.cell.step(&mut self.work, Journaled::default(), |machine, out| match machine {
-            Machine::Queue(queue) => queue.acknowledge(now_ms, key, which, ack, out),
-            Machine::Topic(topic) => topic.acknowledge(now_ms, key, which, ack, out),
-        });
+        let known =
+            subscribed.cell.step(
+                &mut self.work,
+                Journaled::default(),
+                |machine, out| match machine {
+                    Machine::Queue(queue) => queue.acknowledge(now_ms, key, which, ack, out),
+                    Machine::Topic(topic) => topic.acknowledge(now_ms, key, which, ack, out),
+                },
+            );
         if known {
             // A dead letter written now belongs to this acknowledgement and is covered by its answer.
             self.engine.bury_all(&mut self.work);
@@ -282,14 +331,21 @@ impl Session {
     }
 
     fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
-        let Some(Subscribed { cell, key, .. }) = self.subscriptions.remove(&serial) else { return false };
+        let Some(Subscribed { cell, key, .. }) = self.subscriptions.remove(&serial) else {
+            return false;
+        };
         let now_ms = self.engine.clock.wall_ms();
         let mut state = cell.lock();
         Cell::detach(&mut state, key);
-        cell.step_locked(&mut state, &mut self.work, Journaled::default(), |machine, out| match machine {
-            Machine::Queue(queue) => queue.unsubscribe(now_ms, key, ending, out),
-            Machine::Topic(topic) => topic.unsubscribe(key, ending, out),
-        });
+        cell.step_locked(
+            &mut state,
+            &mut self.work,
+            Journaled::default(),
+            |machine, out| match machine {
+                Machine::Queue(queue) => queue.unsubscribe(now_ms, key, ending, out),
+                Machine::Topic(topic) => topic.unsubscribe(key, ending, out),
+            },
+        );
         true
     }
 }

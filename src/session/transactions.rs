@@ -27,7 +27,9 @@ pub enum TransactionError {
     #[error("Invalid transaction id: {0}")]
     Unknown(String),
     /// Too many are open.
-    #[error("The maximum number of open transactions was exceeded: {0} (stomp.open_transactions_max)")]
+    #[error(
+        "The maximum number of open transactions was exceeded: {0} (stomp.open_transactions_max)"
+    )]
     TooMany(usize),
     /// It holds too much; it is rolled back.
     #[error(
@@ -51,11 +53,16 @@ pub(super) struct Transactions {
 
 impl Transactions {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { open: HashMap::new(), bounds }
+        Self {
+            open: HashMap::new(),
+            bounds,
+        }
     }
 
     fn get(&mut self, id: &str) -> Result<&mut Transaction, TransactionError> {
-        self.open.get_mut(id).ok_or_else(|| TransactionError::Unknown(id.to_owned()))
+        self.open
+            .get_mut(id)
+            .ok_or_else(|| TransactionError::Unknown(id.to_owned()))
     }
 }
 
@@ -86,11 +93,18 @@ impl Session {
     ///
     /// # Errors
     /// The transaction is unknown or too long.
-    pub fn send_in(&mut self, id: &str, cell: &Arc<Cell>, message: Message) -> Result<(), TransactionError> {
+    pub fn send_in(
+        &mut self,
+        id: &str,
+        cell: &Arc<Cell>,
+        message: Message,
+    ) -> Result<(), TransactionError> {
         self.make_room(id)?;
         let bytes = message.memory_bytes();
         let transaction = self.transactions.get(id)?;
-        transaction.sends.push((Arc::clone(cell), Arc::new(message)));
+        transaction
+            .sends
+            .push((Arc::clone(cell), Arc::new(message)));
         transaction.bytes += bytes;
         self.engine.memory.charge(bytes);
         Ok(())
@@ -100,20 +114,36 @@ impl Session {
     ///
     /// # Errors
     /// The transaction is unknown or too long, or no such delivery waits.
-    pub fn acknowledge_in(&mut self, id: &str, serial: u64, which: Which, ack: Ack) -> Result<(), TransactionError> {
+    pub fn acknowledge_in(
+        &mut self,
+        id: &str,
+        serial: u64,
+        which: Which,
+        ack: Ack,
+    ) -> Result<(), TransactionError> {
         self.make_room(id)?;
         let Some(subscribed) = self.subscription(serial).cloned() else {
             return Err(TransactionError::UnknownDelivery);
         };
         let (cell, key, durable) = (subscribed.cell, subscribed.key, subscribed.durable);
         let now_ms = self.engine.clock.wall_ms();
-        let taken = cell.step(&mut self.work, Journaled::default(), |machine, out| match machine {
-            Machine::Queue(queue) => queue.take(now_ms, key, which, out),
-            Machine::Topic(topic) => topic.take(now_ms, key, which, out),
-        });
+        let taken = cell.step(
+            &mut self.work,
+            Journaled::default(),
+            |machine, out| match machine {
+                Machine::Queue(queue) => queue.take(now_ms, key, which, out),
+                Machine::Topic(topic) => topic.take(now_ms, key, which, out),
+            },
+        );
         self.engine.run(&mut self.work);
         let taken = taken.ok_or(TransactionError::UnknownDelivery)?;
-        self.transactions.get(id)?.acknowledged.push(Acknowledged { cell, key, durable, ack, taken });
+        self.transactions.get(id)?.acknowledged.push(Acknowledged {
+            cell,
+            key,
+            durable,
+            ack,
+            taken,
+        });
         Ok(())
     }
 

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use ferrymq_protocols::stomp::{
-    ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version, encode_receipt,
-};
 use ferrymq_protocols::sniff::{Opening, sniff};
+use ferrymq_protocols::stomp::{
+    ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version,
+    encode_receipt,
+};
 use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
@@ -114,7 +115,12 @@ const STORE_POLL_MS: u64 = 100;
 impl Stomp {
     /// A connection from `remote` that has said nothing yet; `end` ends it from elsewhere.
     #[must_use]
-    pub fn new(settings: Arc<StompSettings>, remote: SocketAddr, end: Arc<Notify>, now_ms: u64) -> Self {
+    pub fn new(
+        settings: Arc<StompSettings>,
+        remote: SocketAddr,
+        end: Arc<Notify>,
+        now_ms: u64,
+    ) -> Self {
         let mut decoder = Decoder::new(settings.limits.clone(), settings.options);
         decoder.set_before_login(true);
         let state = State {
@@ -174,7 +180,8 @@ impl Adapter for Stomp {
             if self.decoder.version() != self.state.version {
                 self.decoder.set_version(self.state.version);
             }
-            self.decoder.set_before_login(self.state.client_id.is_none());
+            self.decoder
+                .set_before_login(self.state.client_id.is_none());
         };
         session.hand_over();
         input.advance(taken);
@@ -199,7 +206,9 @@ impl Adapter for Stomp {
         if state.client_id.is_none() {
             return Some(state.opened_ms + state.settings.connect_timeout_ms);
         }
-        let send = state.timers.next_send_ms(session.outbox.last_write_ms().max(state.opened_ms));
+        let send = state
+            .timers
+            .next_send_ms(session.outbox.last_write_ms().max(state.opened_ms));
         let dead = state.timers.dead_at_ms(state.last_heard_ms);
         let poll = (session.is_stalled() || !state.parked.is_empty())
             .then(|| session.engine.clock.monotonic_ms() + STORE_POLL_MS);
@@ -218,7 +227,10 @@ impl Adapter for Stomp {
             session.outbox.close();
             return Next::Close(Ending::Died);
         }
-        if state.timers.is_send_due(now_ms, session.outbox.last_write_ms().max(state.opened_ms)) {
+        if state
+            .timers
+            .is_send_due(now_ms, session.outbox.last_write_ms().max(state.opened_ms))
+        {
             session.outbox.append(b"\n");
         }
         Next::Read
@@ -237,7 +249,10 @@ impl Adapter for Stomp {
 
     fn ended(&mut self, session: &mut Session) {
         if let Some(client_id) = self.state.client_id.take() {
-            session.engine.connections.unregister(&client_id, &self.state.end);
+            session
+                .engine
+                .connections
+                .unregister(&client_id, &self.state.end);
             tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
         }
     }
@@ -262,7 +277,10 @@ impl State {
     fn sniff(&mut self, input: &[u8]) -> Opening {
         let opening = sniff(input);
         self.sniffed = opening == Opening::Stomp;
-        if !matches!(opening, Opening::Undecided | Opening::Stomp | Opening::Unknown) {
+        if !matches!(
+            opening,
+            Opening::Undecided | Opening::Stomp | Opening::Unknown
+        ) {
             tracing::warn!(remote = %self.remote, found = opening.name(), "not STOMP on a STOMP port, closed");
         }
         opening
@@ -280,7 +298,11 @@ impl State {
         session.hand_over();
         tracing::debug!(remote = %self.remote, client_id = self.client_id, refusal.message, "frame refused");
         self.tell(session, refusal, Some((frame.command, frame.headers)));
-        if refusal.fatal || self.settings.close_on_error { Step::Close(Ending::Died) } else { Step::Done }
+        if refusal.fatal || self.settings.close_on_error {
+            Step::Close(Ending::Died)
+        } else {
+            Step::Done
+        }
     }
 
     /// Sends an ERROR frame.
@@ -297,10 +319,17 @@ impl State {
         self.scratch = out;
     }
 
-    fn carry_out(&mut self, session: &mut Session, frame: &Frame<'_>, raw: &[u8]) -> Result<Step, Refusal> {
+    fn carry_out(
+        &mut self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
         if self.client_id.is_none() && !matches!(frame.command, Command::Connect | Command::Stomp) {
             let name = frame.command.name();
-            return Err(Refusal::connection(format!("Not connected: {name} received before CONNECT")));
+            return Err(Refusal::connection(format!(
+                "Not connected: {name} received before CONNECT"
+            )));
         }
         let command = ClientCommand::parse(frame)?;
         if let ClientCommand::Send(send) = &command {
@@ -315,22 +344,36 @@ impl State {
             ClientCommand::Connect(connect) => self.connect(session, &connect)?,
             ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
             ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
-            ClientCommand::Ack(ack) => self.acknowledge(session, &ack, crate::broker::Ack::Consumed)?,
-            ClientCommand::Nack(ack) => self.acknowledge(session, &ack, crate::broker::Ack::Failed)?,
+            ClientCommand::Ack(ack) => {
+                self.acknowledge(session, &ack, crate::broker::Ack::Consumed)?
+            }
+            ClientCommand::Nack(ack) => {
+                self.acknowledge(session, &ack, crate::broker::Ack::Failed)?
+            }
             ClientCommand::Begin(begin) => {
-                session.begin(&begin.transaction).map_err(|error| Refusal::frame(error.to_string()))?;
-                self.answer(begin.receipt.as_deref(), |answer| session.reply(None, answer));
+                session
+                    .begin(&begin.transaction)
+                    .map_err(|error| Refusal::frame(error.to_string()))?;
+                self.answer(begin.receipt.as_deref(), |answer| {
+                    session.reply(None, answer)
+                });
             }
             ClientCommand::Commit(commit) => self
-                .answer(commit.receipt.as_deref(), |answer| session.commit(&commit.transaction, answer))
+                .answer(commit.receipt.as_deref(), |answer| {
+                    session.commit(&commit.transaction, answer)
+                })
                 .map_err(|error| Refusal::frame(error.to_string()))?,
             ClientCommand::Abort(abort) => self
-                .answer(abort.receipt.as_deref(), |answer| session.abort(&abort.transaction, answer))
+                .answer(abort.receipt.as_deref(), |answer| {
+                    session.abort(&abort.transaction, answer)
+                })
                 .map_err(|error| Refusal::frame(error.to_string()))?,
             ClientCommand::Disconnect(disconnect) => {
                 self.refuse_parked(session);
                 session.outbox.stop_deliveries();
-                self.answer(disconnect.receipt.as_deref(), |answer| session.reply(None, answer));
+                self.answer(disconnect.receipt.as_deref(), |answer| {
+                    session.reply(None, answer)
+                });
                 return Ok(Step::Close(Ending::Orderly));
             }
         }
@@ -347,22 +390,34 @@ impl State {
     }
 
     /// Commands of a transaction with a parked SEND wait behind it.
-    fn park_behind(&mut self, session: &Session, command: &ClientCommand<'_>, raw: &[u8]) -> Option<Step> {
+    fn park_behind(
+        &mut self,
+        session: &Session,
+        command: &ClientCommand<'_>,
+        raw: &[u8],
+    ) -> Option<Step> {
         if self.parked.is_empty() {
             return None;
         }
         let transaction = match command {
-            ClientCommand::Commit(command) | ClientCommand::Abort(command) => Some(&command.transaction),
+            ClientCommand::Commit(command) | ClientCommand::Abort(command) => {
+                Some(&command.transaction)
+            }
             ClientCommand::Ack(ack) | ClientCommand::Nack(ack) => ack.transaction.as_ref(),
             _ => None,
         }?;
         let key = ParkKey::Transaction(transaction.to_string());
-        self.parked.holds_back(&key).then(|| self.park(session, key, raw))
+        self.parked
+            .holds_back(&key)
+            .then(|| self.park(session, key, raw))
     }
 
     /// Parks a frame, or stops reading if enough are parked (SND-5).
     pub(super) fn park(&mut self, session: &Session, key: ParkKey, raw: &[u8]) -> Step {
-        if self.parked.is_full(self.settings.parked_frames_max, self.settings.parked_bytes_max) {
+        if self.parked.is_full(
+            self.settings.parked_frames_max,
+            self.settings.parked_bytes_max,
+        ) {
             session.engine.memory.wait(Arc::clone(&session.outbox));
             return Step::Hold;
         }
@@ -391,7 +446,9 @@ impl State {
                 session.engine.memory.wait(Arc::clone(&session.outbox));
                 break;
             }
-            let Some((_, raw)) = self.parked.pop() else { break };
+            let Some((_, raw)) = self.parked.pop() else {
+                break;
+            };
             self.with_parked_frame(&raw, |state, frame| {
                 state.handle(session, frame, &raw);
             });
@@ -402,7 +459,8 @@ impl State {
     /// Says of every parked SEND that it was not enqueued (CON-17).
     fn refuse_parked(&mut self, session: &mut Session) {
         while let Some((_, raw)) = self.parked.pop() {
-            let refusal = Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
+            let refusal =
+                Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
             self.with_parked_frame(&raw, |state, frame| {
                 state.tell(session, &refusal, Some((frame.command, frame.headers)));
             });

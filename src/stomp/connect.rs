@@ -11,7 +11,11 @@ use crate::session::Session;
 
 impl State {
     /// Logs a client in and answers CONNECTED.
-    pub(super) fn connect(&mut self, session: &mut Session, connect: &Connect<'_>) -> Result<(), Refusal> {
+    pub(super) fn connect(
+        &mut self,
+        session: &mut Session,
+        connect: &Connect<'_>,
+    ) -> Result<(), Refusal> {
         if self.client_id.is_some() {
             return Err(Refusal::connection("duplicate CONNECT: already connected"));
         }
@@ -21,16 +25,29 @@ impl State {
             || format!("ID:{}-{:x}", self.settings.broker_name, session.origin()),
             str::to_owned,
         );
-        let connection = Connection { remote: self.remote, end: Arc::clone(&self.end) };
-        session.engine.connections.register(&client_id, connection, self.settings.allow_link_stealing).map_err(
-            |address| {
+        let connection = Connection {
+            remote: self.remote,
+            end: Arc::clone(&self.end),
+        };
+        session
+            .engine
+            .connections
+            .register(&client_id, connection, self.settings.allow_link_stealing)
+            .map_err(|address| {
                 let name = &self.settings.broker_name;
-                Refusal::connection(format!("Broker: {name} - Client: {client_id} already connected from {address}"))
-            },
-        )?;
+                Refusal::connection(format!(
+                    "Broker: {name} - Client: {client_id} already connected from {address}"
+                ))
+            })?;
         self.own_client_id = own.is_some();
-        let asked = connect.heart_beat.unwrap_or(self.settings.default_heart_beat);
-        let agreed = HeartBeat::negotiate(asked, self.settings.heart_beat_min_ms, self.settings.heart_beat_max_ms);
+        let asked = connect
+            .heart_beat
+            .unwrap_or(self.settings.default_heart_beat);
+        let agreed = HeartBeat::negotiate(
+            asked,
+            self.settings.heart_beat_min_ms,
+            self.settings.heart_beat_max_ms,
+        );
         self.timers = HeartBeatTimers::new(agreed, self.settings.heart_beat_grace);
         self.scratch.clear();
         let connected = Connected {

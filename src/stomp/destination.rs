@@ -27,8 +27,12 @@ pub(super) fn parse(text: &str) -> Result<Destination, Refusal> {
     if text.contains('?') {
         return Err(Refusal::not_yet("destination options after '?' are"));
     }
-    let topic = ["/topic/", "topic://"].iter().find_map(|prefix| text.strip_prefix(prefix));
-    let queue = ["/queue/", "queue://"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let topic = ["/topic/", "topic://"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
+    let queue = ["/queue/", "queue://"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
     let destination = match (topic, queue) {
         (Some(name), _) => Destination::topic(name),
         (None, Some(name)) => Destination::queue(name),
@@ -44,7 +48,9 @@ pub(super) fn parse(text: &str) -> Result<Destination, Refusal> {
 /// Names with a meaning of their own (DST-14) are refused until they have it.
 fn reserved(destination: &Destination) -> Result<(), Refusal> {
     let name = destination.name.as_str();
-    let consumer_queue = name.strip_prefix("Consumer.").is_some_and(|rest| rest.contains(".VirtualTopic."));
+    let consumer_queue = name
+        .strip_prefix("Consumer.")
+        .is_some_and(|rest| rest.contains(".VirtualTopic."));
     let what = if name.starts_with("ActiveMQ.Advisory.") {
         "advisories are"
     } else if name.starts_with("ActiveMQ.Statistics.") {
@@ -65,7 +71,9 @@ mod tests {
 
     #[test]
     fn prefixes_decide_the_kind() {
-        let check = |text: &str, expected: Destination| assert_eq!(parse(text).ok(), Some(expected), "{text}");
+        let check = |text: &str, expected: Destination| {
+            assert_eq!(parse(text).ok(), Some(expected), "{text}")
+        };
         check("/queue/a.b", Destination::queue("a.b"));
         check("/topic/a", Destination::topic("a"));
         check("queue://a", Destination::queue("a"));
@@ -89,7 +97,11 @@ mod tests {
             "/queue/ActiveMQ.Scheduler.Management",
         ] {
             let refusal = parse(text).expect_err(text);
-            assert!(refusal.message.ends_with("not supported yet"), "{text}: {}", refusal.message);
+            assert!(
+                refusal.message.ends_with("not supported yet"),
+                "{text}: {}",
+                refusal.message
+            );
             assert!(!refusal.fatal);
         }
         assert!(parse("/queue/").is_err());

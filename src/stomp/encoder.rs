@@ -1,7 +1,8 @@
 //! Deliveries as MESSAGE frames (MSG-1 to MSG-5).
 
 use ferrymq_protocols::stomp::{
-    FRAME_END, HeadFlags, LineCache, MessageFields, MessageId, MessageRef, MessageTemplate, push_header,
+    FRAME_END, HeadFlags, LineCache, MessageFields, MessageId, MessageRef, MessageTemplate,
+    push_header,
 };
 
 use crate::broker::{DeadLetter, MessageFlags, Outgoing};
@@ -17,7 +18,11 @@ pub(super) struct MessageEncoder {
 
 impl MessageEncoder {
     pub(super) fn new(template: MessageTemplate, always_content_length: bool) -> Self {
-        Self { template, cache: LineCache::default(), always_content_length }
+        Self {
+            template,
+            cache: LineCache::default(),
+            always_content_length,
+        }
     }
 }
 
@@ -30,7 +35,10 @@ impl Encoder for MessageEncoder {
             escaped |= dead_letter_lines(fate, flags, &mut extra).escaped;
         }
         let fields = MessageFields {
-            message_id: MessageRef::Id(MessageId { origin: message.id.origin, serial: message.id.serial }),
+            message_id: MessageRef::Id(MessageId {
+                origin: message.id.origin,
+                serial: message.id.serial,
+            }),
             timestamp_ms: message.timestamp_ms,
             priority: message.priority,
             expires_ms: message.expires_ms,
@@ -46,7 +54,8 @@ impl Encoder for MessageEncoder {
             escaped,
             destination: None,
         };
-        self.template.encode_message_head(&fields, &mut self.cache, out);
+        self.template
+            .encode_message_head(&fields, &mut self.cache, out);
     }
 
     fn tail(&self) -> &'static [u8] {
@@ -59,7 +68,11 @@ fn dead_letter_lines(fate: &DeadLetter, flags: MessageFlags, out: &mut Vec<u8>) 
     let mut found = push_header("original-destination", &fate.origin, out);
     found = found.and(push_header("dlqDeliveryFailureCause", &fate.cause, out));
     if fate.original_expires_ms != 0 {
-        found = found.and(push_header("originalExpiration", &fate.original_expires_ms.to_string(), out));
+        found = found.and(push_header(
+            "originalExpiration",
+            &fate.original_expires_ms.to_string(),
+            out,
+        ));
     }
     if flags.has(MessageFlags::WAS_TRANSIENT) {
         found = found.and(push_header("originalDeliveryMode", "NON_PERSISTENT", out));

@@ -1,7 +1,8 @@
 //! Refusals, and the ERROR frames that tell them (ERR-1).
 
 use ferrymq_protocols::stomp::{
-    Command, ErrorFrame, FrameFault, Headers, Known, SUPPORTED_VERSIONS, Version, encode_error, error_body,
+    Command, ErrorFrame, FrameFault, Headers, Known, SUPPORTED_VERSIONS, Version, encode_error,
+    error_body,
 };
 
 /// Why a frame was not carried out.
@@ -18,12 +19,20 @@ pub(super) struct Refusal {
 impl Refusal {
     /// A refusal that costs the frame only (ERR-3).
     pub(super) fn frame(message: impl Into<String>) -> Self {
-        Self { message: message.into(), fatal: false, names_versions: false }
+        Self {
+            message: message.into(),
+            fatal: false,
+            names_versions: false,
+        }
     }
 
     /// A refusal that ends the connection.
     pub(super) fn connection(message: impl Into<String>) -> Self {
-        Self { message: message.into(), fatal: true, names_versions: false }
+        Self {
+            message: message.into(),
+            fatal: true,
+            names_versions: false,
+        }
     }
 
     /// Something that a later version will do; never taken as something else meanwhile.
@@ -32,8 +41,15 @@ impl Refusal {
     }
 
     /// Renders the ERROR frame for the frame that `failed` shows.
-    pub(super) fn render(&self, version: Version, failed: Option<(Command, Headers<'_>)>, out: &mut Vec<u8>) {
-        let receipt = failed.as_ref().and_then(|(_, headers)| headers.get(Known::Receipt));
+    pub(super) fn render(
+        &self,
+        version: Version,
+        failed: Option<(Command, Headers<'_>)>,
+        out: &mut Vec<u8>,
+    ) {
+        let receipt = failed
+            .as_ref()
+            .and_then(|(_, headers)| headers.get(Known::Receipt));
         let versions = [("version", SUPPORTED_VERSIONS)];
         let body = error_body(&self.message, failed);
         let error = ErrorFrame {
@@ -49,6 +65,10 @@ impl Refusal {
 impl From<FrameFault> for Refusal {
     fn from(fault: FrameFault) -> Self {
         let names_versions = matches!(fault, FrameFault::NoCommonVersion);
-        Self { message: fault.to_string(), fatal: fault.closes_connection(), names_versions }
+        Self {
+            message: fault.to_string(),
+            fatal: fault.closes_connection(),
+            names_versions,
+        }
     }
 }

@@ -27,22 +27,36 @@ pub(super) struct Destinations {
 const NAMES_MAX: usize = 1024;
 
 /// Headers that ask for a delayed delivery, which is not built yet.
-const SCHEDULED: [Known; 4] =
-    [Known::ScheduledDelay, Known::ScheduledPeriod, Known::ScheduledRepeat, Known::ScheduledCron];
+const SCHEDULED: [Known; 4] = [
+    Known::ScheduledDelay,
+    Known::ScheduledPeriod,
+    Known::ScheduledRepeat,
+    Known::ScheduledCron,
+];
 
 impl Destinations {
     fn last(&self, text: &str) -> Option<&Arc<Cell>> {
-        self.last.as_ref().filter(|(known, _)| known == text).map(|(_, cell)| cell)
+        self.last
+            .as_ref()
+            .filter(|(known, _)| known == text)
+            .map(|(_, cell)| cell)
     }
 
     /// The destination that `text` names, made by first use if it may be.
-    fn resolve(&mut self, engine: &Engine, text: &str, auto_create: bool) -> Result<Arc<Cell>, Refusal> {
+    fn resolve(
+        &mut self,
+        engine: &Engine,
+        text: &str,
+        auto_create: bool,
+    ) -> Result<Arc<Cell>, Refusal> {
         if let Some(cell) = self.known.get(text) {
             return Ok(Arc::clone(cell));
         }
         let destination = destination::parse(text)?;
         if destination.is_wildcard() {
-            return Err(Refusal::frame(format!("cannot send to {text}: wildcards are for SUBSCRIBE only")));
+            return Err(Refusal::frame(format!(
+                "cannot send to {text}: wildcards are for SUBSCRIBE only"
+            )));
         }
         let cell = find(engine, &destination, auto_create)?;
         if self.known.len() >= NAMES_MAX {
@@ -63,23 +77,36 @@ pub(super) fn find(
         return Ok(engine.registry.get_or_create(destination));
     }
     engine.registry.get(destination).ok_or_else(|| {
-        Refusal::frame(format!("{destination} does not exist, and destinations.auto_create is false"))
+        Refusal::frame(format!(
+            "{destination} does not exist, and destinations.auto_create is false"
+        ))
     })
 }
 
 impl State {
     /// Enqueues a message, records it in its transaction, or parks it.
-    pub(super) fn send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Result<Step, Refusal> {
+    pub(super) fn send(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
         if let Some(step) = self.park_send(session, send, raw) {
             return Ok(step);
         }
         if self.destinations.last(&send.destination).is_none() {
-            let cell =
-                self.destinations.resolve(&session.engine, &send.destination, self.settings.auto_create)?;
+            let cell = self.destinations.resolve(
+                &session.engine,
+                &send.destination,
+                self.settings.auto_create,
+            )?;
             self.destinations.last = Some((send.destination.to_string(), cell));
         }
         if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
-            return Err(Refusal::not_yet(&format!("scheduled messages ({}) are", known.name())));
+            return Err(Refusal::not_yet(&format!(
+                "scheduled messages ({}) are",
+                known.name()
+            )));
         }
         let message = build(session, send);
         let Some(cell) = self.destinations.last(&send.destination) else {
@@ -90,7 +117,9 @@ impl State {
             session
                 .send_in(transaction, cell, message)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
-            self.answer(send.receipt.as_deref(), |answer| session.reply(None, answer));
+            self.answer(send.receipt.as_deref(), |answer| {
+                session.reply(None, answer)
+            });
             return Ok(Step::Done);
         }
         self.scratch.clear();
@@ -103,7 +132,11 @@ impl State {
 
     /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
     fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let full = if send.persistent { session.engine.is_store_full() } else { session.engine.memory.is_full() };
+        let full = if send.persistent {
+            session.engine.is_store_full()
+        } else {
+            session.engine.memory.is_full()
+        };
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return None;
         }
@@ -115,8 +148,14 @@ impl State {
             return None;
         }
         // What can never be carried out is refused at once rather than parked.
-        let resolvable =
-            self.destinations.resolve(&session.engine, &send.destination, self.settings.auto_create).is_ok();
+        let resolvable = self
+            .destinations
+            .resolve(
+                &session.engine,
+                &send.destination,
+                self.settings.auto_create,
+            )
+            .is_ok();
         resolvable.then(|| self.park(session, key, raw))
     }
 }
@@ -141,7 +180,13 @@ fn build(session: &mut Session, send: &Send<'_>) -> Message {
         flags |= MessageFlags::ESCAPED;
     }
     let id = session.next_id();
-    let mut message = Message::new(id, Bytes::from(payload), head_len, MessageFlags(flags), WIRE_STOMP);
+    let mut message = Message::new(
+        id,
+        Bytes::from(payload),
+        head_len,
+        MessageFlags(flags),
+        WIRE_STOMP,
+    );
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
     message.expires_ms = send.expires_ms;
     message.priority = send.priority;

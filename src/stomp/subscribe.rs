@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE (section 5).
 
-use ferrymq_protocols::stomp::{AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe};
+use ferrymq_protocols::stomp::{
+    AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
+};
 
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
@@ -46,13 +48,20 @@ impl Known {
     }
 
     fn oldest_on(&self, destination: &Destination) -> Option<u64> {
-        self.all.iter().find(|(_, known, _)| known == destination).map(|(serial, ..)| *serial)
+        self.all
+            .iter()
+            .find(|(_, known, _)| known == destination)
+            .map(|(serial, ..)| *serial)
     }
 }
 
 impl State {
     /// Adds a subscription; its RECEIPT comes before its first MESSAGE.
-    pub(super) fn subscribe(&mut self, session: &mut Session, wanted: &Subscribe<'_>) -> Result<Step, Refusal> {
+    pub(super) fn subscribe(
+        &mut self,
+        session: &mut Session,
+        wanted: &Subscribe<'_>,
+    ) -> Result<Step, Refusal> {
         if wanted.receipt.is_some() && session.outbox.has_due() {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
@@ -79,12 +88,21 @@ impl State {
             cell: &cell,
             mode,
             window: self.window(wanted, destination.kind, durable.is_some()),
-            encoder: Box::new(MessageEncoder::new(template, self.settings.always_content_length)),
+            encoder: Box::new(MessageEncoder::new(
+                template,
+                self.settings.always_content_length,
+            )),
             durable: durable.clone(),
         };
-        self.answer(wanted.receipt.as_deref(), |answer| session.subscribe(serial, request, answer))
-            .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
-        self.subscriptions.add(serial, destination, wanted.id.as_ref().map(ToString::to_string));
+        self.answer(wanted.receipt.as_deref(), |answer| {
+            session.subscribe(serial, request, answer)
+        })
+        .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
+        self.subscriptions.add(
+            serial,
+            destination,
+            wanted.id.as_ref().map(ToString::to_string),
+        );
         if durable.is_some() {
             self.starting.push(serial);
         }
@@ -106,16 +124,22 @@ impl State {
             return Err(Refusal::not_yet(what));
         }
         if self.settings.strict_ack_mode && !wanted.ack_is_known {
-            return Err(Refusal::frame("ack must be auto, client or client-individual (stomp.strict_ack_mode)"));
+            return Err(Refusal::frame(
+                "ack must be auto, client or client-individual (stomp.strict_ack_mode)",
+            ));
         }
         if let Some(id) = &wanted.id
             && self.subscriptions.serial(id).is_some()
         {
-            return Err(Refusal::frame(format!("There already is a subscription with id {id} on this connection")));
+            return Err(Refusal::frame(format!(
+                "There already is a subscription with id {id} on this connection"
+            )));
         }
         let max = self.settings.subscriptions_max;
         if max > 0 && self.subscriptions.all.len() >= max {
-            return Err(Refusal::frame(format!("subscriptions at maximum limit: {max} (stomp.subscriptions_max)")));
+            return Err(Refusal::frame(format!(
+                "subscriptions at maximum limit: {max} (stomp.subscriptions_max)"
+            )));
         }
         Ok(destination)
     }
@@ -125,9 +149,13 @@ impl State {
         wanted: &Subscribe<'_>,
         destination: &Destination,
     ) -> Result<Option<DurableName>, Refusal> {
-        let Some(name) = &wanted.durable_name else { return Ok(None) };
+        let Some(name) = &wanted.durable_name else {
+            return Ok(None);
+        };
         if destination.kind == Kind::Queue {
-            return Err(Refusal::frame("cannot durably subscribe to a Queue destination"));
+            return Err(Refusal::frame(
+                "cannot durably subscribe to a Queue destination",
+            ));
         }
         self.named(name).map(Some)
     }
@@ -137,7 +165,10 @@ impl State {
         if !self.own_client_id {
             return Err(Refusal::frame("durable subscription needs a client-id"));
         }
-        Ok(DurableName { client_id: self.client_id().to_owned(), name: name.to_owned() })
+        Ok(DurableName {
+            client_id: self.client_id().to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     fn window(&self, wanted: &Subscribe<'_>, kind: Kind, durable: bool) -> Window {
@@ -151,11 +182,17 @@ impl State {
     }
 
     /// Ends a subscription, or removes a durable one for good.
-    pub(super) fn unsubscribe(&mut self, session: &mut Session, wanted: &Unsubscribe<'_>) -> Result<(), Refusal> {
+    pub(super) fn unsubscribe(
+        &mut self,
+        session: &mut Session,
+        wanted: &Unsubscribe<'_>,
+    ) -> Result<(), Refusal> {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
             return self
-                .answer(wanted.receipt.as_deref(), |answer| session.unsubscribe_durable(&name, answer))
+                .answer(wanted.receipt.as_deref(), |answer| {
+                    session.unsubscribe_durable(&name, answer)
+                })
                 .map_err(|error| refuse_durable(&error, Some(&name)));
         }
         let serial = match (&wanted.id, &wanted.destination) {
@@ -163,23 +200,35 @@ impl State {
             (None, Some(text)) => self.subscriptions.oldest_on(&destination::parse(text)?),
             (None, None) => None,
         };
-        let Some(serial) = serial else { return Err(Refusal::frame("No subscription matched.")) };
+        let Some(serial) = serial else {
+            return Err(Refusal::frame("No subscription matched."));
+        };
         self.subscriptions.remove(serial);
         self.starting.retain(|starting| *starting != serial);
-        self.answer(wanted.receipt.as_deref(), |answer| session.unsubscribe(serial, answer));
+        self.answer(wanted.receipt.as_deref(), |answer| {
+            session.unsubscribe(serial, answer)
+        });
         Ok(())
     }
 }
 
 fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
-    let (client_id, name) = name.map_or(("", ""), |name| (name.client_id.as_str(), name.name.as_str()));
+    let (client_id, name) = name.map_or(("", ""), |name| {
+        (name.client_id.as_str(), name.name.as_str())
+    });
     Refusal::frame(match error {
         DurableError::InUse => {
-            format!("Durable consumer is in use for client: {client_id} and subscriptionName: {name}")
+            format!(
+                "Durable consumer is in use for client: {client_id} and subscriptionName: {name}"
+            )
         }
         DurableError::Unknown => {
-            format!("No durable subscription exists for clientID: {client_id} and subscriptionName: {name}")
+            format!(
+                "No durable subscription exists for clientID: {client_id} and subscriptionName: {name}"
+            )
         }
-        DurableError::Store(error) => format!("the durable subscription could not be stored: {error}"),
+        DurableError::Store(error) => {
+            format!("the durable subscription could not be stored: {error}")
+        }
     })
 }

@@ -90,7 +90,9 @@ impl StompListener {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         socket.set_tcp_keepalive(
-            &TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)),
+            &TcpKeepalive::new()
+                .with_time(Duration::from_secs(15))
+                .with_interval(Duration::from_secs(5)),
         )?;
         #[cfg(target_os = "linux")]
         if !self.user_timeout.is_zero() {

@@ -55,9 +55,17 @@ impl Subscriber {
 
     /// Everything below is acknowledged.
     pub(super) fn lowest_open(&self) -> u64 {
-        let unacked = self.consumer.iter().flat_map(|consumer| consumer.unacked.iter());
-        let open = unacked.map(|delivery| delivery.sequence).chain(self.returned.keys().next().copied());
-        open.chain(self.in_transactions.first().copied()).min().unwrap_or(self.cursor).min(self.cursor)
+        let unacked = self
+            .consumer
+            .iter()
+            .flat_map(|consumer| consumer.unacked.iter());
+        let open = unacked
+            .map(|delivery| delivery.sequence)
+            .chain(self.returned.keys().next().copied());
+        open.chain(self.in_transactions.first().copied())
+            .min()
+            .unwrap_or(self.cursor)
+            .min(self.cursor)
     }
 
     /// Moves the cursor past `sequence`, whose entry waited for this subscription.
@@ -68,7 +76,13 @@ impl Subscriber {
     }
 
     /// Hands `entry` to the consumer, which has credit. Only a durable subscription refers to the record.
-    pub(super) fn hand_out(&mut self, key: SubscriptionKey, sequence: u64, mut entry: Entry, out: &mut impl Outlet) {
+    pub(super) fn hand_out(
+        &mut self,
+        key: SubscriptionKey,
+        sequence: u64,
+        mut entry: Entry,
+        out: &mut impl Outlet,
+    ) {
         if self.durable.is_none() {
             entry.at = None;
         }
