@@ -23,9 +23,7 @@ impl Bitmap {
     }
 
     pub(crate) fn get(&self, bit: u32) -> bool {
-        self.words
-            .get(index(bit / 64))
-            .is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        self.words.get(index(bit / 64)).is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
     /// Sets a bit; true if it was clear.
@@ -104,20 +102,13 @@ impl SegmentState {
 
     /// Index into `State::groups` of the record at `offset`, if it has several targets.
     pub(crate) fn group_of(&self, offset: u32) -> Option<u32> {
-        let at = self
-            .multi
-            .binary_search_by_key(&offset, |&(offset, _)| offset)
-            .ok()?;
+        let at = self.multi.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?;
         Some(self.multi[at].1)
     }
 
     /// Encodes the payload of a Liveness record.
     pub(crate) fn encode_liveness(&self, out: &mut Vec<u8>) {
-        put_rising(
-            out,
-            self.live.ones() as usize,
-            self.live.iter().map(u64::from),
-        );
+        put_rising(out, self.live.ones() as usize, self.live.iter().map(u64::from));
         put_varint(out, self.redeliveries.len() as u64);
         for (&bit, &count) in &self.redeliveries {
             put_varint(out, u64::from(bit));
@@ -164,50 +155,29 @@ impl SegmentState {
             put_varint(out, u64::from(offset));
             put_varint(out, body.get());
         }
-        put_rising(
-            out,
-            self.refers.len(),
-            self.refers.iter().map(|&id| u64::from(id)),
-        );
+        put_rising(out, self.refers.len(), self.refers.iter().map(|&id| u64::from(id)));
         put_varint(out, u64::from(self.liveness_in.unwrap_or(0)));
     }
 
     /// Decodes a checkpoint value; `group` gives lists of destinations their index.
-    pub(crate) fn decode(
-        octets: &[u8],
-        mut group: impl FnMut(Box<[DestinationId]>) -> u32,
-    ) -> Option<Self> {
+    pub(crate) fn decode(octets: &[u8], mut group: impl FnMut(Box<[DestinationId]>) -> u32) -> Option<Self> {
         let mut reader = Reader::new(octets);
-        let mut state = Self {
-            salt: reader.varint()?,
-            length: reader.varint()?,
-            ..Self::default()
-        };
+        let mut state = Self { salt: reader.varint()?, length: reader.varint()?, ..Self::default() };
         for bit in rising(&mut reader)? {
             state.live.set(u32::try_from(bit).ok()?);
         }
         for _ in 0..reader.varint()? {
-            state
-                .redeliveries
-                .insert(reader.short()?, u16::try_from(reader.varint()?).ok()?);
+            state.redeliveries.insert(reader.short()?, u16::try_from(reader.varint()?).ok()?);
         }
         for _ in 0..reader.varint()? {
             let offset = reader.short()?;
-            let ids = (0..reader.varint()?)
-                .map(|_| Some(DestinationId(reader.short()?)))
-                .collect::<Option<Box<[_]>>>()?;
+            let ids = (0..reader.varint()?).map(|_| Some(DestinationId(reader.short()?))).collect::<Option<Box<[_]>>>()?;
             state.multi.push((offset, group(ids)));
         }
         for _ in 0..reader.varint()? {
-            state
-                .places
-                .insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
+            state.places.insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
         }
-        state.refers = rising(&mut reader)?
-            .into_iter()
-            .map(u32::try_from)
-            .collect::<Result<_, _>>()
-            .ok()?;
+        state.refers = rising(&mut reader)?.into_iter().map(u32::try_from).collect::<Result<_, _>>().ok()?;
         state.liveness_in = Some(reader.short()?).filter(|&id| id != 0);
         Some(state)
     }
@@ -274,11 +244,7 @@ mod tests {
     #[test]
     fn a_segment_comes_back_from_its_checkpoint_value() {
         let groups = vec![vec![DestinationId(4), DestinationId(9)].into_boxed_slice()];
-        let mut state = SegmentState {
-            salt: 77,
-            length: 1 << 20,
-            ..SegmentState::default()
-        };
+        let mut state = SegmentState { salt: 77, length: 1 << 20, ..SegmentState::default() };
         state.live.set(128);
         state.live.set(129);
         state.redeliveries.insert(129, 3);

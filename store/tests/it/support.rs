@@ -33,9 +33,7 @@ pub fn message(serial: u64, body: &[u8]) -> StoredMessage<'_> {
 
 /// Octets that tell one serial from another.
 pub fn body_of(serial: u64, length: usize) -> Vec<u8> {
-    (0..length as u64)
-        .map(|at| u8::try_from((serial.wrapping_mul(31) ^ at) & 0xff).unwrap())
-        .collect()
+    (0..length as u64).map(|at| u8::try_from((serial.wrapping_mul(31) ^ at) & 0xff).unwrap()).collect()
 }
 
 /// Opens a store on the real disk.
