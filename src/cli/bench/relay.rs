@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     listen: String,
+    /// End when standard input does: a relay does not outlive who started it
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
 }
 
 /// Listens, prints `{"stomp":ADDRESS,"pid":PID}` on standard output, then relays one pair of connections after the other.
@@ -33,7 +36,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(out, "{line}")?;
     out.flush()?;
     drop(out);
-    serve(&listener);
+    if !args.end_with_stdin {
+        serve(&listener);
+        return Ok(());
+    }
+    std::thread::spawn(move || serve(&listener));
+    std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     Ok(())
 }
 

@@ -390,7 +390,8 @@ impl Relay {
     fn start() -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the own executable")?;
         let child = Command::new(program)
-            .args(["bench", "relay"])
+            .args(["bench", "relay", "--end-with-stdin"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the relay")?;
