@@ -326,8 +326,10 @@ impl Outbox {
             match outcome {
                 Ok(true) => {}
                 Ok(false) => {
-                    waiting.wants_writable = true;
-                    self.kick();
+                    // The connection's task is told once; from then on it waits for the socket.
+                    if !std::mem::replace(&mut waiting.wants_writable, true) {
+                        self.kick();
+                    }
                     break;
                 }
                 Err(_) => {
