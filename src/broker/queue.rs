@@ -264,6 +264,15 @@ impl Queue {
         self.len() == 0
     }
 
+    /// Whether consumers take messages as fast as their connections can carry them and still fall behind by
+    /// more than `bytes`: then producers had better be read a little slower.
+    #[must_use]
+    pub fn is_behind(&self, bytes: u64) -> bool {
+        self.paging.held_bytes > bytes
+            && self.log.len() > 1
+            && self.subscriptions.values().any(Subscription::is_blocked)
+    }
+
     /// Octets of messages held in memory.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {

@@ -19,6 +19,9 @@ use crate::broker::{
     SubscriptionKey, Topic,
 };
 
+/// Octets by which consumers may fall behind before producers are read a little slower.
+const BEHIND_BYTES: u64 = 2 << 20;
+
 /// Renders deliveries for one subscription in the form of its wire.
 pub trait Encoder: Send {
     /// Appends everything of the frame that comes before the body.
@@ -214,7 +217,8 @@ impl Cell {
     }
 
     /// Takes a batch of messages in, in order. Persistent ones are handed to the journal first, so that
-    /// journal order is queue order. On an error nothing was taken in.
+    /// journal order is queue order. On an error nothing was taken in. Returns whether the producer had
+    /// better pause for a moment, because consumers fall behind.
     ///
     /// # Errors
     /// The store is full or dead.
@@ -223,7 +227,7 @@ impl Cell {
         now_ms: u64,
         messages: &mut Vec<Arc<Message>>,
         work: &mut Work,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut state = self.lock();
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
@@ -245,7 +249,10 @@ impl Cell {
                 }
             }
         });
-        Ok(())
+        Ok(match &state.machine {
+            Machine::Queue(queue) => queue.is_behind(BEHIND_BYTES),
+            Machine::Topic(_) => false,
+        })
     }
 
     /// Defines the destination in the journal, once, before its first record there.

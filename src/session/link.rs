@@ -18,6 +18,8 @@ use crate::engine::buffers::READ_BYTES;
 
 /// Reads in a row before others get their turn.
 const READS_PER_TURN: usize = 8;
+/// How long a producer is not read when consumers fall behind.
+const PACE_MS: u64 = 1;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
 const LINGER_MS: u64 = 2000;
 /// How many octets it may still send.
@@ -95,6 +97,8 @@ pub struct Link<W, A> {
     sleep: Option<Pin<Box<Sleep>>>,
     armed_ms: u64,
     charged: u64,
+    /// Not read before this time, because consumers fall behind.
+    paced_until_ms: u64,
 }
 
 impl<W: Wire, A: Adapter> Link<W, A> {
@@ -110,6 +114,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             sleep: None,
             armed_ms: u64::MAX,
             charged: 0,
+            paced_until_ms: 0,
         }
     }
 
@@ -146,7 +151,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
 
     fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.waiting,
+            Phase::Open => !self.waiting && self.paced_until_ms == 0,
             Phase::Lingering { .. } => true,
             Phase::Draining { .. } | Phase::Ended => false,
         }
@@ -192,6 +197,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
         }
         self.give_back();
+        if self.session.take_paced() {
+            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + PACE_MS;
+        }
     }
 
     fn discard(&mut self, until_ms: u64, rest: usize, count: usize) {
@@ -261,6 +269,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let outbox = Arc::clone(&self.session.outbox);
         self.session.pump();
         let now_ms = self.session.engine.clock.monotonic_ms();
+        if now_ms >= self.paced_until_ms {
+            self.paced_until_ms = 0;
+        }
         if self.phase == Phase::Open {
             if self.waiting || self.session.is_stalled() {
                 let next = self.adapter.woken(&mut self.session);
@@ -344,7 +355,14 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     /// Arms the sleep for the nearest deadline, unless it fires early enough anyway.
     fn arm(&mut self) {
         let deadline_ms = match self.phase {
-            Phase::Open => self.adapter.deadline_ms(&self.session),
+            Phase::Open => {
+                let paced = (self.paced_until_ms > 0).then_some(self.paced_until_ms);
+                self.adapter
+                    .deadline_ms(&self.session)
+                    .into_iter()
+                    .chain(paced)
+                    .min()
+            }
             Phase::Draining { until_ms, .. } | Phase::Lingering { until_ms, .. } => Some(until_ms),
             Phase::Ended => None,
         };

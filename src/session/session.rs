@@ -66,6 +66,8 @@ pub struct Session {
     batch: Batch,
     /// The batch could not be stored for want of space and waits.
     stalled: bool,
+    /// Consumers of what it sends fall behind.
+    paced: bool,
     subscriptions: HashMap<u64, Subscribed>,
 }
 
@@ -83,6 +85,7 @@ impl Session {
             serial: 0,
             batch: Batch::default(),
             stalled: false,
+            paced: false,
             subscriptions: HashMap::new(),
         }
     }
@@ -128,7 +131,10 @@ impl Session {
         }
         let now_ms = self.engine.clock.wall_ms();
         match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
-            Ok(()) => self.stalled = false,
+            Ok(behind) => {
+                self.stalled = false;
+                self.paced |= behind;
+            }
             Err(StoreError::Full) => {
                 if !std::mem::replace(&mut self.stalled, true) {
                     tracing::warn!(destination = %cell.destination, "the store is full: a producer waits");
@@ -151,6 +157,12 @@ impl Session {
         }
         self.engine.run(&mut self.work);
         true
+    }
+
+    /// Whether this connection should be read again only after a moment, so that consumers catch up and
+    /// messages are still warm when they leave. A pause, never a wait: it ends by itself.
+    pub fn take_paced(&mut self) -> bool {
+        std::mem::take(&mut self.paced)
     }
 
     /// The time, for messages whose sender gives none.
