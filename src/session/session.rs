@@ -68,6 +68,7 @@ pub struct Session {
     stalled: bool,
     /// Consumers of what it sends fall behind.
     paced: bool,
+    now_ms: u64,
     subscriptions: HashMap<u64, Subscribed>,
 }
 
@@ -86,6 +87,7 @@ impl Session {
             batch: Batch::default(),
             stalled: false,
             paced: false,
+            now_ms: 0,
             subscriptions: HashMap::new(),
         }
     }
@@ -165,10 +167,15 @@ impl Session {
         std::mem::take(&mut self.paced)
     }
 
-    /// The time, for messages whose sender gives none.
+    /// The time, for messages whose sender gives none: that of the batch they came in.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.engine.clock.wall_ms()
+        self.now_ms
+    }
+
+    /// Looks at the clock, once for each batch of input.
+    pub fn look_at_clock(&mut self) {
+        self.now_ms = self.engine.clock.wall_ms();
     }
 
     /// Whether a batch waits for space in the store.
