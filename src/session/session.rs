@@ -167,6 +167,14 @@ impl Session {
         std::mem::take(&mut self.paced)
     }
 
+    /// Asks to be woken when memory comes free, if it is memory that lacks. A full store is looked at again
+    /// from time to time.
+    pub fn wait_for_memory(&self) {
+        if self.engine.memory.is_full() {
+            self.engine.memory.wait(Arc::clone(&self.outbox));
+        }
+    }
+
     /// The time, for messages whose sender gives none: that of the batch they came in.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

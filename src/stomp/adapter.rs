@@ -195,6 +195,10 @@ impl Adapter for Stomp {
         next
     }
 
+    fn is_idle(&self) -> bool {
+        self.state.parked.is_empty()
+    }
+
     fn woken(&mut self, session: &mut Session) -> Next {
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
@@ -245,6 +249,18 @@ impl Adapter for Stomp {
 
     fn heard(&mut self, now_ms: u64) {
         self.state.last_heard_ms = now_ms;
+    }
+
+    fn starved(&mut self, session: &mut Session, bytes: u64) {
+        tracing::warn!(
+            remote = %self.state.remote,
+            client_id = self.state.client_id,
+            bytes,
+            "memory.limit is reached and a large frame could not be read on, closed"
+        );
+        let text =
+            "the memory limit is reached (memory.limit): the frame could not be read to its end";
+        self.state.tell(session, &Refusal::connection(text), None);
     }
 
     fn stopping(&mut self, session: &mut Session) {
@@ -452,7 +468,7 @@ impl State {
             self.settings.parked_frames_max,
             self.settings.parked_bytes_max,
         ) {
-            session.engine.memory.wait(Arc::clone(&session.outbox));
+            session.wait_for_memory();
             return Step::Hold;
         }
         if self.parked.is_empty() {
@@ -465,7 +481,7 @@ impl State {
             );
         }
         self.parked.push(key, raw);
-        session.engine.memory.wait(Arc::clone(&session.outbox));
+        session.wait_for_memory();
         Step::Done
     }
 
@@ -477,7 +493,7 @@ impl State {
         // A parked frame may park again behind itself: each is looked at once.
         for _ in 0..self.parked.len() {
             if session.engine.is_full() || session.is_stalled() {
-                session.engine.memory.wait(Arc::clone(&session.outbox));
+                session.wait_for_memory();
                 break;
             }
             session.look_at_clock();
