@@ -45,7 +45,10 @@ impl Survey {
     /// Looks, and changes nothing.
     pub(crate) fn look(disk: &dyn Disk, journal: &Path) -> Result<Self, StoreError> {
         let mut survey = Self::default();
-        for name in disk.list(journal).map_err(StoreError::io("list", journal))? {
+        for name in disk
+            .list(journal)
+            .map_err(StoreError::io("list", journal))?
+        {
             let path = journal.join(&name);
             if let Some(id) = segment::id_of(&name) {
                 survey.highest_id = survey.highest_id.max(id);
@@ -58,7 +61,11 @@ impl Survey {
             }
         }
         survey.set_unused_aside(journal)?;
-        survey.leftovers.bytes += survey.segments.values().map(|segment| segment.length).sum::<u64>();
+        survey.leftovers.bytes += survey
+            .segments
+            .values()
+            .map(|segment| segment.length)
+            .sum::<u64>();
         Ok(survey)
     }
 
@@ -77,7 +84,13 @@ impl Survey {
         };
         let (file, found, length) = read().map_err(StoreError::io("read", &path))?;
         let header = match found {
-            HeaderFound::Version(found) => return Err(StoreError::Version { path, found, known: VERSION }),
+            HeaderFound::Version(found) => {
+                return Err(StoreError::Version {
+                    path,
+                    found,
+                    known: VERSION,
+                });
+            }
             // Space on its way to another segment when the power went.
             HeaderFound::Good(header) if header.id != id => {
                 self.free(path, length);
@@ -86,7 +99,9 @@ impl Survey {
             HeaderFound::Good(header) => Some(header),
             HeaderFound::Bad => None,
         };
-        self.highest_epoch = self.highest_epoch.max(header.map_or(0, |header| header.epoch));
+        self.highest_epoch = self
+            .highest_epoch
+            .max(header.map_or(0, |header| header.epoch));
         if header.is_none() {
             self.quarantined.push(Quarantined {
                 file: format!("{id:08x}.seg"),
@@ -95,7 +110,14 @@ impl Survey {
                 reason: "segment header does not check",
             });
         }
-        self.segments.insert(id, SegmentFile { file, length, header });
+        self.segments.insert(
+            id,
+            SegmentFile {
+                file,
+                length,
+                header,
+            },
+        );
         Ok(())
     }
 
@@ -118,7 +140,12 @@ impl Survey {
     }
 
     /// Removes what belongs to nobody, and free space that does not have the length of a segment.
-    pub(crate) fn tidy(&mut self, disk: &dyn Disk, segment_bytes: u32, keep: usize) -> Result<(), StoreError> {
+    pub(crate) fn tidy(
+        &mut self,
+        disk: &dyn Disk,
+        segment_bytes: u32,
+        keep: usize,
+    ) -> Result<(), StoreError> {
         let mut kept = Vec::new();
         for (path, length) in std::mem::take(&mut self.leftovers.free) {
             if length == u64::from(segment_bytes) && kept.len() < keep {
@@ -130,7 +157,8 @@ impl Survey {
         }
         self.leftovers.free = kept;
         for path in self.rubbish.drain(..) {
-            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            disk.remove(&path)
+                .map_err(StoreError::io("remove", &path))?;
         }
         Ok(())
     }
@@ -142,5 +170,7 @@ fn is_used(segment: &SegmentFile, id: u32) -> io::Result<bool> {
     if segment.header.is_some() && probe.iter().all(|&octet| octet == 0) {
         return Ok(false);
     }
-    Ok(Scan::new(&*segment.file, id, segment.salt()).next_header(DATA_START, segment.length)?.is_some())
+    Ok(Scan::new(&*segment.file, id, segment.salt())
+        .next_header(DATA_START, segment.length)?
+        .is_some())
 }
