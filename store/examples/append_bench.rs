@@ -76,6 +76,27 @@ fn cpu() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// User and system seconds by thread name, of the threads that live.
+fn threads() -> String {
+    let mut text = String::new();
+    for task in fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let name = stat.split(['(', ')']).nth(1).unwrap_or_default().to_owned();
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        let fields: Vec<&str> = after.split(' ').collect();
+        text.push_str(&format!(
+            " {name} {}+{}",
+            fields.get(11).unwrap_or(&""),
+            fields.get(12).unwrap_or(&"")
+        ));
+    }
+    text
+}
+
 /// A value of /proc/self/status in KiB.
 fn status(key: &str) -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -167,6 +188,9 @@ fn store(dir: &Path, window: u64, count: u64) -> (f64, f64) {
         }
     }
     let (elapsed, cpu_used) = (began.elapsed().as_secs_f64(), cpu() - cpu_began);
+    if std::env::var_os("BENCH_THREADS").is_some() {
+        println!("hundredths of a second, user+system:{}", threads());
+    }
     store.close().expect("everything is written");
     (count as f64 / elapsed, cpu_used * 1e6 / count as f64)
 }

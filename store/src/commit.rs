@@ -309,11 +309,14 @@ impl Commit {
         let mut gather = self.gather()?;
         loop {
             gather.take(queue);
-            if !queue.is_empty() || !wait {
+            if !queue.is_empty() {
                 return Ok(true);
             }
             if gather.closing {
                 return Ok(false);
+            }
+            if !wait {
+                return Ok(true);
             }
             gather.writer_waits = true;
             gather = self.filled.wait(gather).map_err(|_| StoreError::Dead {

@@ -104,6 +104,11 @@ impl Mailbox {
         }
     }
 
+    /// Why the last checkpoint failed.
+    pub(crate) fn checkpoint_error(&self) -> Option<String> {
+        self.mail().failed.clone()
+    }
+
     pub(crate) fn close(&self) {
         self.poke(|mail| mail.closing = true);
     }

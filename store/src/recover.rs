@@ -61,7 +61,7 @@ pub(crate) fn recover(
     let journal = data.join("journal");
     disk.create_dir(&journal)
         .map_err(StoreError::io("create", &journal))?;
-    let mut survey = Survey::look(&**disk, &journal)?;
+    let mut survey = Survey::look(disk, &journal)?;
     survey.tidy(&**disk, config.segment_bytes, FREE_KEEP)?;
     let mut replay = Replay::new(survey, journal);
     let (meta, checkpoint) = replay.open_meta(disk, data)?;
@@ -110,7 +110,7 @@ pub(crate) fn recover(
 /// Reads everything and changes nothing; see [`crate::verify::check`].
 pub(crate) fn check(disk: &Arc<dyn Disk>, journal: &Path) -> Result<RecoveryReport, StoreError> {
     let watch = Stopwatch::start();
-    let mut replay = Replay::new(Survey::look(&**disk, journal)?, journal.to_owned());
+    let mut replay = Replay::new(Survey::look(disk, journal)?, journal.to_owned());
     replay.run(None)?;
     replay.report.elapsed = watch.elapsed();
     Ok(replay.report)
@@ -263,10 +263,19 @@ impl Replay {
             let Some(segment) = self.survey.segments.get(&id) else {
                 continue;
             };
-            let mut scan = Scan::new(&*segment.file, id, segment.salt());
+            let file = segment.open()?;
+            let mut scan = Scan::new(&*file, id, segment.salt());
             let mut at = DATA_START;
             let limit = segment.length;
             let path = crate::segment::path(&self.journal, id);
+            if let Some(salt) = segment.salt() {
+                // What has a footer was synced before it got one.
+                let trailer = footer::trailer(&*file, id, salt);
+                let sealed = trailer.map_err(StoreError::io("read", &path))?;
+                self.synced = self
+                    .synced
+                    .max(sealed.map_or(0, |(sealed, _)| sealed.sequence));
+            }
             let mut step = |at| {
                 scan.next_header(at, limit)
                     .map_err(StoreError::io("read", &path))
@@ -296,7 +305,7 @@ impl Replay {
         let Some(segment) = self.survey.segments.get(&id) else {
             return Ok(());
         };
-        let (file, length, salt) = (Arc::clone(&segment.file), segment.length, segment.salt());
+        let (file, length, salt) = (segment.open()?, segment.length, segment.salt());
         let path = crate::segment::path(&self.journal, id);
         let wrap = |error| StoreError::io("read", &path)(error);
         let mut scan = Scan::new(&*file, id, salt);
@@ -499,16 +508,17 @@ impl Replay {
         let Some(segment) = self.survey.segments.get(&id) else {
             return Ok(());
         };
+        let file = segment.open()?;
         let again = || {
-            let mut window = Window::new(&*segment.file);
+            let mut window = Window::new(&*file);
             let mut at = u64::from(from);
             while at < u64::from(to) {
                 let part = REWRITE.min(usize::try_from(u64::from(to) - at).unwrap_or(REWRITE));
                 let octets = window.get(at, part)?;
-                segment.file.write_at(octets, at)?;
+                file.write_at(octets, at)?;
                 at += part as u64;
             }
-            segment.file.sync()
+            file.sync()
         };
         again().map_err(StoreError::io(
             "sync",

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use crate::error::StoreError;
 use crate::footer::{self, Entry, Footer};
+use crate::io::File;
 use crate::liveness::Bitmap;
 use crate::locator::{DestinationId, Locator};
 use crate::message::SubscriptionDefinition;
 use crate::recover::Recovery;
 use crate::replay::{Scan, Slots};
 use crate::segment::{BATCH_HEADER, DATA_START};
-use crate::survey::SegmentFile;
 use crate::verify::RecoveryReport;
 
 /// What was alive in the store.
@@ -187,7 +187,7 @@ fn segment(
                 priority: entry.priority,
             });
     };
-    let read = each_entry(file, id, state.salt, &mut take);
+    let read = each_entry(&*file.open()?, file.length, id, state.salt, &mut take);
     let read = read.map_err(|error| StoreError::Io {
         action: "read the index of",
         path: format!("{id:08x}.seg").into(),
@@ -210,20 +210,21 @@ fn segment(
 
 /// Gives every reference in a segment, from its footer or else by reading all of it. Returns the octets read.
 fn each_entry(
-    file: &SegmentFile,
+    file: &dyn File,
+    length: u64,
     id: u32,
     salt: u64,
     take: &mut impl FnMut(Entry),
 ) -> std::io::Result<u64> {
-    if let Some((_, layout)) = footer::trailer(&*file.file, id, salt)?
-        && let Some(footer) = Footer::read(&*file.file, &layout, salt)?
+    if let Some((_, layout)) = footer::trailer(file, id, salt)?
+        && let Some(footer) = Footer::read(file, &layout, salt)?
     {
         footer.entries().for_each(&mut *take);
         return Ok(footer.length());
     }
-    let mut scan = Scan::new(&*file.file, id, Some(salt));
+    let mut scan = Scan::new(file, id, Some(salt));
     let mut at = DATA_START;
-    while let Some((offset, header)) = scan.next_header(at, file.length)? {
+    while let Some((offset, header)) = scan.next_header(at, length)? {
         // What lies before a header that was searched for may hold records too.
         let end = offset.saturating_add(header.length);
         let mut slots = Slots::default();

@@ -10,7 +10,7 @@
 //!
 //! Everything random follows from one seed, so a failure can be run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ impl Random {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Node {
     durable: Vec<u8>,
     current: Vec<u8>,
@@ -238,10 +238,18 @@ impl SimDisk {
     #[must_use]
     pub fn fork(&self) -> Self {
         let world = self.world();
-        let nodes = world.nodes.iter().map(|node| Node {
-            durable: node.durable.clone(),
-            current: node.current.clone(),
-            pending: node.pending.clone(),
+        let mut used: BTreeSet<usize> = world.names.values().copied().collect();
+        used.extend(world.durable_names.values());
+        used.extend(world.changes.iter().filter_map(|change| match change {
+            NameChange::Set(_, node) => Some(*node),
+            NameChange::Rename(..) | NameChange::Remove(_) => None,
+        }));
+        let nodes = world.nodes.iter().enumerate().map(|(number, node)| {
+            if used.contains(&number) {
+                node.clone()
+            } else {
+                Node::default()
+            }
         });
         let fork = Self::new(0);
         let mut other = fork.world();

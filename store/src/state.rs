@@ -222,6 +222,7 @@ impl State {
 
     /// Clears the live bit `bit` of the record at `message`.
     fn release(&mut self, message: Locator, bit: u32) {
+        let as_of = self.as_of();
         let Some(segment) = self.segments.get_mut(&message.segment()) else {
             return;
         };
@@ -230,7 +231,8 @@ impl State {
         if !segment.redeliveries.is_empty() {
             segment.redeliveries.remove(&bit);
         }
-        self.dead_seen |= segment.is_dead();
+        // The segment being written is looked at when it is sealed.
+        self.dead_seen |= segment.is_dead() && message.segment() < as_of;
         if segment.places.contains_key(&message.offset()) {
             self.unplace(message);
         }

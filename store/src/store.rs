@@ -34,6 +34,8 @@ pub struct StoreUsage {
     pub pending_bytes: usize,
     /// Why no further segment can be prepared, if so.
     pub shortage: Option<String>,
+    /// Why the last checkpoint could not be written, if so. It costs a longer start, nothing else.
+    pub checkpoint_error: Option<String>,
     /// Messages are or soon will be refused; removals are not.
     pub is_full: bool,
 }
@@ -277,6 +279,7 @@ impl Store {
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
             shortage,
+            checkpoint_error: self.shared.mailbox.checkpoint_error(),
             is_full: self.is_full(),
         })
     }
@@ -289,11 +292,27 @@ impl Store {
         let ((), ticket) = self.append(|batch| {
             batch.note(Kind::CleanStop, self.shared.epoch, &[]);
         })?;
+        #[cfg(feature = "sim")]
+        if self.manual.is_some() {
+            self.close_by_hand()?;
+        }
         self.stop();
         self.shared.commit.alive()?;
         if self.synced() < ticket {
             return Err(StoreError::Full);
         }
+        Ok(())
+    }
+
+    /// Does what the threads would do when the store is closed.
+    #[cfg(feature = "sim")]
+    fn close_by_hand(&self) -> Result<(), StoreError> {
+        while self.drive(Drive::Write)? || self.drive(Drive::Prepare)? {}
+        self.shared.commit.close();
+        self.drive(Drive::Write)?;
+        self.drive(Drive::Keep)?;
+        // As with threads: a checkpoint that cannot be written does not make the stop unclean.
+        let _ = self.drive(Drive::Checkpoint);
         Ok(())
     }
 
@@ -365,6 +384,13 @@ impl Drop for Store {
 
 /// The thread that prepares segments.
 fn prepare(shared: &Shared) {
+    let work = std::panic::AssertUnwindSafe(|| prepare_until_closed(shared));
+    if std::panic::catch_unwind(work).is_err() {
+        shared.fail("preparing segments panicked");
+    }
+}
+
+fn prepare_until_closed(shared: &Shared) {
     let mut starved = false;
     loop {
         match shared.preparer.step(&shared.commit.room) {

@@ -15,15 +15,23 @@ use crate::verify::Quarantined;
 /// Octets behind the header that are zero in a segment prepared and never used.
 const PROBE: usize = 60 * 1024;
 
-/// A segment file.
+/// A segment file. Not kept open: there may be more of them than a process may open files.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
-    pub(crate) file: Arc<dyn File>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
     pub(crate) length: u64,
     pub(crate) header: Option<SegmentHeader>,
 }
 
 impl SegmentFile {
+    /// Opens the file.
+    pub(crate) fn open(&self) -> Result<Arc<dyn File>, StoreError> {
+        self.disk
+            .open(&self.path)
+            .map_err(StoreError::io("open", &self.path))
+    }
+
     pub(crate) fn salt(&self) -> Option<u64> {
         self.header.map(|header| header.salt)
     }
@@ -43,7 +51,7 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Looks, and changes nothing.
-    pub(crate) fn look(disk: &dyn Disk, journal: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn look(disk: &Arc<dyn Disk>, journal: &Path) -> Result<Self, StoreError> {
         let mut survey = Self::default();
         for name in disk
             .list(journal)
@@ -74,15 +82,15 @@ impl Survey {
         self.leftovers.free.push((path, length));
     }
 
-    fn segment(&mut self, disk: &dyn Disk, id: u32, path: PathBuf) -> Result<(), StoreError> {
+    fn segment(&mut self, disk: &Arc<dyn Disk>, id: u32, path: PathBuf) -> Result<(), StoreError> {
         let read = || {
             let file = disk.open(&path)?;
             let mut octets = [0; SEGMENT_HEADER];
             let got = file.read_at(&mut octets, 0)?;
             let length = file.len()?;
-            io::Result::Ok((file, SegmentHeader::decode(&octets[..got]), length))
+            io::Result::Ok((SegmentHeader::decode(&octets[..got]), length))
         };
-        let (file, found, length) = read().map_err(StoreError::io("read", &path))?;
+        let (found, length) = read().map_err(StoreError::io("read", &path))?;
         let header = match found {
             HeaderFound::Version(found) => {
                 return Err(StoreError::Version {
@@ -113,7 +121,8 @@ impl Survey {
         self.segments.insert(
             id,
             SegmentFile {
-                file,
+                disk: Arc::clone(disk),
+                path,
                 length,
                 header,
             },
@@ -125,7 +134,8 @@ impl Survey {
     fn set_unused_aside(&mut self, journal: &Path) -> Result<(), StoreError> {
         while let Some((&id, segment)) = self.segments.last_key_value() {
             let path = segment::path(journal, id);
-            if is_used(segment, id).map_err(StoreError::io("read", &path))? {
+            let file = segment.open()?;
+            if is_used(&*file, segment, id).map_err(StoreError::io("read", &path))? {
                 break;
             }
             if let Some(segment) = self.segments.remove(&id) {
@@ -164,13 +174,13 @@ impl Survey {
     }
 }
 
-fn is_used(segment: &SegmentFile, id: u32) -> io::Result<bool> {
-    let mut window = Window::new(&*segment.file);
+fn is_used(file: &dyn File, segment: &SegmentFile, id: u32) -> io::Result<bool> {
+    let mut window = Window::new(file);
     let probe = window.get(u64::from(DATA_START), PROBE)?;
     if segment.header.is_some() && probe.iter().all(|&octet| octet == 0) {
         return Ok(false);
     }
-    Ok(Scan::new(&*segment.file, id, segment.salt())
+    Ok(Scan::new(file, id, segment.salt())
         .next_header(DATA_START, segment.length)?
         .is_some())
 }

@@ -49,6 +49,8 @@ struct Workload {
     serial: u64,
     next_destination: u32,
     next_subscription: u32,
+    /// The last life ended with a clean stop.
+    closed: bool,
 }
 
 impl Workload {
@@ -59,6 +61,7 @@ impl Workload {
             serial: 0,
             next_destination: 1,
             next_subscription: 1,
+            closed: false,
         }
     }
 
@@ -346,6 +349,12 @@ impl Workload {
             return Err("a transaction was torn".to_owned());
         }
         self.history.accept(&store, &recovered)?;
+        if std::mem::take(&mut self.closed) && !recovered.clean {
+            return Err(format!(
+                "a clean stop is not seen as one: {:?}",
+                recovered.report
+            ));
+        }
         for _ in 0..acts {
             let acted = self.act(&store);
             // Also after an error: what was promised up to the crash counts.
@@ -357,6 +366,14 @@ impl Workload {
                 } else {
                     Err(format!("refused without a cause: {error}"))
                 };
+            }
+        }
+        if self.random.one_in(3) {
+            let completed = self.history.states.last().map(|(ticket, _)| *ticket);
+            let closed = store.close();
+            self.closed = closed.is_ok();
+            if let (Ok(()), Some(completed)) = (closed, completed) {
+                self.history.completed = completed;
             }
         }
         Ok(())
@@ -423,7 +440,7 @@ fn number(name: &str) -> Option<u64> {
 fn no_promise_is_broken_by_any_sequence_of_crashes() {
     let seeds = match number("FERRYMQ_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("FERRYMQ_SIM_RUNS").unwrap_or(150),
+        None => 0..number("FERRYMQ_SIM_RUNS").unwrap_or(80),
     };
     for seed in seeds {
         if let Err(what) = lives(seed, false) {

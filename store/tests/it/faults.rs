@@ -210,6 +210,19 @@ fn a_damaged_member_takes_its_transaction_along() {
 }
 
 #[test]
+fn damage_in_the_last_batch_is_not_taken_for_a_torn_tail() {
+    let (disk, _) = filled();
+    let (store, _) = open(&disk, config()).unwrap();
+    let at = add(&store, MESSAGES + 1, 900).unwrap();
+    store.close().unwrap();
+    disk.remove_all(Path::new("data/meta"));
+    disk.tamper(&file_of(at), |octets| octets[offset_of(at) + 500] ^= 1);
+    let (found, quarantined) = left(&disk);
+    assert_eq!(found, (1..=MESSAGES).collect::<Vec<_>>());
+    assert_eq!(quarantined.len(), 1, "{quarantined:?}");
+}
+
+#[test]
 fn another_format_version_is_refused() {
     let (disk, places) = filled();
     disk.tamper(&file_of(places[0]), |octets| {
