@@ -421,10 +421,6 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runtime's own timer needs the runtime's own time"
-)]
 fn later(after: Duration) -> Instant {
     Instant::now() + after
 }

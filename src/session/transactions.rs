@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::session::{Answer, Session};
+use super::state::{Answer, Session};
 use crate::broker::{Ack, Message, Which};
 use crate::engine::cell::{Cell, Journaled, Machine};
 use crate::engine::commit::{Acknowledged, Transaction};

@@ -122,7 +122,7 @@ impl Stomp {
         end: Arc<Notify>,
         now_ms: u64,
     ) -> Self {
-        let mut decoder = Decoder::new(settings.limits.clone(), settings.options);
+        let mut decoder = Decoder::new(settings.limits, settings.options);
         decoder.set_before_login(true);
         let state = State {
             settings,
@@ -521,7 +521,7 @@ impl State {
     /// Reads a parked frame again; it was whole when it was parked.
     fn with_parked_frame(&mut self, raw: Vec<u8>, f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes)) {
         let octets = Bytes::from(raw);
-        let mut decoder = Decoder::new(self.settings.limits.clone(), self.settings.options);
+        let mut decoder = Decoder::new(self.settings.limits, self.settings.options);
         decoder.set_version(self.version);
         if let Ok(Some(frame)) = decoder.decode(&octets) {
             f(self, &frame, &octets);
