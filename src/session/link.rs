@@ -279,8 +279,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let outbox = Arc::clone(&self.session.outbox);
         self.session.pump();
         let now_ms = self.session.engine.clock.monotonic_ms();
-        if now_ms >= self.paced_until_ms {
-            self.paced_until_ms = 0;
+        if self.paced_until_ms > 0 && now_ms >= self.paced_until_ms {
+            let on = self.session.engine.is_store_behind();
+            self.paced_until_ms = if on { now_ms + PACE_MS } else { 0 };
         }
         match self.phase {
             Phase::Open => self.act_on_events(now_ms),

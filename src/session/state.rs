@@ -132,6 +132,8 @@ impl Session {
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
+        // Removals of others' deliveries, noted while flushing, are not what this client waits for.
+        self.work.take_ticket();
         match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
             Ok(behind) => {
                 self.stalled = false;
@@ -162,9 +164,10 @@ impl Session {
     }
 
     /// Whether this connection should be read again only after a moment, so that consumers catch up and
-    /// messages are still warm when they leave. A pause, never a wait: it ends by itself.
+    /// messages are still warm when they leave, or so that the disk catches up with what was handed to it. A
+    /// pause, never a wait: it ends by itself.
     pub fn take_paced(&mut self) -> bool {
-        std::mem::take(&mut self.paced)
+        std::mem::take(&mut self.paced) || self.engine.is_store_behind()
     }
 
     /// Asks to be woken when memory comes free, if it is memory that lacks. A full store is looked at again
@@ -277,7 +280,6 @@ impl Session {
             .step(&mut self.work, Journaled::default(), |machine, out| {
                 State::dispatch(machine, now_ms, subscribed.key, out);
             });
-        self.engine.run(&mut self.work);
     }
 
     /// Ends a subscription in good order. Returns false if there is none.
@@ -285,9 +287,9 @@ impl Session {
         if !self.end_subscription(serial, Ending::Orderly) {
             return false;
         }
-        let ticket = self.work.take_ticket();
-        self.reply(ticket, answer);
-        self.engine.run(&mut self.work);
+        // What returned has left nothing to sync.
+        self.work.take_ticket();
+        self.reply(None, answer);
         true
     }
 
@@ -303,7 +305,6 @@ impl Session {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
         self.reply(ticket, answer);
-        self.engine.run(&mut self.work);
         Ok(())
     }
 
@@ -319,6 +320,7 @@ impl Session {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();
+        self.work.take_ticket();
         let key = subscribed.key;
         let known =
             subscribed.cell.step(
@@ -335,8 +337,14 @@ impl Session {
             let ticket = self.work.take_ticket();
             self.reply(ticket, answer);
         }
-        self.engine.run(&mut self.work);
         known
+    }
+
+    /// Ends a batch of input: hands the sends over, and lets what all its frames have caused take place in
+    /// one go, so that a read full of acknowledgements costs one write.
+    pub fn end_batch(&mut self) {
+        self.hand_over();
+        self.engine.run(&mut self.work);
     }
 
     /// Writes what waits and tells destinations what has left.

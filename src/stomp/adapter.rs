@@ -190,7 +190,7 @@ impl Adapter for Stomp {
             self.decoder
                 .set_before_login(self.state.client_id.is_none());
         };
-        session.hand_over();
+        session.end_batch();
         *input = thaw(octets, taken, &session.engine.buffers);
         next
     }
@@ -209,6 +209,7 @@ impl Adapter for Stomp {
             }
         }
         self.state.replay(session);
+        session.end_batch();
         Next::Read
     }
 
