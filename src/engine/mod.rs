@@ -13,6 +13,7 @@ pub mod durables;
 pub mod memory;
 pub mod opening;
 pub mod outbox;
+pub mod pace;
 pub mod read_back;
 pub mod records;
 pub mod recover;

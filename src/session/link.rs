@@ -18,8 +18,6 @@ use crate::engine::buffers::READ_BYTES;
 
 /// Reads in a row before others get their turn.
 const READS_PER_TURN: usize = 8;
-/// How long a producer is not read when consumers fall behind.
-const PACE_MS: u64 = 1;
 /// How long a large frame waits for memory.
 const STARVED_MS: u64 = 30_000;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
@@ -207,8 +205,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
         }
         self.give_back();
-        if self.session.take_paced() {
-            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + PACE_MS;
+        let pause_ms = self.session.take_pause_ms();
+        if pause_ms > 0 {
+            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + pause_ms;
         }
     }
 
@@ -281,7 +280,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let now_ms = self.session.engine.clock.monotonic_ms();
         if self.paced_until_ms > 0 && now_ms >= self.paced_until_ms {
             let on = self.session.engine.is_store_behind();
-            self.paced_until_ms = if on { now_ms + PACE_MS } else { 0 };
+            self.paced_until_ms = if on { now_ms + 1 } else { 0 };
         }
         match self.phase {
             Phase::Open => self.act_on_events(now_ms),
