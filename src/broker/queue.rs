@@ -39,6 +39,8 @@ pub struct Queue {
     in_turn: SecondaryMap<SubscriptionKey, ()>,
     paging: Paging,
     policy: RedeliveryPolicy,
+    /// Deliveries in the hands of transactions.
+    in_transactions: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -57,6 +59,7 @@ impl Queue {
             in_turn: SecondaryMap::new(),
             paging: Paging::new(window_bytes),
             policy,
+            in_transactions: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -186,6 +189,7 @@ impl Queue {
         self.join_turn(key);
         self.dispatch(now_ms, out);
         Some(taken)
+        self.in_transactions += taken.len();
     }
 
     /// Ends deliveries that a transaction had taken, at its commit.
@@ -193,6 +197,7 @@ impl Queue {
         self.finish(taken.into_iter(), ack, out);
         self.dispatch(now_ms, out);
     }
+        self.in_transactions -= taken.len();
 
     /// Gives deliveries back that a transaction had taken, at its abort: to the consumer if it is still
     /// there (ACK-6), else to their old places.
@@ -206,6 +211,7 @@ impl Queue {
         match self.subscriptions.get_mut(key) {
             Some(subscription) => taken
                 .into_iter()
+        self.in_transactions -= taken.len();
                 .for_each(|delivery| subscription.restore(delivery)),
             None => taken
                 .into_iter()
@@ -251,7 +257,8 @@ impl Queue {
         self.paging.page_out(&mut self.log);
     }
 
-    /// Messages that are in the queue and not acknowledged, in flight ones included.
+    /// Messages that are in the queue and not acknowledged: in flight ones and those acknowledged in a
+    /// transaction that is still open (TX-6) included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.len()
@@ -280,6 +287,7 @@ impl Queue {
     /// Octets of messages held in memory.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
+            + self.in_transactions
         self.paging.held_bytes
     }
 
