@@ -228,7 +228,10 @@ impl Queue {
         message: Option<Arc<Message>>,
         out: &mut impl Outlet,
     ) {
-        if self.paging.loaded(&mut self.log, sequence, message) {
+        let before = self.log.len();
+        let complete = self.paging.loaded(&mut self.log, sequence, message);
+        self.stats.dequeued += (before - self.log.len()) as u64;
+        if complete {
             self.dispatch(now_ms, out);
         }
     }
