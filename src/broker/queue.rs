@@ -130,6 +130,7 @@ impl Queue {
         }
         self.dispatch(now_ms, out);
     }
+        self.forget_turns();
 
     /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
     pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
@@ -404,6 +405,15 @@ impl Queue {
     fn fail(&mut self, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
         let entry = &mut delivery.entry;
         entry.redeliveries = entry.redeliveries.saturating_add(1);
+    /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
+    /// nobody has a turn, so they would gather for as long as consumers come and go.
+    fn forget_turns(&mut self) {
+        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
+            self.turn
+                .retain(|key| self.subscriptions.contains_key(*key));
+        }
+    }
+
         if let Some(cause) = self.policy.verdict(entry.redeliveries, failure) {
             self.reject(delivery.sequence, delivery.entry, cause, false, out);
             return;
