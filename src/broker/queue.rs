@@ -223,6 +223,25 @@ impl Queue {
 
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
     pub fn loaded(
+    /// Takes a rejected message back to its old place, because its dead letter could not be stored. Nothing
+    /// is delivered here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        let Rejected {
+            sequence,
+            mut entry,
+            expired,
+            ..
+        } = rejected;
+        self.stats.dequeued -= 1;
+        self.stats.expired -= u64::from(expired);
+        self.stats.dead_lettered -= u64::from(!expired);
+        entry.redelivered |= !expired;
+        if entry.message.is_some() {
+            self.paging.held_bytes += u64::from(entry.bytes.get());
+        }
+        self.insert(sequence, entry);
+    }
+
         &mut self,
         now_ms: u64,
         sequence: u64,
