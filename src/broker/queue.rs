@@ -90,7 +90,11 @@ impl Queue {
             && let Some(key) = self.next_willing()
         {
             self.hand_out(now_ms, key, sequence, entry, out);
-            return;
+            if self.log.is_empty() {
+                return;
+            }
+        } else {
+            self.insert(sequence, entry);
         }
         self.insert(sequence, entry);
         self.dispatch(now_ms, out);
@@ -347,6 +351,11 @@ impl Queue {
             number,
             redelivered: entry.redelivered,
             redeliveries: entry.redeliveries,
+        if flow == Flow::Refused {
+            subscription.set_blocked(true);
+            self.insert(sequence, entry);
+            return;
+        }
         };
         let flow = out.deliver(key, &outgoing);
         let id = message.id;
