@@ -105,11 +105,10 @@ impl Queue {
         self.insert(sequence, entry);
     }
 
-    /// Adds a consumer. Nothing is delivered before [`Queue::dispatch`], so that the caller can answer first.
+    /// Adds a consumer. Nothing is delivered to it before [`Queue::resume`], so that its client can be
+    /// answered first.
     pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
-        let key = self.subscriptions.insert(Subscription::new(mode, window));
-        self.join_turn(key);
-        key
+        self.subscriptions.insert(Subscription::new(mode, window))
     }
 
     /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
@@ -149,7 +148,7 @@ impl Queue {
         }
     }
 
-    /// Gives a consumer its credit back after its connection has drained.
+    /// Gives a consumer its credit: at its start, and after its connection has drained.
     pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
             subscription.set_blocked(false);
