@@ -96,7 +96,6 @@ impl Queue {
         } else {
             self.insert(sequence, entry);
         }
-        self.insert(sequence, entry);
         self.dispatch(now_ms, out);
     }
 
@@ -131,9 +130,9 @@ impl Queue {
             }
             counts = false;
         }
+        self.forget_turns();
         self.dispatch(now_ms, out);
     }
-        self.forget_turns();
 
     /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
     pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
@@ -190,18 +189,18 @@ impl Queue {
         if !self.take_into(key, which, &mut taken) {
             return None;
         }
+        self.in_transactions += taken.len();
         self.join_turn(key);
         self.dispatch(now_ms, out);
         Some(taken)
-        self.in_transactions += taken.len();
     }
 
     /// Ends deliveries that a transaction had taken, at its commit.
     pub fn commit(&mut self, now_ms: u64, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+        self.in_transactions -= taken.len();
         self.finish(taken.into_iter(), ack, out);
         self.dispatch(now_ms, out);
     }
-        self.in_transactions -= taken.len();
 
     /// Gives deliveries back that a transaction had taken, at its abort: to the consumer if it is still
     /// there (ACK-6), else to their old places.
@@ -212,10 +211,10 @@ impl Queue {
         taken: Vec<Delivery>,
         out: &mut impl Outlet,
     ) {
+        self.in_transactions -= taken.len();
         match self.subscriptions.get_mut(key) {
             Some(subscription) => taken
                 .into_iter()
-        self.in_transactions -= taken.len();
                 .for_each(|delivery| subscription.restore(delivery)),
             None => taken
                 .into_iter()
@@ -224,8 +223,6 @@ impl Queue {
         self.dispatch(now_ms, out);
     }
 
-    /// Takes a message that was asked back from the store; `None` if the store has lost it.
-    pub fn loaded(
     /// Takes a rejected message back to its old place, because its dead letter could not be stored. Nothing
     /// is delivered here: it would be rejected again at once, and again.
     pub fn take_back(&mut self, rejected: Rejected) {
@@ -245,6 +242,8 @@ impl Queue {
         self.insert(sequence, entry);
     }
 
+    /// Takes a message that was asked back from the store; `None` if the store has lost it.
+    pub fn loaded(
         &mut self,
         now_ms: u64,
         sequence: u64,
@@ -288,6 +287,7 @@ impl Queue {
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.len()
+            + self.in_transactions
             + self
                 .subscriptions
                 .values()
@@ -313,7 +313,6 @@ impl Queue {
     /// Octets of messages held in memory.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-            + self.in_transactions
         self.paging.held_bytes
     }
 
@@ -350,13 +349,13 @@ impl Queue {
             number,
             redelivered: entry.redelivered,
             redeliveries: entry.redeliveries,
+        };
+        let flow = out.deliver(key, &outgoing);
         if flow == Flow::Refused {
             subscription.set_blocked(true);
             self.insert(sequence, entry);
             return;
         }
-        };
-        let flow = out.deliver(key, &outgoing);
         let id = message.id;
         subscription.hold(Delivery {
             number,
@@ -406,6 +405,15 @@ impl Queue {
         }
     }
 
+    /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
+    /// nobody has a turn, so they would gather for as long as consumers come and go.
+    fn forget_turns(&mut self) {
+        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
+            self.turn
+                .retain(|key| self.subscriptions.contains_key(*key));
+        }
+    }
+
     fn take_into(&mut self, key: SubscriptionKey, which: Which, taken: &mut Vec<Delivery>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(key) else {
             return false;
@@ -432,15 +440,6 @@ impl Queue {
     fn fail(&mut self, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
         let entry = &mut delivery.entry;
         entry.redeliveries = entry.redeliveries.saturating_add(1);
-    /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
-    /// nobody has a turn, so they would gather for as long as consumers come and go.
-    fn forget_turns(&mut self) {
-        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
-            self.turn
-                .retain(|key| self.subscriptions.contains_key(*key));
-        }
-    }
-
         if let Some(cause) = self.policy.verdict(entry.redeliveries, failure) {
             self.reject(delivery.sequence, delivery.entry, cause, false, out);
             return;
@@ -515,3 +514,8 @@ fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut
         out.remove(delivery.sequence, at);
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
