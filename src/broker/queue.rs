@@ -39,6 +39,8 @@ pub struct Queue {
     in_turn: SecondaryMap<SubscriptionKey, ()>,
     paging: Paging,
     policy: RedeliveryPolicy,
+    /// Deliveries in the hands of transactions.
+    in_transactions: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -57,6 +59,7 @@ impl Queue {
             in_turn: SecondaryMap::new(),
             paging: Paging::new(window_bytes),
             policy,
+            in_transactions: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -87,9 +90,12 @@ impl Queue {
             && let Some(key) = self.next_willing()
         {
             self.hand_out(now_ms, key, sequence, entry, out);
-            return;
+            if self.log.is_empty() {
+                return;
+            }
+        } else {
+            self.insert(sequence, entry);
         }
-        self.insert(sequence, entry);
         self.dispatch(now_ms, out);
     }
 
@@ -98,11 +104,10 @@ impl Queue {
         self.insert(sequence, entry);
     }
 
-    /// Adds a consumer. Nothing is delivered before [`Queue::dispatch`], so that the caller can answer first.
+    /// Adds a consumer. Nothing is delivered to it before [`Queue::resume`], so that its client can be
+    /// answered first.
     pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
-        let key = self.subscriptions.insert(Subscription::new(mode, window));
-        self.join_turn(key);
-        key
+        self.subscriptions.insert(Subscription::new(mode, window))
     }
 
     /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
@@ -125,6 +130,7 @@ impl Queue {
             }
             counts = false;
         }
+        self.forget_turns();
         self.dispatch(now_ms, out);
     }
 
@@ -141,7 +147,7 @@ impl Queue {
         }
     }
 
-    /// Gives a consumer its credit back after its connection has drained.
+    /// Gives a consumer its credit: at its start, and after its connection has drained.
     pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
             subscription.set_blocked(false);
@@ -190,6 +196,7 @@ impl Queue {
         if !self.take_into(key, which, &mut taken) {
             return None;
         }
+        self.in_transactions += taken.len();
         self.join_turn(key);
         self.dispatch(now_ms, out);
         Some(taken)
@@ -197,6 +204,7 @@ impl Queue {
 
     /// Ends deliveries that a transaction had taken, at its commit.
     pub fn commit(&mut self, now_ms: u64, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+        self.in_transactions -= taken.len();
         self.finish(taken.into_iter(), ack, out);
         self.dispatch(now_ms, out);
     }
@@ -210,6 +218,7 @@ impl Queue {
         taken: Vec<Delivery>,
         out: &mut impl Outlet,
     ) {
+        self.in_transactions -= taken.len();
         match self.subscriptions.get_mut(key) {
             Some(subscription) => taken
                 .into_iter()
@@ -221,6 +230,25 @@ impl Queue {
         self.dispatch(now_ms, out);
     }
 
+    /// Takes a rejected message back to its old place, because its dead letter could not be stored. Nothing
+    /// is delivered here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        let Rejected {
+            sequence,
+            mut entry,
+            expired,
+            ..
+        } = rejected;
+        self.stats.dequeued -= 1;
+        self.stats.expired -= u64::from(expired);
+        self.stats.dead_lettered -= u64::from(!expired);
+        entry.redelivered |= !expired;
+        if entry.message.is_some() {
+            self.paging.held_bytes += u64::from(entry.bytes.get());
+        }
+        self.insert(sequence, entry);
+    }
+
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
     pub fn loaded(
         &mut self,
@@ -229,7 +257,10 @@ impl Queue {
         message: Option<Arc<Message>>,
         out: &mut impl Outlet,
     ) {
-        if self.paging.loaded(&mut self.log, sequence, message) {
+        let before = self.log.len();
+        let complete = self.paging.loaded(&mut self.log, sequence, message);
+        self.stats.dequeued += (before - self.log.len()) as u64;
+        if complete {
             self.dispatch(now_ms, out);
         }
     }
@@ -258,10 +289,12 @@ impl Queue {
         self.paging.page_out(&mut self.log);
     }
 
-    /// Messages that are in the queue and not acknowledged, in flight ones included.
+    /// Messages that are in the queue and not acknowledged: in flight ones and those acknowledged in a
+    /// transaction that is still open (TX-6) included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.len()
+            + self.in_transactions
             + self
                 .subscriptions
                 .values()
@@ -316,6 +349,11 @@ impl Queue {
             redeliveries: entry.redeliveries,
         };
         let flow = out.deliver(key, &outgoing);
+        if flow == Flow::Refused {
+            subscription.set_blocked(true);
+            self.insert(sequence, entry);
+            return;
+        }
         let id = message.id;
         subscription.hold(Delivery {
             number,
@@ -362,6 +400,15 @@ impl Queue {
             && self.in_turn.insert(key, ()).is_none()
         {
             self.turn.push_back(key);
+        }
+    }
+
+    /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
+    /// nobody has a turn, so they would gather for as long as consumers come and go.
+    fn forget_turns(&mut self) {
+        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
+            self.turn
+                .retain(|key| self.subscriptions.contains_key(*key));
         }
     }
 
@@ -466,3 +513,8 @@ fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut
         out.remove(delivery.sequence, at);
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

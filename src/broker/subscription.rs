@@ -39,12 +39,12 @@ pub struct Subscription {
     pub unacked: Unacked,
     unacked_bytes: u64,
     next_number: u64,
-    /// Its connection takes no more for now.
+    /// Its connection takes no more for now, or it has not been started.
     blocked: bool,
 }
 
 impl Subscription {
-    /// A new consumer that holds nothing.
+    /// A new consumer that holds nothing, and gets nothing before it is resumed.
     #[must_use]
     pub fn new(mode: AckMode, window: Window) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Subscription {
             unacked: Unacked::default(),
             unacked_bytes: 0,
             next_number: 1,
-            blocked: false,
+            blocked: true,
         }
     }
 

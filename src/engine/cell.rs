@@ -430,7 +430,7 @@ impl Outlet for Delivering<'_> {
         let (Some((outbox, index)), Some((encoder, auto))) =
             (self.outboxes.get(to), self.encoders.get_mut(to))
         else {
-            return Flow::Full;
+            return Flow::Refused;
         };
         if !self
             .current
@@ -446,8 +446,11 @@ impl Outlet for Delivering<'_> {
             self.current = Some((outbox, waiting));
         }
         let Some((_, waiting)) = &mut self.current else {
-            return Flow::Full;
+            return Flow::Refused;
         };
+        if !waiting.takes_deliveries() {
+            return Flow::Refused;
+        }
         let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,

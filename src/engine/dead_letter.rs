@@ -57,7 +57,7 @@ impl Engine {
                 tracing::error!(destination = %origin.destination, %error, "dead letter stays where it was");
                 origin.step(work, Journaled::default(), |machine, _| {
                     if let Machine::Queue(queue) = machine {
-                        queue.recover(rejected.sequence, rejected.entry);
+                        queue.take_back(rejected);
                     }
                 });
             }

@@ -403,6 +403,12 @@ impl Outbox {
 }
 
 impl Waiting {
+    /// Whether deliveries are still taken: not once the connection is ending.
+    #[must_use]
+    pub fn takes_deliveries(&self) -> bool {
+        !self.closed && !self.deaf
+    }
+
     /// Renders one delivery: `head` writes everything before the body, `tail` follows it. Returns whether
     /// the connection takes more; if not, `consumer` is remembered and resumed when it does.
     pub fn deliver(
@@ -414,9 +420,6 @@ impl Waiting {
         head: impl FnOnce(&mut Vec<u8>),
         tail: &[u8],
     ) -> bool {
-        if self.closed || self.deaf {
-            return false;
-        }
         let piece = self.open_piece(&outbox.buffers);
         let before = piece.len();
         head(piece);

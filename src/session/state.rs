@@ -286,7 +286,7 @@ impl Session {
         subscribed
             .cell
             .step(&mut self.work, Journaled::default(), |machine, out| {
-                State::dispatch(machine, now_ms, subscribed.key, out);
+                State::start(machine, now_ms, subscribed.key, out);
             });
     }
 
