@@ -10,32 +10,35 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// The commands the examples send.
-pub const SEND: &str = "SEND";
-pub const SUBSCRIBE: &str = "SUBSCRIBE";
-pub const ACK: &str = "ACK";
-pub const DISCONNECT: &str = "DISCONNECT";
+pub(crate) const SEND: &str = "SEND";
+pub(crate) const SUBSCRIBE: &str = "SUBSCRIBE";
+pub(crate) const ACK: &str = "ACK";
+pub(crate) const DISCONNECT: &str = "DISCONNECT";
 
 /// A frame from the broker.
-pub struct Received {
-    pub command: String,
+pub(crate) struct Received {
+    pub(crate) command: String,
     headers: Vec<(String, String)>,
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Received {
     /// The header `name`, or nothing.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
     }
 }
 
 /// An open connection.
-pub struct Client(BufReader<TcpStream>);
+pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     /// Connects; `headers` are lines of further CONNECT headers, such as `client-id:a\n`.
-    pub async fn connect(address: SocketAddr, headers: &str) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        headers: &str,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut client = Self(BufReader::new(TcpStream::connect(address).await?));
         let headers = format!("accept-version:1.2\nhost:localhost\n{headers}");
         client.frame("CONNECT", &headers, "").await?;
@@ -44,26 +47,31 @@ impl Client {
     }
 
     /// Sends a frame.
-    pub async fn frame(&mut self, command: &str, headers: &str, body: &str) -> std::io::Result<()> {
+    pub(crate) async fn frame(
+        &mut self,
+        command: &str,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<()> {
         let frame = format!("{command}\n{headers}\n{body}\0");
         self.0.get_mut().write_all(frame.as_bytes()).await
     }
 
     /// Acknowledges a message of a `client` or `client-individual` subscription.
-    pub async fn acknowledge(&mut self, message: &Received) -> std::io::Result<()> {
+    pub(crate) async fn acknowledge(&mut self, message: &Received) -> std::io::Result<()> {
         let id = message.header("ack");
         self.frame(ACK, &format!("id:{id}\n"), "").await
     }
 
     /// Ends the connection in good order; what was sent before has been processed when this returns.
-    pub async fn disconnect(mut self) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn disconnect(mut self) -> Result<(), Box<dyn Error>> {
         self.frame(DISCONNECT, "receipt:bye\n", "").await?;
         while self.read().await?.command != "RECEIPT" {}
         Ok(())
     }
 
     /// Waits for a frame; an ERROR becomes an error.
-    pub async fn read(&mut self) -> Result<Received, Box<dyn Error>> {
+    pub(crate) async fn read(&mut self) -> Result<Received, Box<dyn Error>> {
         let command = loop {
             let line = self.line().await?;
             if !line.is_empty() {
