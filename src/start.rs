@@ -190,7 +190,7 @@ async fn open_store(
         checkpoint_interval: config.store.checkpoint_interval.get(),
     };
     let durability = Arc::clone(durability);
-    let opened = tokio::task::spawn_blocking(move || opening::open(values, &durability)).await;
+    let opened = tokio::task::spawn_blocking(move || opening::open(&values, &durability)).await;
     let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
     opened
         .map(Some)

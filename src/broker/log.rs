@@ -202,7 +202,6 @@ impl<T> Log<T> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a slot is below 64")]
 fn slot_of(sequence: u64) -> usize {
     (sequence % SLOTS) as usize
 }

@@ -60,8 +60,11 @@ pub struct Message {
     pub timestamp_ms: u64,
     /// When it expires, milliseconds since 1970; 0 for never.
     pub expires_ms: u64,
+    /// The head, and the body behind it unless that lies elsewhere.
     payload: Bytes,
     head_len: u32,
+    /// A large body that still lies in the octets it came in.
+    borrowed_body: Option<Bytes>,
     /// JMS priority, 0 to 9.
     pub priority: u8,
     /// Persistence and form.
@@ -98,10 +101,37 @@ impl Message {
             expires_ms: 0,
             payload,
             head_len,
+            borrowed_body: None,
             priority: 4,
             flags,
             wire,
             dead_letter: None,
+        }
+    }
+
+    /// Makes a message whose body stays where it is, in a buffer that it may share with others.
+    #[must_use]
+    pub fn with_borrowed_body(
+        id: MessageId,
+        head: Bytes,
+        body: Bytes,
+        flags: MessageFlags,
+        wire: u8,
+    ) -> Self {
+        let head_len = u32::try_from(head.len()).unwrap_or(u32::MAX);
+        let mut message = Self::new(id, head, head_len, flags, wire);
+        message.borrowed_body = Some(body);
+        message
+    }
+
+    /// Copies a borrowed body into memory of its own size: a message that stays must not pin the buffer it
+    /// came in.
+    pub fn unpin(&mut self) {
+        if let Some(body) = self.borrowed_body.take() {
+            let mut payload = Vec::with_capacity(self.payload.len() + body.len());
+            payload.extend_from_slice(&self.payload);
+            payload.extend_from_slice(&body);
+            self.payload = payload.into();
         }
     }
 
@@ -114,19 +144,25 @@ impl Message {
     /// The body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.payload[self.head_len as usize..]
+        match &self.borrowed_body {
+            Some(body) => body,
+            None => &self.payload[self.head_len as usize..],
+        }
     }
 
-    /// The head and the body, one after the other.
+    /// The body, sharing its memory.
     #[must_use]
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
+    pub fn body_shared(&self) -> Bytes {
+        match &self.borrowed_body {
+            Some(body) => body.clone(),
+            None => self.payload.slice(self.head_len as usize..),
+        }
     }
 
-    /// How many octets of the payload are the head.
+    /// Octets of head and body.
     #[must_use]
-    pub fn head_len(&self) -> u32 {
-        self.head_len
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.borrowed_body.as_ref().map_or(0, Bytes::len)
     }
 
     /// Whether the message survives a restart.
@@ -144,7 +180,7 @@ impl Message {
     /// The octets of memory this message costs while it is held.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        (self.payload.len() + OVERHEAD_BYTES) as u64
+        (self.size() + OVERHEAD_BYTES) as u64
     }
 
     /// The same message as a dead letter: persistent, without expiry, telling its fate (DLQ-4).
@@ -156,6 +192,7 @@ impl Message {
             expires_ms: 0,
             payload: self.payload.clone(),
             head_len: self.head_len,
+            borrowed_body: self.borrowed_body.clone(),
             priority: self.priority,
             flags: dead_letter_flags(self.flags),
             wire: self.wire,

@@ -14,6 +14,10 @@ use super::redelivery::{Failure, RedeliveryPolicy};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
+/// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
+/// leave so soon that copying it is a waste.
+const UNPIN_BYTES: u64 = 8 << 20;
+
 /// A message on its way into a destination.
 #[derive(Debug)]
 pub struct Incoming {
@@ -404,9 +408,16 @@ impl Queue {
         self.insert(delivery.sequence, delivery.entry);
     }
 
-    fn insert(&mut self, sequence: u64, entry: Entry) {
-        if entry.message.is_none() {
-            self.paging.joined_paged();
+    fn insert(&mut self, sequence: u64, mut entry: Entry) {
+        match &mut entry.message {
+            None => self.paging.joined_paged(),
+            Some(message) if self.paging.held_bytes > UNPIN_BYTES => {
+                // Not yet shared with anybody, so this always succeeds for a message that just came.
+                if let Some(message) = Arc::get_mut(message) {
+                    message.unpin();
+                }
+            }
+            Some(_) => {}
         }
         let old = self.log.insert(sequence, entry);
         debug_assert!(old.is_none(), "a message is in one place");

@@ -130,15 +130,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_arguments_of_all_commands_fit_together() {
-        Cli::command().debug_assert();
-    }
-}

@@ -30,6 +30,9 @@ pub trait Encoder: Send {
     fn tail(&self) -> &'static [u8];
 }
 
+/// Messages of a destination that are wanted back in memory: sequence and place of each.
+pub type Fetch = (Arc<Cell>, Vec<(u64, Locator)>);
+
 /// What is left to do when a destination's lock is gone. Reused, so a batch does not allocate.
 #[derive(Default)]
 pub struct Work {
@@ -38,7 +41,7 @@ pub struct Work {
     /// Messages to dead-letter or drop, with where they failed.
     pub rejected: Vec<(Arc<Cell>, Rejected)>,
     /// Messages to read back.
-    pub fetches: Vec<(Arc<Cell>, Vec<(u64, Locator)>)>,
+    pub fetches: Vec<Fetch>,
     /// The sync that covers all records handed over so far.
     pub ticket: Option<Ticket>,
     pub(super) records: Records,

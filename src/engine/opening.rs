@@ -28,7 +28,7 @@ pub struct StoreSettings {
 ///
 /// # Errors
 /// The directory is in use, of another version, or cannot be read.
-pub fn open(settings: StoreSettings, durability: &Arc<Durability>) -> Result<Opened, OpenError> {
+pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Opened, OpenError> {
     let defaults = StoreConfig::default();
     let segment_bytes = u32::try_from(settings.segment_bytes).unwrap_or(u32::MAX);
     let config = StoreConfig {

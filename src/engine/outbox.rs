@@ -427,9 +427,7 @@ impl Waiting {
             self.appended += (piece.len() - before) as u64;
         } else {
             self.appended += (piece.len() - before + body.len()) as u64;
-            self.pieces.push_back(Piece::Shared(
-                message.payload().slice(message.head_len() as usize..),
-            ));
+            self.pieces.push_back(Piece::Shared(message.body_shared()));
             self.append(tail, &outbox.buffers);
         }
         if auto {

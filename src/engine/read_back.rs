@@ -8,26 +8,17 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use ferrymq_store::Store;
 
-use super::cell::{Cell, Journaled, Machine, Work};
+use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
 use crate::broker::Locator;
 
-type Request = (Arc<Cell>, Vec<(u64, Locator)>);
-
-/// Hands requests to the thread.
+/// Hands requests to the thread; without it (no store) nothing is ever asked for.
+#[derive(Default)]
 pub struct ReadBack {
-    requests: OnceLock<Sender<Request>>,
+    requests: OnceLock<Sender<Fetch>>,
 }
 
 impl ReadBack {
-    /// A read-back without its thread; [`ReadBack::start`] adds it.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            requests: OnceLock::new(),
-        }
-    }
-
     /// Starts the thread. It ends when the engine is dropped.
     ///
     /// # Errors
@@ -55,7 +46,7 @@ impl ReadBack {
     }
 }
 
-fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Request>) {
+fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
     let mut work = Work::default();
     while let Ok((cell, wanted)) = requests.recv() {
         let Some(engine) = engine.upgrade() else {

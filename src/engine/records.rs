@@ -90,7 +90,7 @@ pub fn place(
         flags: dead_letter_flags(message.flags).0,
         priority: message.priority,
         expires_ms: 0,
-        body_size: u32::try_from(message.payload().len()).unwrap_or(u32::MAX),
+        body_size: u32::try_from(message.size()).unwrap_or(u32::MAX),
         extra_head: &extra,
     };
     batch.place(targets, to_store(of), &patch)

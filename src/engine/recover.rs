@@ -60,7 +60,7 @@ impl Engine {
             clock,
             epoch,
             origins: AtomicU64::new(1),
-            read_back: ReadBack::new(),
+            read_back: ReadBack::default(),
         });
         if let Some(recovered) = recovered {
             engine.adopt(recovered);

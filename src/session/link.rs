@@ -20,10 +20,13 @@ use crate::engine::buffers::READ_BYTES;
 const READS_PER_TURN: usize = 8;
 /// How long a producer is not read when consumers fall behind.
 const PACE_MS: u64 = 1;
+/// How long a large frame waits for memory.
+const STARVED_MS: u64 = 30_000;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
 const LINGER_MS: u64 = 2000;
-/// How many octets it may still send.
-const LINGER_BYTES_MAX: usize = 64 * 1024;
+/// How many octets it may still send. More than ERR-4 asks for: a client in the middle of a large body must
+/// be able to read why (C316).
+const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long answers may take to drain to a peer that has closed its side.
 const DRAIN_MS: u64 = 10_000;
 
@@ -55,6 +58,8 @@ pub enum Next {
 pub trait Adapter: Send {
     /// Acts on the frames in `input` and takes them off its front.
     fn input(&mut self, session: &mut Session, input: &mut BytesMut) -> Next;
+    /// Whether nothing that came is still to be acted on.
+    fn is_idle(&self) -> bool;
     /// Something has happened that the adapter may have waited for.
     fn woken(&mut self, session: &mut Session) -> Next;
     /// The next point of monotonic time at which [`Adapter::tick`] should run.
@@ -63,6 +68,8 @@ pub trait Adapter: Send {
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next;
     /// Octets came at `now_ms`.
     fn heard(&mut self, now_ms: u64);
+    /// There is no memory for the rest of a frame of which `bytes` have come: says so to the client.
+    fn starved(&mut self, session: &mut Session, bytes: u64);
     /// The broker is stopping: says so to the client.
     fn stopping(&mut self, session: &mut Session);
     /// The connection has ended, though octets may still flow: releases what is not the session's. May be
@@ -100,6 +107,8 @@ pub struct Link<W, A> {
     charged: u64,
     /// Not read before this time, because consumers fall behind.
     paced_until_ms: u64,
+    /// Set while a large frame is not read further for want of memory: when patience ends.
+    starved_until_ms: u64,
 }
 
 impl<W: Wire, A: Adapter> Link<W, A> {
@@ -116,6 +125,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             armed_ms: u64::MAX,
             charged: 0,
             paced_until_ms: 0,
+            starved_until_ms: 0,
         }
     }
 
@@ -152,7 +162,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
 
     fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.waiting && self.paced_until_ms == 0,
+            Phase::Open => !self.waiting && self.paced_until_ms == 0 && self.starved_until_ms == 0,
             Phase::Lingering { .. } => true,
             Phase::Draining { .. } | Phase::Ended => false,
         }
@@ -271,36 +281,58 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let outbox = Arc::clone(&self.session.outbox);
         self.session.pump();
         let now_ms = self.session.engine.clock.monotonic_ms();
-        if now_ms >= self.paced_until_ms {
-            self.paced_until_ms = 0;
+        if self.paced_until_ms > 0 && now_ms >= self.paced_until_ms {
+            let on = self.session.engine.is_store_behind();
+            self.paced_until_ms = if on { now_ms + PACE_MS } else { 0 };
         }
-        if self.phase == Phase::Open {
-            if self.waiting || self.session.is_stalled() {
-                let next = self.adapter.woken(&mut self.session);
-                self.follow(next);
-                if !self.waiting && self.phase == Phase::Open && self.buffer.is_some() {
-                    self.act();
-                    self.give_back();
-                }
+        match self.phase {
+            Phase::Open => self.act_on_events(now_ms),
+            // What was parked when the peer closed its side still gets through.
+            Phase::Draining { .. } if !self.adapter.is_idle() => {
+                self.adapter.woken(&mut self.session);
             }
-            if self.phase == Phase::Open
-                && self
-                    .adapter
-                    .deadline_ms(&self.session)
-                    .is_some_and(|at| at <= now_ms)
-            {
-                let next = self.adapter.tick(&mut self.session, now_ms);
-                if let Next::Close(ending) = next {
-                    self.close(ending, true);
-                }
-            }
-            outbox.flush();
+            _ => {}
         }
+        outbox.flush();
         if outbox.is_closed() {
             self.phase = Phase::Ended;
         }
-        self.advance(now_ms);
         self.account();
+        self.look_for_memory(now_ms);
+        self.advance(now_ms);
+    }
+
+    /// At the memory limit a frame that has grown large is not read further; without this, frames in progress
+    /// alone could fill the memory. Patience is bounded, because it may be such frames that fill it.
+    fn look_for_memory(&mut self, now_ms: u64) {
+        let memory = &self.session.engine.memory;
+        if self.phase != Phase::Open || self.charged == 0 || !memory.is_full() {
+            self.starved_until_ms = 0;
+        } else if self.starved_until_ms == 0 {
+            self.starved_until_ms = now_ms + STARVED_MS;
+            self.session.wait_for_memory();
+        } else if now_ms >= self.starved_until_ms {
+            self.adapter.starved(&mut self.session, self.charged);
+            self.close(Ending::Died, true);
+        }
+    }
+
+    /// Goes on with what waited, then looks at the clock.
+    fn act_on_events(&mut self, now_ms: u64) {
+        let waited = self.waiting;
+        let next = self.adapter.woken(&mut self.session);
+        self.follow(next);
+        if waited && !self.waiting && self.phase == Phase::Open && self.buffer.is_some() {
+            self.act();
+            self.give_back();
+        }
+        let due = |at: u64| at <= now_ms;
+        if self.phase == Phase::Open && self.adapter.deadline_ms(&self.session).is_some_and(due) {
+            let next = self.adapter.tick(&mut self.session, now_ms);
+            if let Next::Close(ending) = next {
+                self.close(ending, true);
+            }
+        }
     }
 
     /// Moves a closing connection on.
@@ -308,7 +340,8 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let outbox = &self.session.outbox;
         match self.phase {
             Phase::Draining { until_ms, linger } => {
-                if !outbox.is_drained() && now_ms < until_ms {
+                let idle = self.adapter.is_idle() && !self.session.is_stalled();
+                if !(outbox.is_drained() && idle) && now_ms < until_ms {
                     return;
                 }
                 if !linger || now_ms >= until_ms {
@@ -358,11 +391,11 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     fn arm(&mut self) {
         let deadline_ms = match self.phase {
             Phase::Open => {
-                let paced = (self.paced_until_ms > 0).then_some(self.paced_until_ms);
+                let pauses = [self.paced_until_ms, self.starved_until_ms];
                 self.adapter
                     .deadline_ms(&self.session)
                     .into_iter()
-                    .chain(paced)
+                    .chain(pauses.into_iter().filter(|until_ms| *until_ms > 0))
                     .min()
             }
             Phase::Draining { until_ms, .. } | Phase::Lingering { until_ms, .. } => Some(until_ms),
@@ -391,10 +424,6 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runtime's own timer needs the runtime's own time"
-)]
 fn later(after: Duration) -> Instant {
     Instant::now() + after
 }

@@ -2,8 +2,8 @@
 //! the loop that reads and writes.
 
 pub mod link;
-mod session;
+mod state;
 mod transactions;
 
-pub use session::{Answer, Session, SubscribeRequest, Subscribed};
+pub use state::{Answer, Session, SubscribeRequest, Subscribed};
 pub use transactions::{Bounds, TransactionError};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use ferrymq_protocols::sniff::{Opening, sniff};
 use ferrymq_protocols::stomp::{
     ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version,
@@ -18,6 +18,7 @@ use super::reply::Refusal;
 use super::send::Destinations;
 use super::subscribe::Known as Subscriptions;
 use crate::broker::Ending;
+use crate::engine::buffers::Buffers;
 use crate::session::Session;
 use crate::session::link::{Adapter, Next};
 
@@ -121,7 +122,7 @@ impl Stomp {
         end: Arc<Notify>,
         now_ms: u64,
     ) -> Self {
-        let mut decoder = Decoder::new(settings.limits.clone(), settings.options);
+        let mut decoder = Decoder::new(settings.limits, settings.options);
         decoder.set_before_login(true);
         let state = State {
             settings,
@@ -153,9 +154,12 @@ impl Adapter for Stomp {
                 _ => return Next::Close(Ending::Died),
             }
         }
+        session.look_at_clock();
+        // Frozen while frames are read from it, so that a large body can stay where it is.
+        let octets = std::mem::take(input).freeze();
         let mut taken = 0;
         let next = loop {
-            let rest = &input[taken..];
+            let rest = &octets[taken..];
             let frame = match self.decoder.decode(rest) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
@@ -164,16 +168,19 @@ impl Adapter for Stomp {
                 }
                 Err(error) => {
                     self.fail(session, rest, &error);
-                    taken = input.len();
+                    taken = octets.len();
                     break Next::Close(Ending::Died);
                 }
             };
             let consumed = frame.consumed;
-            match self.state.handle(session, &frame, &rest[..consumed]) {
+            match self
+                .state
+                .handle(session, &frame, &octets, &rest[..consumed])
+            {
                 Step::Done => taken += consumed,
                 Step::Hold => break Next::Wait,
                 Step::Close(ending) => {
-                    taken = input.len();
+                    taken = octets.len();
                     break Next::Close(ending);
                 }
             }
@@ -183,9 +190,13 @@ impl Adapter for Stomp {
             self.decoder
                 .set_before_login(self.state.client_id.is_none());
         };
-        session.hand_over();
-        input.advance(taken);
+        session.end_batch();
+        *input = thaw(octets, taken, &session.engine.buffers);
         next
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state.parked.is_empty()
     }
 
     fn woken(&mut self, session: &mut Session) -> Next {
@@ -198,6 +209,7 @@ impl Adapter for Stomp {
             }
         }
         self.state.replay(session);
+        session.end_batch();
         Next::Read
     }
 
@@ -240,6 +252,18 @@ impl Adapter for Stomp {
         self.state.last_heard_ms = now_ms;
     }
 
+    fn starved(&mut self, session: &mut Session, bytes: u64) {
+        tracing::warn!(
+            remote = %self.state.remote,
+            client_id = self.state.client_id,
+            bytes,
+            "memory.limit is reached and a large frame could not be read on, closed"
+        );
+        let text =
+            "the memory limit is reached (memory.limit): the frame could not be read to its end";
+        self.state.tell(session, &Refusal::connection(text), None);
+    }
+
     fn stopping(&mut self, session: &mut Session) {
         if self.state.client_id.is_some() {
             let refusal = Refusal::connection("the broker is stopping");
@@ -254,6 +278,26 @@ impl Adapter for Stomp {
                 .connections
                 .unregister(&client_id, &self.state.end);
             tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
+        }
+    }
+}
+
+/// The rest of `octets` as a buffer to read into again: the same one, unless a message keeps its body in it.
+fn thaw(octets: Bytes, taken: usize, buffers: &Buffers) -> BytesMut {
+    match octets.try_into_mut() {
+        Ok(mut buffer) if taken == buffer.len() => {
+            // Not `advance`, which would give up the room in front.
+            buffer.clear();
+            buffer
+        }
+        Ok(mut buffer) => {
+            buffer.advance(taken);
+            buffer
+        }
+        Err(kept) => {
+            let mut buffer = buffers.lend_read();
+            buffer.extend_from_slice(&kept[taken..]);
+            buffer
         }
     }
 }
@@ -286,9 +330,15 @@ impl State {
         opening
     }
 
-    /// Carries one frame out; `raw` is the frame as it came.
-    fn handle(&mut self, session: &mut Session, frame: &Frame<'_>, raw: &[u8]) -> Step {
-        match self.carry_out(session, frame, raw) {
+    /// Carries one frame out; `raw` is the frame as it came, `octets` the memory it lies in.
+    fn handle(
+        &mut self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        octets: &Bytes,
+        raw: &[u8],
+    ) -> Step {
+        match self.carry_out(session, frame, octets, raw) {
             Ok(step) => step,
             Err(refusal) => self.refuse(session, frame, &refusal),
         }
@@ -323,6 +373,7 @@ impl State {
         &mut self,
         session: &mut Session,
         frame: &Frame<'_>,
+        octets: &Bytes,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
         if self.client_id.is_none() && !matches!(frame.command, Command::Connect | Command::Stomp) {
@@ -333,7 +384,7 @@ impl State {
         }
         let command = ClientCommand::parse(frame)?;
         if let ClientCommand::Send(send) = &command {
-            return self.send(session, send, raw);
+            return self.send(session, send, octets, raw);
         }
         if let Some(step) = self.park_behind(session, &command, raw) {
             return Ok(step);
@@ -418,7 +469,7 @@ impl State {
             self.settings.parked_frames_max,
             self.settings.parked_bytes_max,
         ) {
-            session.engine.memory.wait(Arc::clone(&session.outbox));
+            session.wait_for_memory();
             return Step::Hold;
         }
         if self.parked.is_empty() {
@@ -431,7 +482,7 @@ impl State {
             );
         }
         self.parked.push(key, raw);
-        session.engine.memory.wait(Arc::clone(&session.outbox));
+        session.wait_for_memory();
         Step::Done
     }
 
@@ -443,14 +494,15 @@ impl State {
         // A parked frame may park again behind itself: each is looked at once.
         for _ in 0..self.parked.len() {
             if session.engine.is_full() || session.is_stalled() {
-                session.engine.memory.wait(Arc::clone(&session.outbox));
+                session.wait_for_memory();
                 break;
             }
+            session.look_at_clock();
             let Some((_, raw)) = self.parked.pop() else {
                 break;
             };
-            self.with_parked_frame(&raw, |state, frame| {
-                state.handle(session, frame, &raw);
+            self.with_parked_frame(raw, |state, frame, octets| {
+                state.handle(session, frame, octets, octets);
             });
         }
         session.hand_over();
@@ -461,18 +513,19 @@ impl State {
         while let Some((_, raw)) = self.parked.pop() {
             let refusal =
                 Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
-            self.with_parked_frame(&raw, |state, frame| {
+            self.with_parked_frame(raw, |state, frame, _| {
                 state.tell(session, &refusal, Some((frame.command, frame.headers)));
             });
         }
     }
 
     /// Reads a parked frame again; it was whole when it was parked.
-    fn with_parked_frame(&mut self, raw: &[u8], f: impl FnOnce(&mut Self, &Frame<'_>)) {
-        let mut decoder = Decoder::new(self.settings.limits.clone(), self.settings.options);
+    fn with_parked_frame(&mut self, raw: Vec<u8>, f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes)) {
+        let octets = Bytes::from(raw);
+        let mut decoder = Decoder::new(self.settings.limits, self.settings.options);
         decoder.set_version(self.version);
-        if let Ok(Some(frame)) = decoder.decode(raw) {
-            f(self, &frame);
+        if let Ok(Some(frame)) = decoder.decode(&octets) {
+            f(self, &frame, &octets);
         }
     }
 

@@ -89,6 +89,7 @@ impl State {
         &mut self,
         session: &mut Session,
         send: &Send<'_>,
+        octets: &Bytes,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
         if let Some(step) = self.park_send(session, send, raw) {
@@ -108,7 +109,7 @@ impl State {
                 known.name()
             )));
         }
-        let message = build(session, send);
+        let message = build(session, send, octets);
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -160,12 +161,34 @@ impl State {
     }
 }
 
-/// Makes the message: the user's lines and the body, copied once into memory of their size.
-fn build(session: &mut Session, send: &Send<'_>) -> Message {
-    let mut payload = Vec::with_capacity(send.user_head_len_hint() + send.body.len());
+/// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
+const BORROWED_BODY_BYTES: usize = 16 * 1024;
+
+/// Makes the message: the user's lines and a small body, copied once into memory of their size.
+fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
+    let borrows = send.body.len() >= BORROWED_BODY_BYTES;
+    let copied: &[u8] = if borrows { &[] } else { send.body };
+    let mut payload = Vec::with_capacity(send.user_head_len_hint() + copied.len());
     let head = send.write_user_head(&mut payload);
     let head_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    payload.extend_from_slice(send.body);
+    payload.extend_from_slice(copied);
+    // Boxed, so that the capacity is the length and no second allocation is needed to share it.
+    let payload = Bytes::from(payload.into_boxed_slice());
+    let flags = flags(send, head.escaped);
+    let id = session.next_id();
+    let mut message = if borrows {
+        let body = octets.slice_ref(send.body);
+        Message::with_borrowed_body(id, payload, body, flags, WIRE_STOMP)
+    } else {
+        Message::new(id, payload, head_len, flags, WIRE_STOMP)
+    };
+    message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
+    message.expires_ms = send.expires_ms;
+    message.priority = send.priority;
+    message
+}
+
+fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {
     let mut flags = 0;
     if send.persistent {
         flags |= MessageFlags::PERSISTENT;
@@ -176,19 +199,8 @@ fn build(session: &mut Session, send: &Send<'_>) -> Message {
             flags |= MessageFlags::HAS_NUL;
         }
     }
-    if head.escaped {
+    if escaped {
         flags |= MessageFlags::ESCAPED;
     }
-    let id = session.next_id();
-    let mut message = Message::new(
-        id,
-        Bytes::from(payload),
-        head_len,
-        MessageFlags(flags),
-        WIRE_STOMP,
-    );
-    message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
-    message.expires_ms = send.expires_ms;
-    message.priority = send.priority;
-    message
+    MessageFlags(flags)
 }

@@ -6,6 +6,7 @@
 use crate::commit::{Gather, LENGTH_MAX, Mark, Room};
 use crate::definitions::{self, Progress};
 use crate::error::StoreError;
+use crate::fields::index;
 use crate::footer::{ENTRY, PLACE};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
 use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
@@ -54,12 +55,25 @@ impl<'a> Batch<'a> {
     ///
     /// # Panics
     /// Without a target, or with more than 65,536.
-    pub fn add(&mut self, targets: &[(DestinationId, u64)], message: &StoredMessage<'_>) -> Locator {
-        assert!((1..=TARGETS_MAX).contains(&targets.len()), "a record has 1 to 65,536 targets");
-        let length = padded(encode::add_length(targets.len(), message)).max(targets.len() * GRANULE);
+    pub fn add(
+        &mut self,
+        targets: &[(DestinationId, u64)],
+        message: &StoredMessage<'_>,
+    ) -> Locator {
+        assert!(
+            (1..=TARGETS_MAX).contains(&targets.len()),
+            "a record has 1 to 65,536 targets"
+        );
+        let length =
+            padded(encode::add_length(targets.len(), message)).max(targets.len() * GRANULE);
         let at = self.begin(length, targets.len() * ENTRY, true);
         if !self.too_large {
-            encode::add(&mut self.gather.open.octets, self.transaction, targets, message);
+            encode::add(
+                &mut self.gather.open.octets,
+                self.transaction,
+                targets,
+                message,
+            );
         }
         at
     }
@@ -68,12 +82,27 @@ impl<'a> Batch<'a> {
     ///
     /// # Panics
     /// Without a target, or with more than 65,536.
-    pub fn place(&mut self, targets: &[(DestinationId, u64)], body_of: Locator, patch: &Patch<'_>) -> Locator {
-        assert!((1..=TARGETS_MAX).contains(&targets.len()), "a record has 1 to 65,536 targets");
-        let length = padded(encode::place_length(targets.len(), patch)).max(targets.len() * GRANULE);
+    pub fn place(
+        &mut self,
+        targets: &[(DestinationId, u64)],
+        body_of: Locator,
+        patch: &Patch<'_>,
+    ) -> Locator {
+        assert!(
+            (1..=TARGETS_MAX).contains(&targets.len()),
+            "a record has 1 to 65,536 targets"
+        );
+        let length =
+            padded(encode::place_length(targets.len(), patch)).max(targets.len() * GRANULE);
         let at = self.begin(length, targets.len() * ENTRY + PLACE, true);
         if !self.too_large {
-            encode::place(&mut self.gather.open.octets, self.transaction, targets, body_of, patch);
+            encode::place(
+                &mut self.gather.open.octets,
+                self.transaction,
+                targets,
+                body_of,
+                patch,
+            );
         }
         at
     }
@@ -85,20 +114,44 @@ impl<'a> Batch<'a> {
         }
         self.begin(padded(HEADER + removed.len() * 16), 0, false);
         if !self.too_large {
-            encode::remove(&mut self.gather.open.octets, self.transaction, destination, removed);
+            encode::remove(
+                &mut self.gather.open.octets,
+                self.transaction,
+                destination,
+                removed,
+            );
         }
     }
 
     /// Notes how often delivering this reference has failed. Counters only rise.
-    pub fn redelivered(&mut self, destination: DestinationId, sequence: u64, at: Locator, count: u16) {
+    pub fn redelivered(
+        &mut self,
+        destination: DestinationId,
+        sequence: u64,
+        at: Locator,
+        count: u16,
+    ) {
         self.begin(padded(HEADER + 16), 0, false);
-        encode::redelivered(&mut self.gather.open.octets, self.transaction, destination, sequence, at, count);
+        encode::redelivered(
+            &mut self.gather.open.octets,
+            self.transaction,
+            destination,
+            sequence,
+            at,
+            count,
+        );
     }
 
     /// Defines a destination.
     pub fn define_destination(&mut self, id: DestinationId, kind: u8, name: &str) {
-        self.plain(Kind::DefineDestination, usize::from(kind), u64::from(id.0), name.as_bytes());
-        self.changes.push(Change::Destination(id, kind, name.to_owned()));
+        self.plain(
+            Kind::DefineDestination,
+            usize::from(kind),
+            u64::from(id.0),
+            name.as_bytes(),
+        );
+        self.changes
+            .push(Change::Destination(id, kind, name.to_owned()));
     }
 
     /// Drops a destination. Its references must have been removed, in this batch at the latest: what is left pins segments until
@@ -126,10 +179,21 @@ impl<'a> Batch<'a> {
     }
 
     /// Acknowledges everything up to and including `through`, and the single sequences above it.
-    pub fn acknowledge(&mut self, subscription: SubscriptionId, through: Option<u64>, single: &[u64]) {
+    pub fn acknowledge(
+        &mut self,
+        subscription: SubscriptionId,
+        through: Option<u64>,
+        single: &[u64],
+    ) {
         self.begin(padded(HEADER + 8 + single.len() * 8), 0, false);
         if !self.too_large {
-            encode::acknowledge(&mut self.gather.open.octets, self.transaction, subscription, through, single);
+            encode::acknowledge(
+                &mut self.gather.open.octets,
+                self.transaction,
+                subscription,
+                through,
+                single,
+            );
         }
     }
 
@@ -152,31 +216,44 @@ impl<'a> Batch<'a> {
     }
 
     /// Writes a record about the journal itself.
-    pub(crate) fn note(&mut self, kind: Kind, subject: u64, octets: &[u8]) -> Locator {
-        self.plain(kind, 0, subject, octets)
+    pub(crate) fn note(&mut self, kind: Kind, subject: u64, octets: &[u8]) {
+        self.plain(kind, 0, subject, octets);
     }
 
-    /// Writes a Snapshot: the names as they are now, with numbers that may lag behind.
-    pub(crate) fn snapshot(&mut self, progress: &Progress) -> Locator {
+    /// Writes a Snapshot: the names as they are now, with numbers that know everything before segment `as_of`.
+    pub(crate) fn snapshot(&mut self, progress: &Progress, as_of: u32) {
         let mut octets = Vec::new();
         definitions::encode(&self.gather.definitions, progress, &mut octets);
         let highest = u64::from(self.gather.definitions.highest_destination);
-        self.plain(Kind::Snapshot, 0, highest, &octets)
+        self.plain(Kind::Snapshot, index(as_of), highest, &octets);
     }
 
-    fn plain(&mut self, kind: Kind, count: usize, subject: u64, octets: &[u8]) -> Locator {
-        let at = self.begin(padded(HEADER + octets.len()), 0, false);
+    /// Writes what is live in segment `about`, knowing everything before segment `as_of`.
+    pub(crate) fn liveness(&mut self, about: u32, as_of: u32, octets: &[u8]) {
+        self.plain(Kind::Liveness, index(as_of), u64::from(about), octets);
+    }
+
+    fn plain(&mut self, kind: Kind, count: usize, subject: u64, octets: &[u8]) {
+        self.begin(padded(HEADER + octets.len()), 0, false);
         if !self.too_large {
-            encode::plain(&mut self.gather.open.octets, kind, self.transaction, count, subject, octets);
+            encode::plain(
+                &mut self.gather.open.octets,
+                kind,
+                self.transaction,
+                count,
+                subject,
+                octets,
+            );
         }
-        at
     }
 
     /// Makes room for a record of `length` padded octets and gives its place.
     fn begin(&mut self, length: usize, footer: usize, adds: bool) -> Locator {
         self.adds |= adds;
         if self.mark.is_none() {
-            if !self.gather.fits(length, footer) && (!adds || self.room.allows(self.gather.open.segment + 1)) {
+            if !self.gather.fits(length, footer)
+                && (!adds || self.room.allows(self.gather.open.segment + 1))
+            {
                 self.gather.roll();
             }
             self.mark = Some(self.gather.mark());
@@ -197,15 +274,23 @@ impl<'a> Batch<'a> {
         }
         let refused = self.adds && !self.room.allows(self.gather.open.segment);
         // A message that does not fit where it may go must not spill into the reserve either.
-        if refused || (self.adds && !self.gather.fits(0, 0) && !self.room.allows(self.gather.open.segment + 1)) {
+        if refused
+            || (self.adds
+                && !self.gather.fits(0, 0)
+                && !self.room.allows(self.gather.open.segment + 1))
+        {
             self.gather.rewind(mark);
             return Err(StoreError::Full);
         }
         for change in self.changes {
             let definitions = &mut self.gather.definitions;
             match change {
-                Change::Destination(id, kind, name) => definitions.define_destination(id, kind, &name),
-                Change::Subscription(definition) => drop(definitions.subscriptions.insert(definition.id, definition)),
+                Change::Destination(id, kind, name) => {
+                    definitions.define_destination(id, kind, &name)
+                }
+                Change::Subscription(definition) => {
+                    drop(definitions.subscriptions.insert(definition.id, definition))
+                }
                 Change::DropDestination(id) => drop(definitions.destinations.remove(&id)),
                 Change::DropSubscription(id) => drop(definitions.subscriptions.remove(&id)),
             }

@@ -40,7 +40,7 @@ pub(crate) struct Checkpoint {
 /// A picture of the state, not yet encoded, and what it waits for.
 pub(crate) struct Picture {
     covered: Covered,
-    snapshot_in: u32,
+    snapshot_as_of: u32,
     clean: bool,
     changed: Vec<(u32, SegmentState)>,
     all: BTreeSet<u32>,
@@ -55,15 +55,33 @@ impl Picture {
     /// Takes the picture; `None` if nothing was written since the one that covered `last`.
     pub(crate) fn take(shared: &Shared, last: u64) -> Result<Option<Self>, StoreError> {
         let state = shared.state()?;
-        let Some(end) = state.applied_end.filter(|_| state.applied > last) else { return Ok(None) };
-        let Some(salt) = state.segments.get(&end.segment()).map(|segment| segment.salt) else { return Ok(None) };
-        let covered = Covered { epoch: shared.epoch, sequence: state.applied, end, salt };
-        let changed = state.segments.iter().filter(|(_, segment)| segment.version != segment.saved);
+        let Some(end) = state.applied_end.filter(|_| state.applied > last) else {
+            return Ok(None);
+        };
+        let Some(salt) = state
+            .segments
+            .get(&end.segment())
+            .map(|segment| segment.salt)
+        else {
+            return Ok(None);
+        };
+        let covered = Covered {
+            epoch: shared.epoch,
+            sequence: state.applied,
+            end,
+            salt,
+        };
+        let changed = state
+            .segments
+            .iter()
+            .filter(|(_, segment)| segment.version != segment.saved);
         let mut picture = Self {
             covered,
-            snapshot_in: state.snapshot_in,
+            snapshot_as_of: state.snapshot_as_of,
             clean: state.clean,
-            changed: changed.map(|(&id, segment)| (id, segment.clone())).collect(),
+            changed: changed
+                .map(|(&id, segment)| (id, segment.clone()))
+                .collect(),
             all: state.segments.keys().copied().collect(),
             groups: state.groups.clone(),
             progress: state.progress.clone(),
@@ -110,11 +128,28 @@ impl Picture {
 
     fn encode_position(&self) -> Vec<u8> {
         let mut octets = Vec::new();
-        let Covered { epoch, sequence, end, salt } = self.covered;
-        for value in [u64::from(VERSION), epoch, sequence, end.get(), salt, u64::from(self.snapshot_in), u64::from(self.clean)] {
+        let Covered {
+            epoch,
+            sequence,
+            end,
+            salt,
+        } = self.covered;
+        for value in [
+            u64::from(VERSION),
+            epoch,
+            sequence,
+            end.get(),
+            salt,
+            u64::from(self.snapshot_as_of),
+            u64::from(self.clean),
+        ] {
             put_varint(&mut octets, value);
         }
-        put_rising(&mut octets, self.all.len(), self.all.iter().map(|&id| u64::from(id)));
+        put_rising(
+            &mut octets,
+            self.all.len(),
+            self.all.iter().map(|&id| u64::from(id)),
+        );
         octets
     }
 }
@@ -132,14 +167,23 @@ pub(crate) fn load(values: &Values) -> Option<Checkpoint> {
         end: Locator::from_u64(reader.varint()?)?,
         salt: reader.varint()?,
     };
-    let mut state = State { snapshot_in: reader.short()?, clean: reader.varint()? != 0, ..State::default() };
+    let mut state = State {
+        snapshot_as_of: reader.short()?,
+        clean: reader.varint()? != 0,
+        ..State::default()
+    };
     for id in rising(&mut reader)? {
         let id = u32::try_from(id).ok()?;
-        let mut segment = SegmentState::decode(checked(values.get(&name_of(id))?)?, |ids| state.group(ids))?;
+        let mut segment =
+            SegmentState::decode(checked(values.get(&name_of(id))?)?, |ids| state.group(ids))?;
         (segment.version, segment.saved) = (1, 1);
         state.segments.insert(id, segment);
     }
-    let bodies: Vec<Locator> = state.segments.values().flat_map(|segment| segment.places.values().copied()).collect();
+    let bodies: Vec<Locator> = state
+        .segments
+        .values()
+        .flat_map(|segment| segment.places.values().copied())
+        .collect();
     for body in bodies {
         state.pin(body);
     }
@@ -147,7 +191,11 @@ pub(crate) fn load(values: &Values) -> Option<Checkpoint> {
     state.progress = progress;
     state.applied = covered.sequence;
     state.applied_end = Some(covered.end);
-    Some(Checkpoint { covered, state, definitions })
+    Some(Checkpoint {
+        covered,
+        state,
+        definitions,
+    })
 }
 
 fn name_of(id: u32) -> String {

@@ -8,7 +8,10 @@ pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock file of the store")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock file of the store"
+    )]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }

@@ -103,11 +103,19 @@ impl Mark {
 impl Gather {
     fn capacity(&self) -> usize {
         let first = self.open.segment == self.first_segment;
-        index(if first { self.first_segment_bytes } else { self.segment_bytes })
+        index(if first {
+            self.first_segment_bytes
+        } else {
+            self.segment_bytes
+        })
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark { octets: self.open.octets.len(), records: self.open.records, footer: self.footer }
+        Mark {
+            octets: self.open.octets.len(),
+            records: self.open.records,
+            footer: self.footer,
+        }
     }
 
     /// Takes back everything since `mark`.
@@ -119,7 +127,11 @@ impl Gather {
 
     /// True if `length` octets of records and `footer` octets of footer go into the open segment.
     pub(crate) fn fits(&self, length: usize, footer: usize) -> bool {
-        let header = if self.open.octets.is_empty() { BATCH_HEADER } else { 0 };
+        let header = if self.open.octets.is_empty() {
+            BATCH_HEADER
+        } else {
+            0
+        };
         let end = index(self.open.offset) + self.open.octets.len() + header + length;
         let fresh = self.open.offset == DATA_START && self.open.octets.is_empty();
         fresh || end + self.footer + footer + FOOTER_SLACK <= self.capacity()
@@ -141,7 +153,13 @@ impl Gather {
 
     fn next(&mut self, segment: u32, offset: u32) -> Gathered {
         let octets = self.spare.pop().unwrap_or_default();
-        Gathered { segment, offset, sequence: self.open.sequence + 1, records: 0, octets }
+        Gathered {
+            segment,
+            offset,
+            sequence: self.open.sequence + 1,
+            records: 0,
+            octets,
+        }
     }
 
     /// Begins a record: room for the batch header if it is the first, and the place the record will have.
@@ -150,7 +168,10 @@ impl Gather {
             self.open.octets.resize(BATCH_HEADER, 0);
         }
         self.open.records += 1;
-        Locator::new(self.open.segment, self.open.offset + short(self.open.octets.len()))
+        Locator::new(
+            self.open.segment,
+            self.open.offset + short(self.open.octets.len()),
+        )
     }
 
     /// Moves everything gathered to `queue`.
@@ -165,7 +186,11 @@ impl Gather {
 
     /// The ticket that covers everything handed over so far.
     pub(crate) fn last_ticket(&self) -> Ticket {
-        Ticket(if self.open.octets.is_empty() { self.open.sequence - 1 } else { self.open.sequence })
+        Ticket(if self.open.octets.is_empty() {
+            self.open.sequence - 1
+        } else {
+            self.open.sequence
+        })
     }
 }
 
@@ -215,7 +240,10 @@ impl Commit {
             writer_waits: false,
             closing: false,
         };
-        let room = Room { reserve: config.segments_reserved, ..Room::default() };
+        let room = Room {
+            reserve: config.segments_reserved,
+            ..Room::default()
+        };
         Self {
             gather: Mutex::new(gather),
             filled: Condvar::new(),
@@ -233,22 +261,31 @@ impl Commit {
     /// Locks the gathering side. A panic inside a closure leaves half a batch behind, so it is the end of the journal.
     pub(crate) fn gather(&self) -> Result<MutexGuard<'_, Gather>, StoreError> {
         self.alive()?;
-        self.gather.lock().map_err(|_| StoreError::Dead { reason: "a writer panicked while appending".to_owned() })
+        self.gather.lock().map_err(|_| StoreError::Dead {
+            reason: "a writer panicked while appending".to_owned(),
+        })
     }
 
     /// Refuses once the journal has failed.
     pub(crate) fn alive(&self) -> Result<(), StoreError> {
         match self.failure.get() {
             None => Ok(()),
-            Some(reason) => Err(StoreError::Dead { reason: reason.clone() }),
+            Some(reason) => Err(StoreError::Dead {
+                reason: reason.clone(),
+            }),
         }
     }
 
     /// See [`crate::Store::append`].
-    pub(crate) fn append<R>(&self, write: impl FnOnce(&mut Batch<'_>) -> R) -> Result<(R, Ticket), StoreError> {
+    pub(crate) fn append<R>(
+        &self,
+        write: impl FnOnce(&mut Batch<'_>) -> R,
+    ) -> Result<(R, Ticket), StoreError> {
         let mut gather = self.gather()?;
         if gather.closing {
-            return Err(StoreError::Dead { reason: "the store is closed".to_owned() });
+            return Err(StoreError::Dead {
+                reason: "the store is closed".to_owned(),
+            });
         }
         let mut batch = Batch::new(&mut gather, &self.room);
         let result = write(&mut batch);
@@ -264,18 +301,27 @@ impl Commit {
     }
 
     /// Moves what has gathered to `queue`; if `wait`, blocks until there is something. False once closed and drained.
-    pub(crate) fn take(&self, queue: &mut VecDeque<Gathered>, wait: bool) -> Result<bool, StoreError> {
+    pub(crate) fn take(
+        &self,
+        queue: &mut VecDeque<Gathered>,
+        wait: bool,
+    ) -> Result<bool, StoreError> {
         let mut gather = self.gather()?;
         loop {
             gather.take(queue);
-            if !queue.is_empty() || !wait {
+            if !queue.is_empty() {
                 return Ok(true);
             }
             if gather.closing {
                 return Ok(false);
             }
+            if !wait {
+                return Ok(true);
+            }
             gather.writer_waits = true;
-            gather = self.filled.wait(gather).map_err(|_| StoreError::Dead { reason: "a writer panicked".to_owned() })?;
+            gather = self.filled.wait(gather).map_err(|_| StoreError::Dead {
+                reason: "a writer panicked".to_owned(),
+            })?;
             self.alive()?;
         }
     }
@@ -284,12 +330,11 @@ impl Commit {
     pub(crate) fn give_back(&self, mut octets: Vec<u8>) {
         self.pending.fetch_sub(octets.len(), Ordering::Relaxed);
         octets.clear();
-        if octets.capacity() <= self.gather_keep {
-            if let Ok(mut gather) = self.gather() {
-                if gather.spare.len() < 2 {
-                    gather.spare.push(octets);
-                }
-            }
+        if octets.capacity() <= self.gather_keep
+            && let Ok(mut gather) = self.gather()
+            && gather.spare.len() < 2
+        {
+            gather.spare.push(octets);
         }
     }
 
@@ -312,11 +357,15 @@ impl Commit {
 
     /// Blocks until `ticket` completes.
     pub(crate) fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
-        let mut guard = self.progress.lock().map_err(|_| StoreError::Dead { reason: "a waiter panicked".to_owned() })?;
+        let mut guard = self.progress.lock().map_err(|_| StoreError::Dead {
+            reason: "a waiter panicked".to_owned(),
+        })?;
         while self.synced() < ticket {
             self.alive()?;
             let woken = self.progressed.wait(guard);
-            guard = woken.map_err(|_| StoreError::Dead { reason: "a waiter panicked".to_owned() })?;
+            guard = woken.map_err(|_| StoreError::Dead {
+                reason: "a waiter panicked".to_owned(),
+            })?;
         }
         Ok(())
     }
@@ -339,17 +388,20 @@ impl Commit {
 
     /// Sets where reading is allowed at the start: everything recovered is synced.
     pub(crate) fn recovered_through(&self, through: Option<Locator>) {
-        self.durable.store(through.map_or(0, Locator::get), Ordering::Release);
+        self.durable
+            .store(through.map_or(0, Locator::get), Ordering::Release);
     }
 
     pub(crate) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
     }
 
-    /// True if an append with messages would be refused now.
+    /// True if messages may fill the open segment at most.
     pub(crate) fn is_full(&self) -> bool {
         self.room.starved.load(Ordering::Relaxed)
-            && self.gather().is_ok_and(|gather| !self.room.allows(gather.open.segment))
+            && self
+                .gather()
+                .is_ok_and(|gather| !self.room.allows(gather.open.segment + 1))
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {

@@ -71,7 +71,10 @@ impl StoreConfig {
         }
         let floor = u64::from(self.segment_bytes) * u64::from(self.segments_ahead + 1);
         if self.bytes_max.is_some_and(|max| max < floor) {
-            return refuse("bytes_max", "must hold one segment more than segments_ahead");
+            return refuse(
+                "bytes_max",
+                "must hold one segment more than segments_ahead",
+            );
         }
         Ok(())
     }

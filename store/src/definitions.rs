@@ -43,7 +43,8 @@ impl Position {
             self.exceptions = self.exceptions.split_off(&through.saturating_add(1));
         }
         let through = self.through;
-        self.exceptions.extend(singles.filter(|&sequence| sequence > through));
+        self.exceptions
+            .extend(singles.filter(|&sequence| sequence > through));
     }
 }
 
@@ -95,7 +96,15 @@ pub(crate) fn encode(definitions: &Definitions, progress: &Progress, out: &mut V
         put_varint(out, u64::from(definition.topic.0));
         put_varint(out, definition.start);
         let no_local = if definition.no_local { BIT_NO_LOCAL } else { 0 };
-        put_varint(out, no_local | if definition.selector.is_some() { BIT_SELECTOR } else { 0 });
+        put_varint(
+            out,
+            no_local
+                | if definition.selector.is_some() {
+                    BIT_SELECTOR
+                } else {
+                    0
+                },
+        );
         put_octets(out, definition.client_id.as_bytes());
         put_octets(out, definition.name.as_bytes());
         if let Some(selector) = &definition.selector {
@@ -103,24 +112,37 @@ pub(crate) fn encode(definitions: &Definitions, progress: &Progress, out: &mut V
         }
         let position = progress.positions.get(id).unwrap_or(&nowhere);
         put_varint(out, position.through);
-        put_rising(out, position.exceptions.len(), position.exceptions.iter().copied());
+        put_rising(
+            out,
+            position.exceptions.len(),
+            position.exceptions.iter().copied(),
+        );
     }
 }
 
 /// Decodes the payload of a Snapshot.
 pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
     let mut reader = Reader::new(octets);
-    let mut definitions = Definitions { highest_destination: reader.short()?, ..Definitions::default() };
+    let mut definitions = Definitions {
+        highest_destination: reader.short()?,
+        ..Definitions::default()
+    };
     let mut progress = Progress::default();
     for _ in 0..reader.varint()? {
         let id = DestinationId(reader.short()?);
         let kind = u8::try_from(reader.varint()?).ok()?;
-        definitions.destinations.insert(id, (kind, reader.string()?));
+        definitions
+            .destinations
+            .insert(id, (kind, reader.string()?));
         progress.sequences.insert(id, reader.varint()?);
     }
     for _ in 0..reader.varint()? {
         let id = SubscriptionId(reader.short()?);
-        let (topic, start, bits) = (DestinationId(reader.short()?), reader.varint()?, reader.varint()?);
+        let (topic, start, bits) = (
+            DestinationId(reader.short()?),
+            reader.varint()?,
+            reader.varint()?,
+        );
         let definition = SubscriptionDefinition {
             id,
             topic,
@@ -128,12 +150,22 @@ pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
             no_local: bits & BIT_NO_LOCAL != 0,
             client_id: reader.string()?,
             name: reader.string()?,
-            selector: if bits & BIT_SELECTOR != 0 { Some(reader.string()?) } else { None },
+            selector: if bits & BIT_SELECTOR != 0 {
+                Some(reader.string()?)
+            } else {
+                None
+            },
         };
         definitions.subscriptions.insert(id, definition);
         let through = reader.varint()?;
         let exceptions = rising(&mut reader)?.into_iter().collect();
-        progress.positions.insert(id, Position { through, exceptions });
+        progress.positions.insert(
+            id,
+            Position {
+                through,
+                exceptions,
+            },
+        );
     }
     Some((definitions, progress))
 }
@@ -159,7 +191,11 @@ mod tests {
         definitions.subscriptions.insert(definition.id, definition);
         let mut progress = Progress::default();
         progress.used(DestinationId(7), 41);
-        progress.positions.entry(SubscriptionId(3)).or_default().acknowledge(Some(20), [22, 24].into_iter());
+        progress
+            .positions
+            .entry(SubscriptionId(3))
+            .or_default()
+            .acknowledge(Some(20), [22, 24].into_iter());
         let mut octets = Vec::new();
         encode(&definitions, &progress, &mut octets);
         let (found, numbers) = decode(&octets).unwrap();

@@ -4,17 +4,29 @@
 
 /// Reads two octets at `at`.
 pub(crate) fn u16_at(octets: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(octets[at..at + 2].try_into().expect("a slice of two octets"))
+    u16::from_le_bytes(
+        octets[at..at + 2]
+            .try_into()
+            .expect("a slice of two octets"),
+    )
 }
 
 /// Reads four octets at `at`.
 pub(crate) fn u32_at(octets: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(octets[at..at + 4].try_into().expect("a slice of four octets"))
+    u32::from_le_bytes(
+        octets[at..at + 4]
+            .try_into()
+            .expect("a slice of four octets"),
+    )
 }
 
 /// Reads eight octets at `at`.
 pub(crate) fn u64_at(octets: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(octets[at..at + 8].try_into().expect("a slice of eight octets"))
+    u64::from_le_bytes(
+        octets[at..at + 8]
+            .try_into()
+            .expect("a slice of eight octets"),
+    )
 }
 
 /// Writes four octets at `at`.

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::fields::{index, set_u32, set_u64, short, u32_at, u64_at};
 use crate::io::File;
-use crate::locator::{DestinationId, Locator};
+use crate::locator::DestinationId;
 use crate::record::{Record, Targets, checksum, seed};
 use crate::segment::VERSION;
 
@@ -109,12 +109,19 @@ impl FooterBuilder {
 
     fn entry(&mut self, entry: &Entry) {
         self.entries.extend_from_slice(&entry.encode());
-        let fresh = Summary { entries: 0, lowest: u64::MAX, highest: 0, expires_ms: 0 };
+        let fresh = Summary {
+            entries: 0,
+            lowest: u64::MAX,
+            highest: 0,
+            expires_ms: 0,
+        };
         let summary = self.summaries.entry(entry.destination).or_insert(fresh);
         summary.entries += 1;
         summary.lowest = summary.lowest.min(entry.sequence);
         summary.highest = summary.highest.max(entry.sequence);
-        if entry.expires_ms != 0 && (summary.expires_ms == 0 || entry.expires_ms < summary.expires_ms) {
+        if entry.expires_ms != 0
+            && (summary.expires_ms == 0 || entry.expires_ms < summary.expires_ms)
+        {
             summary.expires_ms = entry.expires_ms;
         }
     }
@@ -161,26 +168,53 @@ impl FooterBuilder {
 pub(crate) fn each_entry(offset: u32, record: &Record<'_>, mut give: impl FnMut(Entry)) {
     let mut all = |targets: Targets<'_>, size: u32, priority: u8, flags: u8, expires_ms: u64| {
         for (target, (destination, sequence)) in (0..=u16::MAX).zip(targets.iter()) {
-            give(Entry { destination, sequence, size, offset, target, priority, flags, expires_ms });
+            give(Entry {
+                destination,
+                sequence,
+                size,
+                offset,
+                target,
+                priority,
+                flags,
+                expires_ms,
+            });
         }
     };
     match record {
         Record::Add { targets, message } => {
             let size = short(message.head.len() + message.body.len());
-            all(*targets, size, message.priority, message.flags, message.expires_ms);
+            all(
+                *targets,
+                size,
+                message.priority,
+                message.flags,
+                message.expires_ms,
+            );
         }
         Record::Place { targets, patch, .. } => {
-            all(*targets, patch.body_size, patch.priority, patch.flags, patch.expires_ms);
+            all(
+                *targets,
+                patch.body_size,
+                patch.priority,
+                patch.flags,
+                patch.expires_ms,
+            );
         }
         _ => {}
     }
 }
 
 /// The trailer of a file, if it ends with one that checks and belongs to `segment` with `salt`.
-pub(crate) fn trailer(file: &dyn File, segment: u32, salt: u64) -> io::Result<Option<(Sealed, Layout)>> {
+pub(crate) fn trailer(
+    file: &dyn File,
+    segment: u32,
+    salt: u64,
+) -> io::Result<Option<(Sealed, Layout)>> {
     let length = file.len()?;
     let mut octets = [0; TRAILER];
-    let Some(at) = length.checked_sub(TRAILER as u64) else { return Ok(None) };
+    let Some(at) = length.checked_sub(TRAILER as u64) else {
+        return Ok(None);
+    };
     if file.read_at(&mut octets, at)? < TRAILER || &octets[..8] != MAGIC {
         return Ok(None);
     }
@@ -220,20 +254,24 @@ pub(crate) struct Layout {
 pub(crate) struct Footer {
     octets: Vec<u8>,
     entries: usize,
-    places: usize,
 }
 
 impl Footer {
     /// Reads the rest of a footer whose trailer checks; `None` if it does not check.
     pub(crate) fn read(file: &dyn File, layout: &Layout, salt: u64) -> io::Result<Option<Self>> {
         let length = layout.entries * ENTRY + layout.places * PLACE + layout.summaries * SUMMARY;
-        let Some(at) = layout.trailer_at.checked_sub(length as u64) else { return Ok(None) };
+        let Some(at) = layout.trailer_at.checked_sub(length as u64) else {
+            return Ok(None);
+        };
         let mut octets = vec![0; length];
         let complete = file.read_at(&mut octets, at)? == length;
         if !complete || checksum(seed(salt, 0), &octets) != layout.checksum {
             return Ok(None);
         }
-        Ok(Some(Self { octets, entries: layout.entries, places: layout.places }))
+        Ok(Some(Self {
+            octets,
+            entries: layout.entries,
+        }))
     }
 
     /// Octets of it.
@@ -243,14 +281,8 @@ impl Footer {
 
     /// The references, by offset.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.octets[..self.entries * ENTRY].chunks_exact(ENTRY).map(Entry::decode)
-    }
-
-    /// The Place records and their bodies.
-    #[cfg_attr(not(test), expect(dead_code, reason = "compaction will need it; recovery has it from the records"))]
-    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, Locator)> {
-        let at = self.entries * ENTRY;
-        let places = self.octets[at..at + self.places * PLACE].chunks_exact(PLACE);
-        places.filter_map(|place| Some((u32_at(place, 0), Locator::from_u64(u64_at(place, 8))?)))
+        self.octets[..self.entries * ENTRY]
+            .chunks_exact(ENTRY)
+            .map(Entry::decode)
     }
 }

@@ -54,15 +54,29 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        std::fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(std::fs::OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(Arc::new(
+            std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path)?,
+        ))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?))
+        Ok(Arc::new(
+            std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(path)?,
+        ))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -75,7 +89,11 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         // A directory can be opened and synced like a file on Unix; elsewhere the file system does it on its own.
-        if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
+        if cfg!(unix) {
+            std::fs::File::open(directory)?.sync_all()
+        } else {
+            Ok(())
+        }
     }
 
     fn is_real(&self) -> bool {
@@ -141,5 +159,8 @@ fn write_some(file: &std::fs::File, data: &[u8], offset: u64) -> io::Result<usiz
 
 /// True for errors that mean "no room now", which is back pressure and not failure.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }

@@ -43,7 +43,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// Locks the state. Applying does not panic halfway on sound records; if it did, nothing after it could be trusted.
     pub(crate) fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        self.state.lock().map_err(|_| StoreError::Dead { reason: "applying a record panicked".to_owned() })
+        self.state.lock().map_err(|_| StoreError::Dead {
+            reason: "applying a record panicked".to_owned(),
+        })
     }
 
     /// Ends the journal for good.
@@ -87,7 +89,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, queue: VecDeque::new(), active: None }
+        Self {
+            shared,
+            queue: VecDeque::new(),
+            active: None,
+        }
     }
 
     /// Runs until closed or dead, then seals the last segment.
@@ -112,12 +118,22 @@ impl Writer {
         if self.queue.is_empty() && !self.shared.commit.take(&mut self.queue, wait)? {
             return Ok(Step::Ended);
         }
-        let Some(front) = self.queue.front() else { return Ok(Step::Idle) };
-        let (id, end) = (front.segment, u64::from(front.offset) + front.octets.len() as u64);
+        let Some(front) = self.queue.front() else {
+            return Ok(Step::Idle);
+        };
+        let (id, end) = (
+            front.segment,
+            u64::from(front.offset) + front.octets.len() as u64,
+        );
         if self.active.as_ref().is_none_or(|active| active.id != id) && !self.enter(id, wait)? {
             return Ok(Step::Blocked);
         }
-        if self.active.as_ref().is_some_and(|active| active.length < end) && !self.extend(end, wait)? {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.length < end)
+            && !self.extend(end, wait)?
+        {
             return Ok(Step::Blocked);
         }
         if let (Some(batch), Some(mut active)) = (self.queue.pop_front(), self.active.take()) {
@@ -130,9 +146,16 @@ impl Writer {
 
     /// Goes to segment `id`. False if it is not ready.
     fn enter(&mut self, id: u32, wait: bool) -> Result<bool, StoreError> {
-        let Some(prepared) = self.shared.preparer.take(id, wait) else { return Ok(false) };
+        let Some(prepared) = self.shared.preparer.take(id, wait) else {
+            return Ok(false);
+        };
         self.seal();
-        let state = SegmentState { salt: prepared.salt, length: prepared.length, version: 1, ..SegmentState::default() };
+        let state = SegmentState {
+            salt: prepared.salt,
+            length: prepared.length,
+            version: 1,
+            ..SegmentState::default()
+        };
         self.shared.state()?.segments.insert(id, state);
         self.shared.files.insert(id, Arc::clone(&prepared.file));
         self.active = Some(Active {
@@ -149,7 +172,9 @@ impl Writer {
 
     /// Hands the footer of the active segment to the keeper.
     pub(crate) fn seal(&mut self) {
-        let Some(active) = self.active.take().filter(|active| active.sequence != 0) else { return };
+        let Some(active) = self.active.take().filter(|active| active.sequence != 0) else {
+            return;
+        };
         let sealed = Sealed {
             segment: active.id,
             salt: active.salt,
@@ -157,21 +182,34 @@ impl Writer {
             sequence: active.sequence,
             end: active.end,
         };
-        self.shared.mailbox.seal(SealJob { file: active.file, length: active.length, footer: active.footer, sealed });
+        self.shared.mailbox.seal(SealJob {
+            file: active.file,
+            length: active.length,
+            footer: active.footer,
+            sealed,
+        });
     }
 
     /// Makes the active segment long enough for a batch that ends at `end`. False if there is no space.
     fn extend(&mut self, end: u64, wait: bool) -> Result<bool, StoreError> {
-        let Some(active) = self.active.as_mut() else { return Ok(false) };
+        let Some(active) = self.active.as_mut() else {
+            return Ok(false);
+        };
         loop {
-            let error = match self.shared.preparer.extend(&*active.file, active.length, end) {
+            let error = match self
+                .shared
+                .preparer
+                .extend(&*active.file, active.length, end)
+            {
                 Ok(()) => break,
                 Err(error) => error,
             };
             if !is_full(&error) {
                 return Err(self.fatal("extending a segment", &error));
             }
-            (self.shared.on_sync)(SyncEvent::Full(format!("a batch of {end} octets needs space: {error}")));
+            (self.shared.on_sync)(SyncEvent::Full(format!(
+                "a batch of {end} octets needs space: {error}"
+            )));
             if !wait || self.shared.preparer.is_draining() {
                 return Ok(false);
             }
@@ -214,12 +252,14 @@ impl Writer {
         let mut at = BATCH_HEADER;
         while at < batch.octets.len() {
             let octets = &mut batch.octets[at..];
-            let Some(head) = record::head(octets) else { break };
+            let Some(head) = record::head(octets) else {
+                break;
+            };
             // A body is referred to directly, never through a Place that may go before this one does.
-            if head.kind == record::Kind::Place {
-                if let Some(body) = record::body_of(octets) {
-                    record::set_body_of(octets, state.body(body));
-                }
+            if head.kind == record::Kind::Place
+                && let Some(body) = record::body_of(octets)
+            {
+                record::set_body_of(octets, state.body(body));
             }
             let offset = batch.offset + short(at);
             if let Some(record) = record::decode(octets) {
@@ -229,7 +269,10 @@ impl Writer {
             at += record::stride(&head);
         }
         state.applied = batch.sequence;
-        state.applied_end = Some(Locator::new(batch.segment, batch.offset + short(batch.octets.len())));
+        state.applied_end = Some(Locator::new(
+            batch.segment,
+            batch.offset + short(batch.octets.len()),
+        ));
         Ok(std::mem::take(&mut state.dead_seen))
     }
 
@@ -238,7 +281,9 @@ impl Writer {
         let mut at = BATCH_HEADER;
         while at < batch.octets.len() {
             let octets = &mut batch.octets[at..];
-            let Some(head) = record::head(octets) else { break };
+            let Some(head) = record::head(octets) else {
+                break;
+            };
             record::seal(octets, active.salt, batch.offset + short(at));
             at += record::stride(&head);
         }

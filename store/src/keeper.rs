@@ -15,7 +15,6 @@ use crate::io::{File, is_full};
 use crate::journal::Shared;
 use crate::locator::Ticket;
 use crate::meta::{self, Meta};
-use crate::record::Kind;
 use crate::state::State;
 
 /// Segments sealed after which a checkpoint is due even before its time: bounds what a start after a crash must read.
@@ -83,19 +82,31 @@ impl Mailbox {
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let mut mail = self.mail();
         if mail.ended {
-            return Err(StoreError::Checkpoint { reason: "the store is closed".to_owned() });
+            return Err(StoreError::Checkpoint {
+                reason: "the store is closed".to_owned(),
+            });
         }
         mail.requested += 1;
         let mine = mail.requested;
         mail.poked = true;
         self.changed.notify_all();
         while mail.done < mine && !mail.ended {
-            mail = self.changed.wait(mail).unwrap_or_else(PoisonError::into_inner);
+            mail = self
+                .changed
+                .wait(mail)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         match &mail.failed {
-            Some(reason) => Err(StoreError::Checkpoint { reason: reason.clone() }),
+            Some(reason) => Err(StoreError::Checkpoint {
+                reason: reason.clone(),
+            }),
             None => Ok(()),
         }
+    }
+
+    /// Why the last checkpoint failed.
+    pub(crate) fn checkpoint_error(&self) -> Option<String> {
+        self.mail().failed.clone()
     }
 
     pub(crate) fn close(&self) {
@@ -119,22 +130,37 @@ impl Plan {
 
     /// Looks for dead segments before the one being written.
     fn make(state: &State) -> Self {
-        let mut plan = Self { sequence: state.applied, ..Self::default() };
-        let Some(active) = state.applied_end.map(crate::locator::Locator::segment) else { return plan };
-        for (&id, segment) in state.segments.range(..active).filter(|(_, segment)| segment.is_dead()) {
-            if state.snapshot_in <= id {
+        let mut plan = Self {
+            sequence: state.applied,
+            ..Self::default()
+        };
+        for (&id, segment) in state
+            .segments
+            .range(..state.as_of())
+            .filter(|(_, segment)| segment.is_dead())
+        {
+            if state.snapshot_as_of <= id {
                 plan.snapshot = true;
                 continue;
             }
-            let existing = segment.refers.iter().filter_map(|about| Some((*about, state.segments.get(about)?)));
-            let missing: Vec<_> = existing.filter(|(_, about)| about.liveness_in <= Some(id)).collect();
+            let existing = segment
+                .refers
+                .iter()
+                .filter_map(|about| Some((*about, state.segments.get(about)?)));
+            let missing: Vec<_> = existing
+                .filter(|(_, about)| about.liveness_as_of <= id)
+                .collect();
             if missing.is_empty() {
                 plan.delete.push(id);
             } else if !missing.iter().any(|(_, about)| about.is_dead()) {
                 // Worth it if it frees at least twice what it writes; a live bit takes about two octets.
-                let cost: u64 = missing.iter().map(|(_, about)| 64 + 2 * u64::from(about.live.ones())).sum();
+                let cost: u64 = missing
+                    .iter()
+                    .map(|(_, about)| 64 + 2 * u64::from(about.live.ones()))
+                    .sum();
                 if 2 * cost <= segment.length {
-                    plan.liveness.extend(missing.iter().map(|(about, _)| *about));
+                    plan.liveness
+                        .extend(missing.iter().map(|(about, _)| *about));
                 }
             }
         }
@@ -156,8 +182,20 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, meta: Option<Box<dyn Meta>>, known: BTreeSet<u32>) -> Self {
-        Self { shared, meta, known, covered: 0, plan: None, awaited: None, sealed: 0 }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        meta: Option<Box<dyn Meta>>,
+        known: BTreeSet<u32>,
+    ) -> Self {
+        Self {
+            shared,
+            meta,
+            known,
+            covered: 0,
+            plan: None,
+            awaited: None,
+            sealed: 0,
+        }
     }
 
     /// Runs until closed; the last checkpoint covers everything.
@@ -177,7 +215,11 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let interval = shared.config.checkpoint_interval;
         let rest = interval.saturating_sub(since.elapsed());
-        let waited = shared.mailbox.changed.wait_timeout_while(shared.mailbox.mail(), rest, |mail| !mail.poked);
+        let waited =
+            shared
+                .mailbox
+                .changed
+                .wait_timeout_while(shared.mailbox.mail(), rest, |mail| !mail.poked);
         let mut mail = waited.unwrap_or_else(PoisonError::into_inner).0;
         mail.poked = false;
         let (requested, closing) = (mail.requested, mail.closing);
@@ -206,15 +248,22 @@ impl Keeper {
             self.sealed += 1;
         }
         let shared = Arc::clone(&self.shared);
-        self.reclaim().inspect_err(|error| shared.fail(&error.to_string()))
+        self.reclaim()
+            .inspect_err(|error| shared.fail(&error.to_string()))
     }
 
     /// Writes a footer so that it ends with its file. Without space there is none, and a start scans the segment instead.
     fn seal(&self, job: SealJob) -> Result<(), StoreError> {
         let length = job.footer.length() as u64;
-        let at = job.length.saturating_sub(length).max(u64::from(job.sealed.end));
+        let at = job
+            .length
+            .saturating_sub(length)
+            .max(u64::from(job.sealed.end));
         let octets = job.footer.finish(&job.sealed);
-        let written = job.file.write_at(&octets, at).and_then(|()| job.file.sync());
+        let written = job
+            .file
+            .write_at(&octets, at)
+            .and_then(|()| job.file.sync());
         match written {
             Err(error) if !is_full(&error) => {
                 let reason = format!("sealing segment {:08x}: {error}", job.sealed.segment);
@@ -268,13 +317,24 @@ impl Keeper {
             return Ok(());
         }
         for &id in ids {
-            let length = self.shared.state()?.segments.get(&id).map_or(0, |segment| segment.length);
+            let length = self
+                .shared
+                .state()?
+                .segments
+                .get(&id)
+                .map_or(0, |segment| segment.length);
             self.shared.files.forget(id);
             let retired = self.shared.preparer.retire(id, length);
-            retired.map_err(StoreError::io("remove", &crate::segment::path(&self.shared.journal, id)))?;
+            retired.map_err(StoreError::io(
+                "remove",
+                &crate::segment::path(&self.shared.journal, id),
+            ))?;
         }
         let journal = &self.shared.journal;
-        self.shared.disk.sync_dir(journal).map_err(StoreError::io("sync", journal))?;
+        self.shared
+            .disk
+            .sync_dir(journal)
+            .map_err(StoreError::io("sync", journal))?;
         // Only now: as long as a crash could bring a segment back, what speaks of it must stay.
         let mut state = self.shared.state()?;
         for id in ids {
@@ -289,6 +349,7 @@ impl Keeper {
             return Ok(());
         }
         let state = self.shared.state()?;
+        let as_of = state.as_of();
         let progress = plan.snapshot.then(|| state.progress.clone());
         let mut notes = Vec::new();
         for &about in &plan.liveness {
@@ -301,10 +362,10 @@ impl Keeper {
         drop(state);
         let written = self.shared.commit.append(|batch| {
             if let Some(progress) = &progress {
-                batch.snapshot(progress);
+                batch.snapshot(progress, as_of);
             }
             for (about, octets) in &notes {
-                batch.note(Kind::Liveness, u64::from(*about), octets);
+                batch.liveness(*about, as_of, octets);
             }
         });
         // A closed store takes nothing more; what could not be freed waits for the next start.
@@ -319,7 +380,9 @@ impl Keeper {
     /// Writes a checkpoint if anything changed. Without `wait`, only if nothing is outstanding; then false.
     pub(crate) fn checkpoint(&mut self, wait: bool) -> Result<bool, StoreError> {
         self.sealed = 0;
-        let Some(picture) = Picture::take(&self.shared, self.covered)? else { return Ok(false) };
+        let Some(picture) = Picture::take(&self.shared, self.covered)? else {
+            return Ok(false);
+        };
         if wait {
             self.shared.commit.wait(picture.ticket)?;
         } else if self.shared.commit.synced() < picture.ticket {

@@ -23,7 +23,9 @@ impl Bitmap {
     }
 
     pub(crate) fn get(&self, bit: u32) -> bool {
-        self.words.get(index(bit / 64)).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        self.words
+            .get(index(bit / 64))
+            .is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
     /// Sets a bit; true if it was clear.
@@ -82,8 +84,8 @@ pub(crate) struct SegmentState {
     pub(crate) redeliveries: BTreeMap<u32, u16>,
     /// Older segments that removals, counters and Liveness records in this one speak of.
     pub(crate) refers: BTreeSet<u32>,
-    /// Segment of the newest Liveness record about this one.
-    pub(crate) liveness_in: Option<u32>,
+    /// The newest Liveness record about this one knows everything in segments before that.
+    pub(crate) liveness_as_of: u32,
     /// Rises with every change; `saved` is its value in the last checkpoint.
     pub(crate) version: u64,
     pub(crate) saved: u64,
@@ -102,13 +104,20 @@ impl SegmentState {
 
     /// Index into `State::groups` of the record at `offset`, if it has several targets.
     pub(crate) fn group_of(&self, offset: u32) -> Option<u32> {
-        let at = self.multi.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?;
+        let at = self
+            .multi
+            .binary_search_by_key(&offset, |&(offset, _)| offset)
+            .ok()?;
         Some(self.multi[at].1)
     }
 
     /// Encodes the payload of a Liveness record.
     pub(crate) fn encode_liveness(&self, out: &mut Vec<u8>) {
-        put_rising(out, self.live.ones() as usize, self.live.iter().map(u64::from));
+        put_rising(
+            out,
+            self.live.ones() as usize,
+            self.live.iter().map(u64::from),
+        );
         put_varint(out, self.redeliveries.len() as u64);
         for (&bit, &count) in &self.redeliveries {
             put_varint(out, u64::from(bit));
@@ -155,30 +164,51 @@ impl SegmentState {
             put_varint(out, u64::from(offset));
             put_varint(out, body.get());
         }
-        put_rising(out, self.refers.len(), self.refers.iter().map(|&id| u64::from(id)));
-        put_varint(out, u64::from(self.liveness_in.unwrap_or(0)));
+        put_rising(
+            out,
+            self.refers.len(),
+            self.refers.iter().map(|&id| u64::from(id)),
+        );
+        put_varint(out, u64::from(self.liveness_as_of));
     }
 
     /// Decodes a checkpoint value; `group` gives lists of destinations their index.
-    pub(crate) fn decode(octets: &[u8], mut group: impl FnMut(Box<[DestinationId]>) -> u32) -> Option<Self> {
+    pub(crate) fn decode(
+        octets: &[u8],
+        mut group: impl FnMut(Box<[DestinationId]>) -> u32,
+    ) -> Option<Self> {
         let mut reader = Reader::new(octets);
-        let mut state = Self { salt: reader.varint()?, length: reader.varint()?, ..Self::default() };
+        let mut state = Self {
+            salt: reader.varint()?,
+            length: reader.varint()?,
+            ..Self::default()
+        };
         for bit in rising(&mut reader)? {
             state.live.set(u32::try_from(bit).ok()?);
         }
         for _ in 0..reader.varint()? {
-            state.redeliveries.insert(reader.short()?, u16::try_from(reader.varint()?).ok()?);
+            state
+                .redeliveries
+                .insert(reader.short()?, u16::try_from(reader.varint()?).ok()?);
         }
         for _ in 0..reader.varint()? {
             let offset = reader.short()?;
-            let ids = (0..reader.varint()?).map(|_| Some(DestinationId(reader.short()?))).collect::<Option<Box<[_]>>>()?;
+            let ids = (0..reader.varint()?)
+                .map(|_| Some(DestinationId(reader.short()?)))
+                .collect::<Option<Box<[_]>>>()?;
             state.multi.push((offset, group(ids)));
         }
         for _ in 0..reader.varint()? {
-            state.places.insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
+            state
+                .places
+                .insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
         }
-        state.refers = rising(&mut reader)?.into_iter().map(u32::try_from).collect::<Result<_, _>>().ok()?;
-        state.liveness_in = Some(reader.short()?).filter(|&id| id != 0);
+        state.refers = rising(&mut reader)?
+            .into_iter()
+            .map(u32::try_from)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        state.liveness_as_of = reader.short()?;
         Some(state)
     }
 }
@@ -230,7 +260,9 @@ mod tests {
         fn a_liveness_record_leaves_what_both_know(mine: BTreeSet<u16>, other: BTreeSet<u16>) {
             let of = |bits: &BTreeSet<u16>| {
                 let mut state = SegmentState::default();
-                bits.iter().for_each(|&bit| drop(state.live.set(u32::from(bit))));
+                for &bit in bits {
+                    state.live.set(u32::from(bit));
+                }
                 state
             };
             let mut octets = Vec::new();
@@ -244,14 +276,18 @@ mod tests {
     #[test]
     fn a_segment_comes_back_from_its_checkpoint_value() {
         let groups = vec![vec![DestinationId(4), DestinationId(9)].into_boxed_slice()];
-        let mut state = SegmentState { salt: 77, length: 1 << 20, ..SegmentState::default() };
+        let mut state = SegmentState {
+            salt: 77,
+            length: 1 << 20,
+            ..SegmentState::default()
+        };
         state.live.set(128);
         state.live.set(129);
         state.redeliveries.insert(129, 3);
         state.multi.push((4096, 0));
         state.places.insert(4096, Locator::new(1, 8192));
         state.refers.extend([1, 5]);
-        state.liveness_in = Some(6);
+        state.liveness_as_of = 6;
         let mut octets = Vec::new();
         state.encode(&groups, &mut octets);
         let found = SegmentState::decode(&octets, |ids| {

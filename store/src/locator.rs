@@ -27,7 +27,9 @@ impl Locator {
     /// A stored value; `None` for one that no record can have.
     #[must_use]
     pub fn from_u64(value: u64) -> Option<Self> {
-        (value >> 32 != 0).then(|| NonZeroU64::new(value).map(Self)).flatten()
+        (value >> 32 != 0)
+            .then(|| NonZeroU64::new(value).map(Self))
+            .flatten()
     }
 
     /// The segment.
@@ -37,7 +39,9 @@ impl Locator {
 
     /// The offset in the segment.
     pub(crate) fn offset(self) -> u32 {
-        fields::short(usize::try_from(self.0.get() & u64::from(u32::MAX)).expect("half of eight octets"))
+        fields::short(
+            usize::try_from(self.0.get() & u64::from(u32::MAX)).expect("half of eight octets"),
+        )
     }
 }
 
@@ -85,7 +89,10 @@ mod tests {
     #[test]
     fn locators_are_ordered_like_the_journal() {
         assert!(Locator::new(1, u32::MAX) < Locator::new(2, 0));
-        assert_eq!(Locator::from_u64(Locator::new(7, 4096).get()), Some(Locator::new(7, 4096)));
+        assert_eq!(
+            Locator::from_u64(Locator::new(7, 4096).get()),
+            Some(Locator::new(7, 4096))
+        );
         assert_eq!(Locator::from_u64(4096), None);
     }
 }

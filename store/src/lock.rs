@@ -33,8 +33,14 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 // The text only improves the message: what cannot be read is left out.
-                let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(StoreError::Locked { directory: directory.to_owned(), holder });
+                let holder = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(StoreError::Locked {
+                    directory: directory.to_owned(),
+                    holder,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
         }

@@ -31,20 +31,36 @@ pub(crate) trait Meta: Send {
 }
 
 fn failed(reason: impl std::fmt::Display) -> StoreError {
-    StoreError::Checkpoint { reason: reason.to_string() }
+    StoreError::Checkpoint {
+        reason: reason.to_string(),
+    }
 }
 
 /// Opens what fits the disk. The second value is a warning if what was there had to be moved aside.
-pub(crate) fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<(Box<dyn Meta>, Option<String>), StoreError> {
+pub(crate) fn open(
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+) -> Result<(Box<dyn Meta>, Option<String>), StoreError> {
     let path = data.join("meta");
     if !disk.is_real() {
-        return Ok((Box::new(FileMeta { disk: Arc::clone(disk), directory: path, values: Values::new() }), None));
+        return Ok((
+            Box::new(FileMeta {
+                disk: Arc::clone(disk),
+                directory: path,
+                values: Values::new(),
+            }),
+            None,
+        ));
     }
     match open_sled(&path) {
         Ok(meta) => Ok((Box::new(meta), None)),
         Err(reason) => {
             let aside = move_aside(&path)?;
-            let warning = format!("{} could not be opened ({reason}); moved to {}", path.display(), aside.display());
+            let warning = format!(
+                "{} could not be opened ({reason}); moved to {}",
+                path.display(),
+                aside.display()
+            );
             let meta = open_sled(&path).map_err(failed)?;
             Ok((Box::new(meta), Some(warning)))
         }
@@ -69,11 +85,17 @@ struct SledMeta {
 }
 
 fn open_sled(path: &Path) -> Result<SledMeta, String> {
-    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
     // sled panics on some damage; what it leaves behind then is not used again.
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
     match opened {
-        Ok(Ok(database)) => Ok(SledMeta { database, path: path.to_owned() }),
+        Ok(Ok(database)) => Ok(SledMeta {
+            database,
+            path: path.to_owned(),
+        }),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("sled panicked".to_owned()),
     }
@@ -88,23 +110,33 @@ impl Meta for SledMeta {
                 let (key, piece) = pair.map_err(failed)?;
                 let key = String::from_utf8_lossy(&key);
                 let name = key.rsplit_once('#').map_or(&*key, |(name, _)| name);
-                values.entry(name.to_owned()).or_default().extend_from_slice(&piece);
+                values
+                    .entry(name.to_owned())
+                    .or_default()
+                    .extend_from_slice(&piece);
             }
             Ok(values)
         };
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| Err(failed("sled panicked")))
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(failed("sled panicked")))
     }
 
     fn store(&mut self, changes: Changes) -> Result<(), StoreError> {
         let write = || {
             let mut batch = sled::Batch::default();
             for (name, value) in &changes {
-                let pieces = value.as_ref().map_or(0, |value| value.len().div_ceil(PIECE));
+                let pieces = value
+                    .as_ref()
+                    .map_or(0, |value| value.len().div_ceil(PIECE));
                 let old = self.database.scan_prefix(format!("{name}#"));
                 for key in old.keys().skip(pieces) {
                     batch.remove(key.map_err(failed)?);
                 }
-                for (number, piece) in value.iter().flat_map(|value| value.chunks(PIECE)).enumerate() {
+                for (number, piece) in value
+                    .iter()
+                    .flat_map(|value| value.chunks(PIECE))
+                    .enumerate()
+                {
                     batch.insert(format!("{name}#{number:04x}").as_bytes(), piece);
                 }
             }
@@ -112,7 +144,8 @@ impl Meta for SledMeta {
             self.database.flush().map_err(failed)?;
             sync_files(&self.path)
         };
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).unwrap_or_else(|_| Err(failed("sled panicked")))
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(write))
+            .unwrap_or_else(|_| Err(failed("sled panicked")))
     }
 }
 
@@ -136,13 +169,18 @@ struct FileMeta {
 impl Meta for FileMeta {
     fn load(&mut self) -> Result<Values, StoreError> {
         let path = self.directory.join("values");
-        let Ok(file) = self.disk.open(&path) else { return Ok(Values::new()) };
+        let Ok(file) = self.disk.open(&path) else {
+            return Ok(Values::new());
+        };
         let length = file.len().map_err(StoreError::io("measure", &path))?;
         let mut octets = vec![0; usize::try_from(length).map_err(failed)?];
-        file.read_at(&mut octets, 0).map_err(StoreError::io("read", &path))?;
+        file.read_at(&mut octets, 0)
+            .map_err(StoreError::io("read", &path))?;
         let mut reader = Reader::new(&octets);
         let mut read = || {
-            (0..reader.varint()?).map(|_| Some((reader.string()?, reader.octets()?.to_vec()))).collect::<Option<Values>>()
+            (0..reader.varint()?)
+                .map(|_| Some((reader.string()?, reader.octets()?.to_vec())))
+                .collect::<Option<Values>>()
         };
         self.values = read().ok_or_else(|| failed("the file of values does not make sense"))?;
         Ok(self.values.clone())
@@ -161,7 +199,10 @@ impl Meta for FileMeta {
             put_octets(&mut octets, name.as_bytes());
             put_octets(&mut octets, value);
         }
-        let (path, temporary) = (self.directory.join("values"), self.directory.join("values.tmp"));
+        let (path, temporary) = (
+            self.directory.join("values"),
+            self.directory.join("values.tmp"),
+        );
         let write = || {
             self.disk.create_dir(&self.directory)?;
             let file = self.disk.create(&temporary)?;
@@ -186,16 +227,29 @@ mod tests {
     #[test]
     fn values_come_back_whatever_their_size() {
         let directory = tempfile::tempdir().unwrap();
-        let big: Vec<u8> = (0..PIECE * 3 + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let big: Vec<u8> = (0..PIECE * 3 + 5)
+            .map(|at| u8::try_from(at % 251).unwrap())
+            .collect();
         {
             let (mut meta, warning) = open(&disk(), directory.path()).unwrap();
             assert_eq!(warning, None);
-            meta.store(Changes::from([("a".into(), Some(big.clone())), ("b".into(), Some(vec![1]))])).unwrap();
+            meta.store(Changes::from([
+                ("a".into(), Some(big.clone())),
+                ("b".into(), Some(vec![1])),
+            ]))
+            .unwrap();
         }
         {
             let (mut meta, _) = open(&disk(), directory.path()).unwrap();
-            assert_eq!(meta.load().unwrap(), Values::from([("a".into(), big), ("b".into(), vec![1])]));
-            meta.store(Changes::from([("a".into(), Some(vec![2])), ("b".into(), None)])).unwrap();
+            assert_eq!(
+                meta.load().unwrap(),
+                Values::from([("a".into(), big), ("b".into(), vec![1])])
+            );
+            meta.store(Changes::from([
+                ("a".into(), Some(vec![2])),
+                ("b".into(), None),
+            ]))
+            .unwrap();
         }
         let (mut meta, _) = open(&disk(), directory.path()).unwrap();
         assert_eq!(meta.load().unwrap(), Values::from([("a".into(), vec![2])]));

@@ -17,7 +17,7 @@ use crate::segment::{self, SegmentHeader};
 /// Octets of zeros written at once.
 const ZEROS: usize = 256 * 1024;
 /// Dead segments kept for their space, beyond those in preparation.
-const FREE_MAX: usize = 2;
+const FREE_MAX: usize = 4;
 
 /// A segment ready for its first batch.
 #[derive(Debug)]
@@ -94,7 +94,16 @@ impl Preparer {
             shortage: None,
         };
         let config = config.clone();
-        Self { disk, journal, first, epoch, salt_seed, config, inner: Mutex::new(inner), changed: Condvar::new() }
+        Self {
+            disk,
+            journal,
+            first,
+            epoch,
+            salt_seed,
+            config,
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -109,10 +118,19 @@ impl Preparer {
             return Step::Enough;
         }
         let id = inner.next;
-        let length = if id == self.first { self.config.first_segment_bytes } else { self.config.segment_bytes };
+        let length = if id == self.first {
+            self.config.first_segment_bytes
+        } else {
+            self.config.segment_bytes
+        };
         let recycled = inner.free.pop();
-        let more = recycled.as_ref().map_or(u64::from(length), |(_, old)| u64::from(length).saturating_sub(*old));
-        if self.config.bytes_max.is_some_and(|max| inner.bytes + more > max) {
+        let old = recycled.as_ref().map_or(0, |(_, old)| *old);
+        let more = u64::from(length).saturating_sub(old);
+        if self
+            .config
+            .bytes_max
+            .is_some_and(|max| inner.bytes + more > max)
+        {
             inner.free.extend(recycled);
             let reason = "the journal has reached its limit (bytes_max)".to_owned();
             return Self::starve(&mut inner, room, reason);
@@ -122,7 +140,8 @@ impl Preparer {
         let mut inner = self.inner();
         match made {
             Ok(prepared) => {
-                inner.bytes += prepared.length - recycled.map_or(0, |(_, length)| length.min(prepared.length));
+                inner.bytes +=
+                    prepared.length - recycled.map_or(0, |(_, length)| length.min(prepared.length));
                 inner.next += 1;
                 inner.ready.push_back(prepared);
                 room.prepared_through.store(id, Ordering::Relaxed);
@@ -134,7 +153,11 @@ impl Preparer {
             }
             Err(error) => {
                 inner.bytes -= recycled.map_or(0, |(_, length)| length);
-                let kind = if is_full(&error) { "no space left" } else { "cannot prepare a segment" };
+                let kind = if is_full(&error) {
+                    "no space left"
+                } else {
+                    "cannot prepare a segment"
+                };
                 let reason = format!("{kind}: {}: {error}", self.journal.display());
                 let step = Self::starve(&mut inner, room, reason);
                 drop(inner);
@@ -150,7 +173,12 @@ impl Preparer {
         Step::Starved(reason)
     }
 
-    fn make(&self, id: u32, length: u32, recycled: Option<&(PathBuf, u64)>) -> io::Result<Prepared> {
+    fn make(
+        &self,
+        id: u32,
+        length: u32,
+        recycled: Option<&(PathBuf, u64)>,
+    ) -> io::Result<Prepared> {
         let temporary = self.journal.join(format!("{id:08x}.tmp"));
         let made = self.fill(&temporary, id, length, recycled);
         if made.is_err() {
@@ -160,7 +188,13 @@ impl Preparer {
         made
     }
 
-    fn fill(&self, temporary: &Path, id: u32, length: u32, recycled: Option<&(PathBuf, u64)>) -> io::Result<Prepared> {
+    fn fill(
+        &self,
+        temporary: &Path,
+        id: u32,
+        length: u32,
+        recycled: Option<&(PathBuf, u64)>,
+    ) -> io::Result<Prepared> {
         let (file, old) = match recycled {
             Some((path, old)) => {
                 self.disk.rename(path, temporary)?;
@@ -172,12 +206,23 @@ impl Preparer {
         let length = u64::from(length).max(old);
         let salt = mix(self.salt_seed ^ mix(self.epoch << 32 | u64::from(id)));
         let planned = u32::try_from(length).unwrap_or(u32::MAX);
-        let header = SegmentHeader { id, length: planned, epoch: self.epoch, salt };
+        let header = SegmentHeader {
+            id,
+            length: planned,
+            epoch: self.epoch,
+            salt,
+        };
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
-        self.disk.rename(temporary, &segment::path(&self.journal, id))?;
+        self.disk
+            .rename(temporary, &segment::path(&self.journal, id))?;
         self.disk.sync_dir(&self.journal)?;
-        Ok(Prepared { id, file, length, salt })
+        Ok(Prepared {
+            id,
+            file,
+            length,
+            salt,
+        })
     }
 
     /// Takes segment `id`, the next in order; if `wait`, blocks until it is ready. `None` if not ready or closing.
@@ -196,7 +241,10 @@ impl Preparer {
             if !wait || inner.closing || (inner.draining && inner.shortage.is_some()) {
                 return None;
             }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -237,7 +285,10 @@ impl Preparer {
             if inner.ready.len() < self.config.segments_ahead as usize {
                 return true;
             }
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         false
     }
@@ -279,7 +330,9 @@ fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
 /// A number nobody outside can guess, so that no message body can pass for a record.
 fn system_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// The finalizer of splitmix64: neighbouring inputs give unrelated salts.

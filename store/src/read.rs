@@ -48,12 +48,25 @@ impl Files {
     }
 
     pub(crate) fn forget(&self, id: u32) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
     }
 
     /// The file of a segment; `None` if it no longer exists.
-    fn get(&self, disk: &dyn Disk, journal: &Path, id: u32) -> Result<Option<Arc<dyn File>>, StoreError> {
-        if let Some(file) = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+    fn get(
+        &self,
+        disk: &dyn Disk,
+        journal: &Path,
+        id: u32,
+    ) -> Result<Option<Arc<dyn File>>, StoreError> {
+        if let Some(file) = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+        {
             return Ok(Some(Arc::clone(file)));
         }
         let path = segment::path(journal, id);
@@ -67,6 +80,9 @@ impl Files {
         }
     }
 }
+
+/// A segment's file and salt.
+type Place = (Arc<dyn File>, u64);
 
 /// What a record at a place turned out to be.
 enum Found {
@@ -82,7 +98,11 @@ impl Shared {
     }
 
     /// See [`crate::Store::read_many`].
-    pub(crate) fn read_many(&self, at: &[Locator], out: &mut Vec<Option<OwnedMessage>>) -> Result<(), StoreError> {
+    pub(crate) fn read_many(
+        &self,
+        at: &[Locator],
+        out: &mut Vec<Option<OwnedMessage>>,
+    ) -> Result<(), StoreError> {
         let began = out.len();
         out.resize_with(began + at.len(), || None);
         let mut order: Vec<usize> = (0..at.len()).collect();
@@ -91,7 +111,10 @@ impl Shared {
         let mut rest = order.as_slice();
         while let Some(&first) = rest.first() {
             let mut count = 1;
-            while rest.get(count).is_some_and(|&next| joins(at[first], at[rest[count - 1]], at[next])) {
+            while rest
+                .get(count)
+                .is_some_and(|&next| joins(at[first], at[rest[count - 1]], at[next]))
+            {
                 count += 1;
             }
             let (run, others) = rest.split_at(count);
@@ -111,12 +134,18 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let (first, last) = (at[run[0]], at[run[run.len() - 1]]);
         self.is_synced(last)?;
-        let Some((file, salt)) = self.file(first)? else { return Ok(()) };
+        let Some((file, salt)) = self.file(first)? else {
+            return Ok(());
+        };
         buffer.resize(index(last.offset() - first.offset()) + FIRST_READ, 0);
-        let got = file.read_at(buffer, u64::from(first.offset())).map_err(|error| self.read_failed(first, error))?;
+        let got = file
+            .read_at(buffer, u64::from(first.offset()))
+            .map_err(|error| self.read_failed(first, error))?;
         for &position in run {
             let place = at[position];
-            let octets = buffer[..got].get(index(place.offset() - first.offset())..).unwrap_or_default();
+            let octets = buffer[..got]
+                .get(index(place.offset() - first.offset())..)
+                .unwrap_or_default();
             let found = match parse(octets, salt, place.offset()) {
                 Parsed::Found(found) => Some(found),
                 // Longer than what was read, or damaged: the single read tells.
@@ -142,20 +171,32 @@ impl Shared {
                 patch: Some(patch),
                 ..message
             })),
-            Some(Found::Moved(..)) => Err(StoreError::Damaged { at: body, reason: "a move leads to another move" }),
+            Some(Found::Moved(..)) => Err(StoreError::Damaged {
+                at: body,
+                reason: "a move leads to another move",
+            }),
             None => Ok(None),
         }
     }
 
     fn is_synced(&self, at: Locator) -> Result<(), StoreError> {
-        if self.commit.durable_through().is_some_and(|through| at <= through) {
+        if self
+            .commit
+            .durable_through()
+            .is_some_and(|through| at <= through)
+        {
             return Ok(());
         }
         Err(StoreError::NotSynced { at })
     }
 
-    fn file(&self, at: Locator) -> Result<Option<(Arc<dyn File>, u64)>, StoreError> {
-        let Some(salt) = self.state()?.segments.get(&at.segment()).map(|segment| segment.salt) else {
+    fn file(&self, at: Locator) -> Result<Option<Place>, StoreError> {
+        let Some(salt) = self
+            .state()?
+            .segments
+            .get(&at.segment())
+            .map(|segment| segment.salt)
+        else {
             return Ok(None);
         };
         let file = self.files.get(&*self.disk, &self.journal, at.segment())?;
@@ -169,17 +210,23 @@ impl Shared {
     /// Reads one record.
     fn fetch(&self, at: Locator) -> Result<Option<Found>, StoreError> {
         self.is_synced(at)?;
-        let Some((file, salt)) = self.file(at)? else { return Ok(None) };
+        let Some((file, salt)) = self.file(at)? else {
+            return Ok(None);
+        };
         let mut buffer = vec![0; FIRST_READ];
         let offset = u64::from(at.offset());
-        let got = file.read_at(&mut buffer, offset).map_err(|error| self.read_failed(at, error))?;
+        let got = file
+            .read_at(&mut buffer, offset)
+            .map_err(|error| self.read_failed(at, error))?;
         let mut parsed = parse(&buffer[..got], salt, at.offset());
         if let Parsed::Longer(length) = parsed {
             // A length that leads beyond the file is damage, and must not be believed with memory.
             let size = file.len().map_err(|error| self.read_failed(at, error))?;
             parsed = if offset + length as u64 <= size {
                 buffer.resize(length, 0);
-                let got = file.read_at(&mut buffer, offset).map_err(|error| self.read_failed(at, error))?;
+                let got = file
+                    .read_at(&mut buffer, offset)
+                    .map_err(|error| self.read_failed(at, error))?;
                 parse(&buffer[..got], salt, at.offset())
             } else {
                 Parsed::Damaged("its length leads beyond the file")
@@ -187,7 +234,10 @@ impl Shared {
         }
         match parsed {
             Parsed::Found(found) => Ok(Some(found)),
-            Parsed::Longer(_) => Err(StoreError::Damaged { at, reason: "the file ends before it does" }),
+            Parsed::Longer(_) => Err(StoreError::Damaged {
+                at,
+                reason: "the file ends before it does",
+            }),
             Parsed::Damaged(_) if !self.state()?.segments.contains_key(&at.segment()) => Ok(None),
             Parsed::Damaged(reason) => Err(StoreError::Damaged { at, reason }),
         }
@@ -196,7 +246,9 @@ impl Shared {
 
 /// True if `next` goes into the run that began at `first` and has come to `last`.
 fn joins(first: Locator, last: Locator, next: Locator) -> bool {
-    first.segment() == next.segment() && next.offset() - first.offset() < RUN && next.offset() - last.offset() < HOLE
+    first.segment() == next.segment()
+        && next.offset() - first.offset() < RUN
+        && next.offset() - last.offset() < HOLE
 }
 
 enum Parsed {
@@ -207,7 +259,9 @@ enum Parsed {
 }
 
 fn parse(octets: &[u8], salt: u64, offset: u32) -> Parsed {
-    let Some(head) = record::head(octets) else { return Parsed::Damaged("there is no record") };
+    let Some(head) = record::head(octets) else {
+        return Parsed::Damaged("there is no record");
+    };
     if octets.len() < head.length {
         return Parsed::Longer(head.length);
     }
@@ -216,7 +270,9 @@ fn parse(octets: &[u8], salt: u64, offset: u32) -> Parsed {
     }
     match record::decode(octets) {
         Some(Record::Add { message, .. }) => Parsed::Found(Found::Message(own(&message))),
-        Some(Record::Place { body_of, patch, .. }) => Parsed::Found(Found::Moved(body_of, own_patch(&patch))),
+        Some(Record::Place { body_of, patch, .. }) => {
+            Parsed::Found(Found::Moved(body_of, own_patch(&patch)))
+        }
         _ => Parsed::Damaged("it holds no message"),
     }
 }

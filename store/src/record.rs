@@ -96,27 +96,66 @@ impl Targets<'_> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DestinationId, u64)> {
-        self.0.chunks_exact(TARGET).map(|target| (DestinationId(u32_at(target, 0)), u64_at(target, 4)))
+        self.0
+            .chunks_exact(TARGET)
+            .map(|target| (DestinationId(u32_at(target, 0)), u64_at(target, 4)))
     }
 }
 
 /// A decoded record, borrowing from where it was read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Record<'a> {
-    Add { targets: Targets<'a>, message: StoredMessage<'a> },
-    Place { targets: Targets<'a>, body_of: Locator, patch: Patch<'a> },
-    Remove { destination: DestinationId, entries: &'a [u8] },
-    Redelivered { destination: DestinationId, at: Locator, count: u16 },
-    DefineDestination { id: DestinationId, kind: u8, name: &'a str },
-    DropDestination { id: DestinationId },
-    DefineSubscription { octets: &'a [u8] },
-    DropSubscription { id: SubscriptionId },
-    Acknowledge { id: SubscriptionId, through: Option<u64>, singles: &'a [u8] },
+    Add {
+        targets: Targets<'a>,
+        message: StoredMessage<'a>,
+    },
+    Place {
+        targets: Targets<'a>,
+        body_of: Locator,
+        patch: Patch<'a>,
+    },
+    Remove {
+        destination: DestinationId,
+        entries: &'a [u8],
+    },
+    Redelivered {
+        destination: DestinationId,
+        at: Locator,
+        count: u16,
+    },
+    DefineDestination {
+        id: DestinationId,
+        kind: u8,
+        name: &'a str,
+    },
+    DropDestination {
+        id: DestinationId,
+    },
+    DefineSubscription {
+        octets: &'a [u8],
+    },
+    DropSubscription {
+        id: SubscriptionId,
+    },
+    Acknowledge {
+        id: SubscriptionId,
+        through: Option<u64>,
+        singles: &'a [u8],
+    },
     Outcome,
-    Start { epoch: u64 },
+    Start {
+        epoch: u64,
+    },
     CleanStop,
-    Snapshot { octets: &'a [u8] },
-    Liveness { segment: u32, octets: &'a [u8] },
+    Snapshot {
+        as_of: u32,
+        octets: &'a [u8],
+    },
+    Liveness {
+        about: u32,
+        as_of: u32,
+        octets: &'a [u8],
+    },
 }
 
 /// Length, kind, count and transaction of a record, enough to walk over it.
@@ -135,18 +174,28 @@ pub(crate) fn head(octets: &[u8]) -> Option<Head> {
     }
     let length = index(u32_at(octets, 4));
     let kind = Kind::from_octet(octets[8])?;
-    (length >= HEADER).then(|| Head { length, kind, count: u32_at(octets, 12), transaction: u64_at(octets, 16) })
+    (length >= HEADER).then(|| Head {
+        length,
+        kind,
+        count: u32_at(octets, 12),
+        transaction: u64_at(octets, 16),
+    })
 }
 
 /// Octets from one record to the next.
 pub(crate) fn stride(head: &Head) -> usize {
-    let targets = if matches!(head.kind, Kind::Add | Kind::Place) { index(head.count) } else { 0 };
+    let targets = if matches!(head.kind, Kind::Add | Kind::Place) {
+        index(head.count)
+    } else {
+        0
+    };
     padded(head.length).max(targets.saturating_mul(GRANULE))
 }
 
 /// True if the checksum of the record that begins `octets` holds.
 pub(crate) fn checks(octets: &[u8], head: &Head, salt: u64, offset: u32) -> bool {
-    octets.len() >= head.length && checksum(seed(salt, offset), &octets[4..head.length]) == u32_at(octets, 0)
+    octets.len() >= head.length
+        && checksum(seed(salt, offset), &octets[4..head.length]) == u32_at(octets, 0)
 }
 
 /// Decodes the record that begins `octets`. Its checksum is the caller's business.
@@ -161,7 +210,10 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
         Kind::Place => decode_place(octets, &head)?,
         Kind::Remove => {
             let entries = rest.get(..index(head.count).checked_mul(16)?)?;
-            Record::Remove { destination: DestinationId(id()?), entries }
+            Record::Remove {
+                destination: DestinationId(id()?),
+                entries,
+            }
         }
         Kind::Redelivered => Record::Redelivered {
             destination: DestinationId(id()?),
@@ -173,19 +225,32 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
             kind: u8::try_from(head.count).ok()?,
             name: std::str::from_utf8(rest).ok()?,
         },
-        Kind::DropDestination => Record::DropDestination { id: DestinationId(id()?) },
+        Kind::DropDestination => Record::DropDestination {
+            id: DestinationId(id()?),
+        },
         Kind::DefineSubscription => Record::DefineSubscription { octets },
-        Kind::DropSubscription => Record::DropSubscription { id: SubscriptionId(id()?) },
+        Kind::DropSubscription => Record::DropSubscription {
+            id: SubscriptionId(id()?),
+        },
         Kind::Acknowledge => Record::Acknowledge {
             id: SubscriptionId(id()?),
-            through: (octets[9] & BIT_THROUGH != 0).then(|| rest.get(..8).map(|at| u64_at(at, 0))).flatten(),
+            through: (octets[9] & BIT_THROUGH != 0)
+                .then(|| rest.get(..8).map(|at| u64_at(at, 0)))
+                .flatten(),
             singles: rest.get(8..8 + index(head.count).checked_mul(8)?)?,
         },
         Kind::Outcome => Record::Outcome,
         Kind::Start => Record::Start { epoch: subject },
         Kind::CleanStop => Record::CleanStop,
-        Kind::Snapshot => Record::Snapshot { octets: rest },
-        Kind::Liveness => Record::Liveness { segment: id()?, octets: rest },
+        Kind::Snapshot => Record::Snapshot {
+            as_of: head.count,
+            octets: rest,
+        },
+        Kind::Liveness => Record::Liveness {
+            about: id()?,
+            as_of: head.count,
+            octets: rest,
+        },
     })
 }
 
@@ -217,12 +282,18 @@ fn decode_place<'a>(octets: &'a [u8], head: &Head) -> Option<Record<'a>> {
         body_size: u32_at(octets, 40),
         extra_head: &octets[targets_end..],
     };
-    Some(Record::Place { targets, body_of: Locator::from_u64(u64_at(octets, 24))?, patch })
+    Some(Record::Place {
+        targets,
+        body_of: Locator::from_u64(u64_at(octets, 24))?,
+        patch,
+    })
 }
 
 /// The (sequence, locator) pairs of a Remove. Pairs no record can have are skipped.
 pub(crate) fn removals(entries: &[u8]) -> impl Iterator<Item = (u64, Locator)> {
-    entries.chunks_exact(16).filter_map(|entry| Some((u64_at(entry, 0), Locator::from_u64(u64_at(entry, 8))?)))
+    entries
+        .chunks_exact(16)
+        .filter_map(|entry| Some((u64_at(entry, 0), Locator::from_u64(u64_at(entry, 8))?)))
 }
 
 /// The single sequences of an Acknowledge.
@@ -275,7 +346,13 @@ pub(crate) mod encode {
         MESSAGE_HEADER + targets * TARGET + patch.extra_head.len()
     }
 
-    fn common(kind: Kind, length: usize, count: usize, transaction: u64, subject: u64) -> [u8; HEADER] {
+    fn common(
+        kind: Kind,
+        length: usize,
+        count: usize,
+        transaction: u64,
+        subject: u64,
+    ) -> [u8; HEADER] {
         let mut octets = [0; HEADER];
         fields::set_u32(&mut octets, 4, short(length));
         octets[8] = kind as u8;
@@ -297,12 +374,23 @@ pub(crate) mod encode {
         out.resize(began + length, 0);
     }
 
-    pub(crate) fn add(out: &mut Vec<u8>, transaction: u64, to: &[(DestinationId, u64)], message: &StoredMessage<'_>) {
+    pub(crate) fn add(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        to: &[(DestinationId, u64)],
+        message: &StoredMessage<'_>,
+    ) {
         let began = out.len();
         let length = add_length(to.len(), message);
         out.reserve(padded(length));
         let mut octets = [0; MESSAGE_HEADER];
-        octets[..HEADER].copy_from_slice(&common(Kind::Add, length, to.len(), transaction, message.origin));
+        octets[..HEADER].copy_from_slice(&common(
+            Kind::Add,
+            length,
+            to.len(),
+            transaction,
+            message.origin,
+        ));
         fields::set_u64(&mut octets, 32, message.serial);
         fields::set_u64(&mut octets, 40, message.timestamp_ms);
         fields::set_u64(&mut octets, 48, message.expires_ms);
@@ -327,7 +415,13 @@ pub(crate) mod encode {
         let began = out.len();
         let length = place_length(to.len(), patch);
         let mut octets = [0; MESSAGE_HEADER];
-        octets[..HEADER].copy_from_slice(&common(Kind::Place, length, to.len(), transaction, body_of.get()));
+        octets[..HEADER].copy_from_slice(&common(
+            Kind::Place,
+            length,
+            to.len(),
+            transaction,
+            body_of.get(),
+        ));
         fields::set_u64(&mut octets, 32, patch.expires_ms);
         fields::set_u32(&mut octets, 40, patch.body_size);
         octets[48] = patch.flags;
@@ -338,10 +432,21 @@ pub(crate) mod encode {
         pad(out, began, to.len() * GRANULE);
     }
 
-    pub(crate) fn remove(out: &mut Vec<u8>, transaction: u64, destination: DestinationId, removed: &[(u64, Locator)]) {
+    pub(crate) fn remove(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        destination: DestinationId,
+        removed: &[(u64, Locator)],
+    ) {
         let began = out.len();
         let length = HEADER + removed.len() * 16;
-        out.extend_from_slice(&common(Kind::Remove, length, removed.len(), transaction, u64::from(destination.0)));
+        out.extend_from_slice(&common(
+            Kind::Remove,
+            length,
+            removed.len(),
+            transaction,
+            u64::from(destination.0),
+        ));
         for (sequence, at) in removed {
             out.extend_from_slice(&sequence.to_le_bytes());
             out.extend_from_slice(&at.get().to_le_bytes());
@@ -359,27 +464,56 @@ pub(crate) mod encode {
     ) {
         let began = out.len();
         let subject = u64::from(destination.0);
-        out.extend_from_slice(&common(Kind::Redelivered, HEADER + 16, usize::from(count), transaction, subject));
+        out.extend_from_slice(&common(
+            Kind::Redelivered,
+            HEADER + 16,
+            usize::from(count),
+            transaction,
+            subject,
+        ));
         out.extend_from_slice(&sequence.to_le_bytes());
         out.extend_from_slice(&at.get().to_le_bytes());
         pad(out, began, 0);
     }
 
     /// Records that consist of a header and octets: definitions of destinations, drops, outcome, start, stop, snapshot, liveness.
-    pub(crate) fn plain(out: &mut Vec<u8>, kind: Kind, transaction: u64, count: usize, subject: u64, octets: &[u8]) {
+    pub(crate) fn plain(
+        out: &mut Vec<u8>,
+        kind: Kind,
+        transaction: u64,
+        count: usize,
+        subject: u64,
+        octets: &[u8],
+    ) {
         let began = out.len();
-        out.extend_from_slice(&common(kind, HEADER + octets.len(), count, transaction, subject));
+        out.extend_from_slice(&common(
+            kind,
+            HEADER + octets.len(),
+            count,
+            transaction,
+            subject,
+        ));
         out.extend_from_slice(octets);
         pad(out, began, 0);
     }
 
-    pub(crate) fn define_subscription(out: &mut Vec<u8>, transaction: u64, definition: &SubscriptionDefinition) {
+    pub(crate) fn define_subscription(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        definition: &SubscriptionDefinition,
+    ) {
         let began = out.len();
         let selector = definition.selector.as_deref().unwrap_or_default();
         let strings = definition.client_id.len() + definition.name.len() + selector.len();
         let mut octets = [0; MESSAGE_HEADER];
         let subject = u64::from(definition.id.0);
-        let header = common(Kind::DefineSubscription, MESSAGE_HEADER + strings, 0, transaction, subject);
+        let header = common(
+            Kind::DefineSubscription,
+            MESSAGE_HEADER + strings,
+            0,
+            transaction,
+            subject,
+        );
         octets[..HEADER].copy_from_slice(&header);
         fields::set_u32(&mut octets, 32, definition.topic.0);
         octets[36] = u8::from(definition.no_local);
@@ -389,7 +523,11 @@ pub(crate) mod encode {
         fields::set_u32(&mut octets, 52, short(definition.name.len()));
         fields::set_u32(&mut octets, 56, short(selector.len()));
         out.extend_from_slice(&octets);
-        for text in [definition.client_id.as_str(), definition.name.as_str(), selector] {
+        for text in [
+            definition.client_id.as_str(),
+            definition.name.as_str(),
+            selector,
+        ] {
             out.extend_from_slice(text.as_bytes());
         }
         pad(out, began, 0);
@@ -404,7 +542,13 @@ pub(crate) mod encode {
     ) {
         let began = out.len();
         let length = HEADER + 8 + single.len() * 8;
-        let mut header = common(Kind::Acknowledge, length, single.len(), transaction, u64::from(id.0));
+        let mut header = common(
+            Kind::Acknowledge,
+            length,
+            single.len(),
+            transaction,
+            u64::from(id.0),
+        );
         header[9] = if through.is_some() { BIT_THROUGH } else { 0 };
         out.extend_from_slice(&header);
         out.extend_from_slice(&through.unwrap_or_default().to_le_bytes());

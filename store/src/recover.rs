@@ -21,12 +21,14 @@ use crate::locator::{DestinationId, Locator};
 use crate::meta::{self, Meta};
 use crate::prepare::Leftovers;
 use crate::record::{Kind, Record};
-use crate::replay::{Scan, Slot, Slots};
+use crate::replay::{Scan, Slot, Slots, Window};
 use crate::segment::{BATCH_HEADER, BatchHeader, DATA_START};
 use crate::state::State;
 use crate::survey::{SegmentFile, Survey};
 use crate::verify::{Quarantined, RecoveryReport};
 
+/// Octets of the last batch written again at once.
+const REWRITE: usize = 256 * 1024;
 /// Files of free space kept at the start.
 const FREE_KEEP: usize = 3;
 
@@ -50,22 +52,45 @@ pub(crate) struct Recovery {
 }
 
 /// Reads the journal of `data`.
-pub(crate) fn recover(disk: &Arc<dyn Disk>, data: &Path, config: &StoreConfig) -> Result<Recovery, StoreError> {
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+    config: &StoreConfig,
+) -> Result<Recovery, StoreError> {
     let watch = Stopwatch::start();
     let journal = data.join("journal");
-    disk.create_dir(&journal).map_err(StoreError::io("create", &journal))?;
-    let mut survey = Survey::look(&**disk, &journal)?;
+    disk.create_dir(&journal)
+        .map_err(StoreError::io("create", &journal))?;
+    let mut survey = Survey::look(disk, &journal)?;
     survey.tidy(&**disk, config.segment_bytes, FREE_KEEP)?;
-    let mut replay = Replay::new(survey, journal.clone());
+    let mut replay = Replay::new(survey, journal);
     let (meta, checkpoint) = replay.open_meta(disk, data)?;
-    let known = checkpoint.as_ref().map(|found| found.state.segments.keys().copied().collect()).unwrap_or_default();
+    let known = checkpoint
+        .as_ref()
+        .map(|found| found.state.segments.keys().copied().collect())
+        .unwrap_or_default();
     let highest = checkpoint.as_ref().map_or(0, |found| found.covered.epoch);
     replay.run(checkpoint)?;
     replay.sync_tail()?;
     replay.report.elapsed = watch.elapsed();
-    let (last, epoch) = (replay.last_sequence, replay.survey.highest_epoch.max(highest).max(replay.epoch) + 1);
-    let highest_id = replay.survey.highest_id.max(replay.state.segments.keys().next_back().copied().unwrap_or(0));
-    let begin = Begin { segment: highest_id + 1, sequence: last + 1, epoch };
+    let (last, epoch) = (
+        replay.last_sequence,
+        replay.survey.highest_epoch.max(highest).max(replay.epoch) + 1,
+    );
+    let highest_id = replay.survey.highest_id.max(
+        replay
+            .state
+            .segments
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or(0),
+    );
+    let begin = Begin {
+        segment: highest_id + 1,
+        sequence: last + 1,
+        epoch,
+    };
     Ok(Recovery {
         clean: replay.state.clean && replay.report.quarantined.is_empty(),
         end: replay.state.applied_end,
@@ -85,7 +110,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, data: &Path, config: &StoreConfig) -
 /// Reads everything and changes nothing; see [`crate::verify::check`].
 pub(crate) fn check(disk: &Arc<dyn Disk>, journal: &Path) -> Result<RecoveryReport, StoreError> {
     let watch = Stopwatch::start();
-    let mut replay = Replay::new(Survey::look(&**disk, journal)?, journal.to_owned());
+    let mut replay = Replay::new(Survey::look(disk, journal)?, journal.to_owned());
     replay.run(None)?;
     replay.report.elapsed = watch.elapsed();
     Ok(replay.report)
@@ -103,6 +128,8 @@ struct Replay {
     /// First sequences of epochs that were read: earlier epochs end before them.
     epoch_firsts: BTreeMap<u64, u64>,
     last_sequence: u64,
+    /// The last batch taken in: segment, begin and end.
+    tail: Option<(u32, u32, u32)>,
     epoch: u64,
     report: RecoveryReport,
 }
@@ -121,8 +148,13 @@ impl Replay {
             synced: 0,
             epoch_firsts: BTreeMap::new(),
             last_sequence: 0,
+            tail: None,
             epoch: 0,
-            report: RecoveryReport { segments, quarantined, ..RecoveryReport::default() },
+            report: RecoveryReport {
+                segments,
+                quarantined,
+                ..RecoveryReport::default()
+            },
         }
     }
 
@@ -144,7 +176,9 @@ impl Replay {
             Err(error) if disk.is_real() => {
                 drop(meta);
                 let aside = meta::move_aside(&data.join("meta"))?;
-                self.report.warnings.push(format!("{error}; moved to {}", aside.display()));
+                self.report
+                    .warnings
+                    .push(format!("{error}; moved to {}", aside.display()));
                 return Ok((None, None));
             }
             Err(error) => {
@@ -154,22 +188,43 @@ impl Replay {
         };
         let Some(found) = checkpoint::load(&values) else {
             if !values.is_empty() {
-                self.report.warnings.push("the checkpoint does not check; reading the whole journal".to_owned());
+                self.report
+                    .warnings
+                    .push("the checkpoint does not check; reading the whole journal".to_owned());
             }
             return Ok((Some(meta), None));
         };
-        self.synced = found.covered.sequence;
-        let of = self.survey.segments.get(&found.covered.end.segment());
-        if of.and_then(SegmentFile::salt) == Some(found.covered.salt) {
-            return Ok((Some(meta), Some(found)));
+        // The segment it ends in may have been deleted since; another salt means another journal.
+        let salts = found
+            .state
+            .segments
+            .iter()
+            .map(|(id, segment)| Some((self.survey.segments.get(id)?.salt(), segment.salt)));
+        let salts: Vec<(Option<u64>, u64)> = salts.flatten().collect();
+        if salts
+            .iter()
+            .any(|&(on_disk, known)| on_disk.is_some_and(|salt| salt != known))
+        {
+            self.report
+                .warnings
+                .push("the checkpoint is of another journal; reading the whole journal".to_owned());
+            return Ok((Some(meta), None));
         }
-        self.report.warnings.push("the checkpoint is of another journal; reading the whole journal".to_owned());
-        Ok((Some(meta), None))
+        if salts.is_empty() {
+            return Ok((Some(meta), None));
+        }
+        self.synced = found.covered.sequence;
+        Ok((Some(meta), Some(found)))
     }
 
     fn run(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), StoreError> {
         let mut from = (0, DATA_START);
-        if let Some(Checkpoint { covered, state, definitions }) = checkpoint {
+        if let Some(Checkpoint {
+            covered,
+            state,
+            definitions,
+        }) = checkpoint
+        {
             from = (covered.end.segment(), covered.end.offset());
             self.last_sequence = covered.sequence;
             self.epoch = covered.epoch;
@@ -178,7 +233,12 @@ impl Replay {
             self.definitions = definitions;
             self.forget_missing();
         }
-        let ids: Vec<u32> = self.survey.segments.range(from.0..).map(|(&id, _)| id).collect();
+        let ids: Vec<u32> = self
+            .survey
+            .segments
+            .range(from.0..)
+            .map(|(&id, _)| id)
+            .collect();
         self.look_ahead(&ids)?;
         for &id in &ids {
             let begin = if id == from.0 { from.1 } else { DATA_START };
@@ -188,28 +248,38 @@ impl Replay {
         Ok(())
     }
 
-    /// Segments of the checkpoint that were deleted after it. One with live records did not go by itself.
+    /// Segments of the checkpoint that were deleted after it. What was live in them has died since; the news of that may have gone
+    /// with another segment, so their absence is all there is to know.
     fn forget_missing(&mut self) {
-        let missing = self.state.segments.keys().filter(|id| !self.survey.segments.contains_key(id));
-        for id in missing.copied().collect::<Vec<_>>() {
-            let lost = self.state.segments.remove(&id).filter(|segment| !segment.is_dead());
-            // It may have died after the checkpoint; only its absence is known, so this is a warning and not damage.
-            if let Some(lost) = lost {
-                let count = lost.live.ones();
-                self.report.warnings.push(format!("{id:08x}.seg is gone; {count} references were live at the checkpoint"));
-            }
-        }
+        let Self { state, survey, .. } = self;
+        state
+            .segments
+            .retain(|id, _| survey.segments.contains_key(id));
     }
 
     /// Learns where epochs begin and how far the journal was synced, from the first batches and the last segment.
     fn look_ahead(&mut self, ids: &[u32]) -> Result<(), StoreError> {
         for &id in ids {
-            let Some(segment) = self.survey.segments.get(&id) else { continue };
-            let mut scan = Scan::new(&*segment.file, id, segment.salt());
+            let Some(segment) = self.survey.segments.get(&id) else {
+                continue;
+            };
+            let file = segment.open()?;
+            let mut scan = Scan::new(&*file, id, segment.salt());
             let mut at = DATA_START;
             let limit = segment.length;
             let path = crate::segment::path(&self.journal, id);
-            let mut step = |at| scan.next_header(at, limit).map_err(StoreError::io("read", &path));
+            if let Some(salt) = segment.salt() {
+                // What has a footer was synced before it got one.
+                let trailer = footer::trailer(&*file, id, salt);
+                let sealed = trailer.map_err(StoreError::io("read", &path))?;
+                self.synced = self
+                    .synced
+                    .max(sealed.map_or(0, |(sealed, _)| sealed.sequence));
+            }
+            let mut step = |at| {
+                scan.next_header(at, limit)
+                    .map_err(StoreError::io("read", &path))
+            };
             // One header is enough, except in the last segment, where damage must be told from the torn tail.
             while let Some((offset, header)) = step(at)? {
                 self.synced = self.synced.max(header.synced);
@@ -226,12 +296,16 @@ impl Replay {
 
     /// True if a batch was cut when a later epoch began.
     fn is_cut(&self, header: &BatchHeader) -> bool {
-        self.epoch_firsts.range(header.epoch + 1..).any(|(_, &first)| header.sequence >= first)
+        self.epoch_firsts
+            .range(header.epoch + 1..)
+            .any(|(_, &first)| header.sequence >= first)
     }
 
     fn segment(&mut self, id: u32, begin: u32, last: bool) -> Result<(), StoreError> {
-        let Some(segment) = self.survey.segments.get(&id) else { return Ok(()) };
-        let (file, length, salt) = (Arc::clone(&segment.file), segment.length, segment.salt());
+        let Some(segment) = self.survey.segments.get(&id) else {
+            return Ok(());
+        };
+        let (file, length, salt) = (segment.open()?, segment.length, segment.salt());
         let path = crate::segment::path(&self.journal, id);
         let wrap = |error| StoreError::io("read", &path)(error);
         let mut scan = Scan::new(&*file, id, salt);
@@ -240,7 +314,12 @@ impl Replay {
             None => None,
         };
         let limit = trailer.map_or(length, |(sealed, _)| u64::from(sealed.end));
-        let fresh = SegmentState { salt: salt.unwrap_or(0), length, version: 1, ..SegmentState::default() };
+        let fresh = SegmentState {
+            salt: salt.unwrap_or(0),
+            length,
+            version: 1,
+            ..SegmentState::default()
+        };
         self.state.segments.entry(id).or_insert(fresh);
         let mut at = begin;
         loop {
@@ -283,7 +362,12 @@ impl Replay {
             return self.salvage(scan, id, at, u32::try_from(limit).unwrap_or(u32::MAX));
         }
         if last && self.last_sequence < self.synced {
-            self.quarantine(id, at, u32::try_from(limit).unwrap_or(u32::MAX) - at, "synced batches are missing");
+            self.quarantine(
+                id,
+                at,
+                u32::try_from(limit).unwrap_or(u32::MAX) - at,
+                "synced batches are missing",
+            );
             self.last_sequence = self.synced;
         }
         Ok(())
@@ -291,14 +375,26 @@ impl Replay {
 
     fn quarantine(&mut self, id: u32, offset: u32, len: u32, reason: &'static str) {
         let file = format!("{id:08x}.seg");
-        self.report.quarantined.push(Quarantined { file, offset: offset.into(), len: len.into(), reason });
+        self.report.quarantined.push(Quarantined {
+            file,
+            offset: offset.into(),
+            len: len.into(),
+            reason,
+        });
     }
 
     /// Keeps what checks in a range whose batch headers are lost.
-    fn salvage(&mut self, scan: &mut Scan<'_>, id: u32, from: u32, to: u32) -> Result<(), StoreError> {
+    fn salvage(
+        &mut self,
+        scan: &mut Scan<'_>,
+        id: u32,
+        from: u32,
+        to: u32,
+    ) -> Result<(), StoreError> {
         let mut slots = Slots::default();
         let path = crate::segment::path(&self.journal, id);
-        scan.records(from, to, &mut slots).map_err(StoreError::io("read", &path))?;
+        scan.records(from, to, &mut slots)
+            .map_err(StoreError::io("read", &path))?;
         for &(offset, length) in &slots.bad {
             self.quarantine(id, offset, length, "batch header does not check");
         }
@@ -306,12 +402,19 @@ impl Replay {
     }
 
     /// Reads one batch. False if it is the torn tail.
-    fn batch(&mut self, scan: &mut Scan<'_>, id: u32, offset: u32, header: &BatchHeader) -> Result<bool, StoreError> {
+    fn batch(
+        &mut self,
+        scan: &mut Scan<'_>,
+        id: u32,
+        offset: u32,
+        header: &BatchHeader,
+    ) -> Result<bool, StoreError> {
         let end = offset.saturating_add(header.length);
         let mut slots = Slots::default();
         let path = crate::segment::path(&self.journal, id);
         let from = offset + crate::fields::short(BATCH_HEADER);
-        scan.records(from, end, &mut slots).map_err(StoreError::io("read", &path))?;
+        scan.records(from, end, &mut slots)
+            .map_err(StoreError::io("read", &path))?;
         if !slots.bad.is_empty() && header.sequence > self.synced {
             self.report.torn_tail_bytes += u64::from(header.length);
             return Ok(false);
@@ -320,6 +423,7 @@ impl Replay {
             self.quarantine(id, offset, length, "record does not check");
         }
         self.last_sequence = header.sequence;
+        self.tail = Some((id, offset, end));
         self.apply(scan, id, &slots.good)?;
         self.state.applied = header.sequence;
         self.state.applied_end = Some(Locator::new(id, end));
@@ -331,12 +435,20 @@ impl Replay {
         let dropped = incomplete(slots);
         self.report.dropped_transactions += dropped.len() as u64;
         let path = crate::segment::path(&self.journal, id);
-        for slot in slots.iter().filter(|slot| !dropped.contains(&slot.transaction)) {
+        for slot in slots
+            .iter()
+            .filter(|slot| !dropped.contains(&slot.transaction))
+        {
             let record = scan.record(slot).map_err(StoreError::io("read", &path))?;
             self.report.records += 1;
             match record {
                 Some(record) => self.take(Locator::new(id, slot.offset), &record),
-                None => self.quarantine(id, slot.offset, crate::fields::short(slot.length), "record makes no sense"),
+                None => self.quarantine(
+                    id,
+                    slot.offset,
+                    crate::fields::short(slot.length),
+                    "record makes no sense",
+                ),
             }
         }
         Ok(())
@@ -344,18 +456,22 @@ impl Replay {
 
     fn take(&mut self, at: Locator, record: &Record<'_>) {
         match *record {
-            Record::DefineDestination { id, kind, name } => self.definitions.define_destination(id, kind, name),
+            Record::DefineDestination { id, kind, name } => {
+                self.definitions.define_destination(id, kind, name)
+            }
             Record::DropDestination { id } => {
                 self.definitions.destinations.remove(&id);
                 self.dropped.insert(id);
             }
             Record::DefineSubscription { octets } => {
                 if let Some(definition) = crate::record::subscription(octets) {
-                    self.definitions.subscriptions.insert(definition.id, definition);
+                    self.definitions
+                        .subscriptions
+                        .insert(definition.id, definition);
                 }
             }
             Record::DropSubscription { id } => drop(self.definitions.subscriptions.remove(&id)),
-            Record::Snapshot { octets } => {
+            Record::Snapshot { octets, .. } => {
                 if let Some((definitions, _)) = definitions::decode(octets) {
                     self.settled = self.settled.max(definitions.highest_destination);
                     self.definitions = definitions;
@@ -369,20 +485,45 @@ impl Replay {
 
     /// Makes pins follow from the places that are left.
     fn recount(&mut self) {
-        self.state.segments.values_mut().for_each(|segment| segment.pins = 0);
-        let places = self.state.segments.values().flat_map(|segment| segment.places.values());
+        self.state
+            .segments
+            .values_mut()
+            .for_each(|segment| segment.pins = 0);
+        let places = self
+            .state
+            .segments
+            .values()
+            .flat_map(|segment| segment.places.values());
         for body in places.copied().collect::<Vec<_>>() {
             self.state.pin(body);
         }
     }
 
-    /// What was read may have been in memory only (the process was killed, not the machine): now it is believed, so it must last.
+    /// The last batch may have been in memory only: the process was killed, or its sync failed, after which Linux takes the pages for
+    /// clean and a second sync does nothing. Now that it is believed it must last, so it is written again and synced.
     fn sync_tail(&self) -> Result<(), StoreError> {
-        let Some((&id, segment)) = self.survey.segments.last_key_value() else { return Ok(()) };
-        if self.last_sequence <= self.synced {
+        let (Some((id, from, to)), true) = (self.tail, self.last_sequence > self.synced) else {
             return Ok(());
-        }
-        segment.file.sync().map_err(StoreError::io("sync", &crate::segment::path(&self.journal, id)))
+        };
+        let Some(segment) = self.survey.segments.get(&id) else {
+            return Ok(());
+        };
+        let file = segment.open()?;
+        let again = || {
+            let mut window = Window::new(&*file);
+            let mut at = u64::from(from);
+            while at < u64::from(to) {
+                let part = REWRITE.min(usize::try_from(u64::from(to) - at).unwrap_or(REWRITE));
+                let octets = window.get(at, part)?;
+                file.write_at(octets, at)?;
+                at += part as u64;
+            }
+            file.sync()
+        };
+        again().map_err(StoreError::io(
+            "sync",
+            &crate::segment::path(&self.journal, id),
+        ))
     }
 }
 
@@ -390,8 +531,16 @@ impl Replay {
 fn incomplete(slots: &[Slot]) -> BTreeSet<u64> {
     let mut counts: BTreeMap<u64, i64> = BTreeMap::new();
     for slot in slots.iter().filter(|slot| slot.transaction != 0) {
-        let difference = if slot.kind == Kind::Outcome { -i64::from(slot.count) } else { 1 };
+        let difference = if slot.kind == Kind::Outcome {
+            -i64::from(slot.count)
+        } else {
+            1
+        };
         *counts.entry(slot.transaction).or_insert(0) += difference;
     }
-    counts.into_iter().filter(|&(_, count)| count != 0).map(|(transaction, _)| transaction).collect()
+    counts
+        .into_iter()
+        .filter(|&(_, count)| count != 0)
+        .map(|(transaction, _)| transaction)
+        .collect()
 }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use crate::error::StoreError;
 use crate::footer::{self, Entry, Footer};
+use crate::io::File;
 use crate::liveness::Bitmap;
 use crate::locator::{DestinationId, Locator};
 use crate::message::SubscriptionDefinition;
 use crate::recover::Recovery;
 use crate::replay::{Scan, Slots};
 use crate::segment::{BATCH_HEADER, DATA_START};
-use crate::survey::SegmentFile;
 use crate::verify::RecoveryReport;
 
 /// What was alive in the store.
@@ -76,13 +76,19 @@ pub struct RecoveredSubscription {
 }
 
 /// Turns the recovered state into what the engine needs.
-pub(crate) fn collect(recovery: &mut Recovery) -> Result<(Vec<RecoveredDestination>, Vec<RecoveredSubscription>), StoreError> {
+pub(crate) fn collect(
+    recovery: &mut Recovery,
+) -> Result<(Vec<RecoveredDestination>, Vec<RecoveredSubscription>), StoreError> {
     let mut entries: BTreeMap<DestinationId, Vec<RecoveredEntry>> = BTreeMap::new();
     let ids: Vec<u32> = recovery.state.segments.keys().copied().collect();
     for id in ids {
         segment(recovery, id, &mut entries)?;
     }
-    let unknown: Vec<_> = entries.keys().filter(|id| !recovery.definitions.destinations.contains_key(id)).copied().collect();
+    let unknown: Vec<_> = entries
+        .keys()
+        .filter(|id| !recovery.definitions.destinations.contains_key(id))
+        .copied()
+        .collect();
     for id in unknown {
         let warning = format!("destination {} has messages and no definition", id.0);
         recovery.report.warnings.push(warning);
@@ -90,24 +96,50 @@ pub(crate) fn collect(recovery: &mut Recovery) -> Result<(Vec<RecoveredDestinati
     }
     let definitions = &recovery.definitions;
     let progress = &mut recovery.state.progress;
-    progress.sequences.retain(|id, _| definitions.destinations.contains_key(id));
-    progress.positions.retain(|id, _| definitions.subscriptions.contains_key(id));
+    progress
+        .sequences
+        .retain(|id, _| definitions.destinations.contains_key(id));
+    progress
+        .positions
+        .retain(|id, _| definitions.subscriptions.contains_key(id));
     let destination = |(&id, (kind, name)): (&DestinationId, &(u8, String))| {
         let mut entries = entries.remove(&id).unwrap_or_default();
         if !entries.is_sorted_by_key(|entry| entry.sequence) {
             entries.sort_unstable_by_key(|entry| entry.sequence);
         }
         let next_sequence = progress.sequences.get(&id).copied().unwrap_or(0).max(1);
-        RecoveredDestination { id, kind: *kind, name: name.clone(), next_sequence, entries }
+        RecoveredDestination {
+            id,
+            kind: *kind,
+            name: name.clone(),
+            next_sequence,
+            entries,
+        }
     };
     let destinations = definitions.destinations.iter().map(destination).collect();
     let subscription = |definition: &SubscriptionDefinition| {
-        let position = progress.positions.get(&definition.id).cloned().unwrap_or_default();
+        let position = progress
+            .positions
+            .get(&definition.id)
+            .cloned()
+            .unwrap_or_default();
         let through = position.through.max(definition.start.saturating_sub(1));
-        let exceptions = position.exceptions.into_iter().filter(|&sequence| sequence > through).collect();
-        RecoveredSubscription { definition: definition.clone(), through, exceptions }
+        let exceptions = position
+            .exceptions
+            .into_iter()
+            .filter(|&sequence| sequence > through)
+            .collect();
+        RecoveredSubscription {
+            definition: definition.clone(),
+            through,
+            exceptions,
+        }
     };
-    let subscriptions = definitions.subscriptions.values().map(subscription).collect();
+    let subscriptions = definitions
+        .subscriptions
+        .values()
+        .map(subscription)
+        .collect();
     Ok((destinations, subscriptions))
 }
 
@@ -117,7 +149,10 @@ fn segment(
     id: u32,
     entries: &mut BTreeMap<DestinationId, Vec<RecoveredEntry>>,
 ) -> Result<(), StoreError> {
-    let (Some(state), Some(file)) = (recovery.state.segments.get(&id), recovery.files.get(&id)) else { return Ok(()) };
+    let (Some(state), Some(file)) = (recovery.state.segments.get(&id), recovery.files.get(&id))
+    else {
+        return Ok(());
+    };
     if state.live.ones() == 0 {
         return Ok(());
     }
@@ -128,22 +163,31 @@ fn segment(
         if !state.live.get(bit) || !found.set(bit) {
             return;
         }
-        let defined = recovery.definitions.destinations.contains_key(&entry.destination);
-        if !defined && (entry.destination.0 <= recovery.settled || recovery.dropped.contains(&entry.destination)) {
+        let defined = recovery
+            .definitions
+            .destinations
+            .contains_key(&entry.destination);
+        if !defined
+            && (entry.destination.0 <= recovery.settled
+                || recovery.dropped.contains(&entry.destination))
+        {
             orphans.push(bit);
             return;
         }
-        entries.entry(entry.destination).or_default().push(RecoveredEntry {
-            sequence: entry.sequence,
-            at: Locator::new(id, entry.offset),
-            expires_ms: entry.expires_ms,
-            size: entry.size,
-            redeliveries: state.redeliveries.get(&bit).copied().unwrap_or(0),
-            flags: entry.flags,
-            priority: entry.priority,
-        });
+        entries
+            .entry(entry.destination)
+            .or_default()
+            .push(RecoveredEntry {
+                sequence: entry.sequence,
+                at: Locator::new(id, entry.offset),
+                expires_ms: entry.expires_ms,
+                size: entry.size,
+                redeliveries: state.redeliveries.get(&bit).copied().unwrap_or(0),
+                flags: entry.flags,
+                priority: entry.priority,
+            });
     };
-    let read = each_entry(file, id, state.salt, &mut take);
+    let read = each_entry(&*file.open()?, file.length, id, state.salt, &mut take);
     let read = read.map_err(|error| StoreError::Io {
         action: "read the index of",
         path: format!("{id:08x}.seg").into(),
@@ -153,7 +197,10 @@ fn segment(
     // References of destinations that were dropped, and of records that can no longer be read.
     let lost: Vec<u32> = state.live.iter().filter(|&bit| !found.get(bit)).collect();
     if !lost.is_empty() {
-        recovery.report.warnings.push(format!("{id:08x}.seg: {} live references cannot be read", lost.len()));
+        recovery.report.warnings.push(format!(
+            "{id:08x}.seg: {} live references cannot be read",
+            lost.len()
+        ));
     }
     for bit in lost.into_iter().chain(orphans) {
         recovery.state.release_bit(id, bit);
@@ -162,16 +209,22 @@ fn segment(
 }
 
 /// Gives every reference in a segment, from its footer or else by reading all of it. Returns the octets read.
-fn each_entry(file: &SegmentFile, id: u32, salt: u64, take: &mut impl FnMut(Entry)) -> std::io::Result<u64> {
-    if let Some((_, layout)) = footer::trailer(&*file.file, id, salt)? {
-        if let Some(footer) = Footer::read(&*file.file, &layout, salt)? {
-            footer.entries().for_each(&mut *take);
-            return Ok(footer.length());
-        }
+fn each_entry(
+    file: &dyn File,
+    length: u64,
+    id: u32,
+    salt: u64,
+    take: &mut impl FnMut(Entry),
+) -> std::io::Result<u64> {
+    if let Some((_, layout)) = footer::trailer(file, id, salt)?
+        && let Some(footer) = Footer::read(file, &layout, salt)?
+    {
+        footer.entries().for_each(&mut *take);
+        return Ok(footer.length());
     }
-    let mut scan = Scan::new(&*file.file, id, Some(salt));
+    let mut scan = Scan::new(file, id, Some(salt));
     let mut at = DATA_START;
-    while let Some((offset, header)) = scan.next_header(at, file.length)? {
+    while let Some((offset, header)) = scan.next_header(at, length)? {
         // What lies before a header that was searched for may hold records too.
         let end = offset.saturating_add(header.length);
         let mut slots = Slots::default();

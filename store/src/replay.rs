@@ -29,12 +29,18 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn File) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, read: 0 }
+        Self {
+            file,
+            buffer: Vec::new(),
+            start: 0,
+            read: 0,
+        }
     }
 
     /// Up to `length` octets at `at`; fewer only at the end of the file.
     pub(crate) fn get(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
-        let inside = at >= self.start && at + length as u64 <= self.start + self.buffer.len() as u64;
+        let inside =
+            at >= self.start && at + length as u64 <= self.start + self.buffer.len() as u64;
         if !inside {
             self.fill(at, length)?;
         }
@@ -45,7 +51,9 @@ impl<'a> Window<'a> {
 
     fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
         let size = self.file.len()?.saturating_sub(at);
-        let wanted = length.max(WINDOW).min(usize::try_from(size).map_err(io::Error::other)?);
+        let wanted = length
+            .max(WINDOW)
+            .min(usize::try_from(size).map_err(io::Error::other)?);
         self.buffer.resize(wanted, 0);
         self.buffer.shrink_to(WINDOW);
         self.start = at;
@@ -99,7 +107,11 @@ pub(crate) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a dyn File, segment: u32, salt: Option<u64>) -> Self {
-        Self { window: Window::new(file), segment, salt }
+        Self {
+            window: Window::new(file),
+            segment,
+            salt,
+        }
     }
 
     fn header_at(&mut self, offset: u32) -> io::Result<Option<BatchHeader>> {
@@ -109,14 +121,20 @@ impl<'a> Scan<'a> {
     }
 
     /// The first batch header at or after `from` and before `limit`.
-    pub(crate) fn next_header(&mut self, from: u32, limit: u64) -> io::Result<Option<(u32, BatchHeader)>> {
+    pub(crate) fn next_header(
+        &mut self,
+        from: u32,
+        limit: u64,
+    ) -> io::Result<Option<(u32, BatchHeader)>> {
         let mut offset = from;
         while u64::from(offset) + BATCH_HEADER as u64 <= limit {
             if let Some(header) = self.header_at(offset)? {
                 self.salt = Some(header.salt);
                 return Ok(Some((offset, header)));
             }
-            let Some(next) = self.next_magic(offset + short(GRANULE), limit)? else { break };
+            let Some(next) = self.next_magic(offset + short(GRANULE), limit)? else {
+                break;
+            };
             offset = next;
         }
         Ok(None)
@@ -129,8 +147,13 @@ impl<'a> Scan<'a> {
             if octets.len() < GRANULE {
                 break;
             }
-            if let Some(granule) = octets.chunks_exact(GRANULE).position(|granule| granule.starts_with(BATCH_MAGIC)) {
-                return Ok(Some(from + short(granule * GRANULE)).filter(|&at| u64::from(at) < limit));
+            if let Some(granule) = octets
+                .chunks_exact(GRANULE)
+                .position(|granule| granule.starts_with(BATCH_MAGIC))
+            {
+                return Ok(
+                    Some(from + short(granule * GRANULE)).filter(|&at| u64::from(at) < limit)
+                );
             }
             from += short(octets.len() / GRANULE * GRANULE);
         }
@@ -162,8 +185,12 @@ impl<'a> Scan<'a> {
     }
 
     fn record_at(&mut self, at: u32, to: u32) -> io::Result<Option<(Slot, u32)>> {
-        let Some(salt) = self.salt else { return Ok(None) };
-        let Some(head) = record::head(self.window.get(u64::from(at), HEADER)?) else { return Ok(None) };
+        let Some(salt) = self.salt else {
+            return Ok(None);
+        };
+        let Some(head) = record::head(self.window.get(u64::from(at), HEADER)?) else {
+            return Ok(None);
+        };
         let stride = record::stride(&head);
         if stride > index(to - at) {
             return Ok(None);
@@ -184,6 +211,8 @@ impl<'a> Scan<'a> {
 
     /// The record in a slot.
     pub(crate) fn record(&mut self, slot: &Slot) -> io::Result<Option<Record<'_>>> {
-        Ok(record::decode(self.window.get(u64::from(slot.offset), slot.length)?))
+        Ok(record::decode(
+            self.window.get(u64::from(slot.offset), slot.length)?,
+        ))
     }
 }

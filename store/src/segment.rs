@@ -26,7 +26,10 @@ pub(crate) fn path(journal: &Path, id: u32) -> PathBuf {
 /// Id in a file name, if it names a segment.
 pub(crate) fn id_of(name: &str) -> Option<u32> {
     let stem = name.strip_suffix(".seg")?;
-    (stem.len() == 8).then(|| u32::from_str_radix(stem, 16).ok()).flatten().filter(|&id| id > 0)
+    (stem.len() == 8)
+        .then(|| u32::from_str_radix(stem, 16).ok())
+        .flatten()
+        .filter(|&id| id > 0)
 }
 
 /// What a segment says about itself.
@@ -130,7 +133,8 @@ impl BatchHeader {
             epoch_first: u64_at(octets, 48),
             records: u32_at(octets, 56),
         };
-        (sound && header.segment == segment && header.length as usize >= BATCH_HEADER).then_some(header)
+        (sound && header.segment == segment && header.length as usize >= BATCH_HEADER)
+            .then_some(header)
     }
 }
 
@@ -140,7 +144,12 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_damage() {
-        let header = SegmentHeader { id: 3, length: 1 << 20, epoch: 9, salt: 77 };
+        let header = SegmentHeader {
+            id: 3,
+            length: 1 << 20,
+            epoch: 9,
+            salt: 77,
+        };
         let good = header.encode();
         assert_eq!(SegmentHeader::decode(&good), HeaderFound::Good(header));
         let mut damaged = good;

@@ -10,7 +10,7 @@
 //!
 //! Everything random follows from one seed, so a failure can be run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ impl Random {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Node {
     durable: Vec<u8>,
     current: Vec<u8>,
@@ -99,7 +99,10 @@ impl World {
     }
 
     fn allocated(&self) -> u64 {
-        self.names.values().map(|&node| self.nodes[node].current.len() as u64).sum()
+        self.names
+            .values()
+            .map(|&node| self.nodes[node].current.len() as u64)
+            .sum()
     }
 }
 
@@ -150,7 +153,9 @@ impl SimDisk {
             capacity: None,
             generation: 0,
         };
-        Self { world: Arc::new(Mutex::new(world)) }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -180,6 +185,13 @@ impl SimDisk {
         self.world().capacity = capacity;
     }
 
+    /// True if a sync has failed since the last start.
+    #[must_use]
+    pub fn has_failed_sync(&self) -> bool {
+        let world = self.world();
+        world.fail_sync_in.is_some_and(|at| at <= world.syncs)
+    }
+
     /// True once the power is off.
     #[must_use]
     pub fn is_down(&self) -> bool {
@@ -192,14 +204,22 @@ impl SimDisk {
         let mut guard = self.world();
         let world = &mut *guard;
         for node in &mut world.nodes {
-            let Node { durable, current, pending } = node;
+            let Node {
+                durable,
+                current,
+                pending,
+            } = node;
             for (at, data) in pending.drain(..) {
                 keep_some(durable, at, &data, &mut world.random);
             }
             current.clone_from(durable);
         }
         let kept = world.random.below(world.changes.len() as u64 + 1);
-        for change in world.changes.drain(..).take(usize::try_from(kept).unwrap_or(usize::MAX)) {
+        for change in world
+            .changes
+            .drain(..)
+            .take(usize::try_from(kept).unwrap_or(usize::MAX))
+        {
             apply(&mut world.durable_names, &change);
         }
         world.names.clone_from(&world.durable_names);
@@ -214,11 +234,41 @@ impl SimDisk {
         world.generation += 1;
     }
 
+    /// A disk with the same files and another fate.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let world = self.world();
+        let mut used: BTreeSet<usize> = world.names.values().copied().collect();
+        used.extend(world.durable_names.values());
+        used.extend(world.changes.iter().filter_map(|change| match change {
+            NameChange::Set(_, node) => Some(*node),
+            NameChange::Rename(..) | NameChange::Remove(_) => None,
+        }));
+        let nodes = world.nodes.iter().enumerate().map(|(number, node)| {
+            if used.contains(&number) {
+                node.clone()
+            } else {
+                Node::default()
+            }
+        });
+        let fork = Self::new(0);
+        let mut other = fork.world();
+        other.nodes = nodes.collect();
+        other.names.clone_from(&world.names);
+        other.durable_names.clone_from(&world.durable_names);
+        other.changes.clone_from(&world.changes);
+        drop(other);
+        fork
+    }
+
     /// Contents of a file.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let world = self.world();
-        world.names.get(path).map(|&node| world.nodes[node].current.clone())
+        world
+            .names
+            .get(path)
+            .map(|&node| world.nodes[node].current.clone())
     }
 
     /// Changes a file behind everybody's back, durably.
@@ -237,13 +287,20 @@ impl SimDisk {
     pub fn remove_all(&self, directory: &Path) {
         let mut world = self.world();
         world.names.retain(|path, _| !path.starts_with(directory));
-        world.durable_names.retain(|path, _| !path.starts_with(directory));
+        world
+            .durable_names
+            .retain(|path, _| !path.starts_with(directory));
     }
 
     /// Files in a directory.
     #[must_use]
     pub fn files(&self, directory: &Path) -> Vec<PathBuf> {
-        self.world().names.keys().filter(|path| path.parent() == Some(directory)).cloned().collect()
+        self.world()
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(directory))
+            .cloned()
+            .collect()
     }
 }
 
@@ -268,7 +325,11 @@ fn keep_some(durable: &mut Vec<u8>, at: usize, data: &[u8], random: &mut Random)
 
 impl Disk for SimDisk {
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
-        if self.is_down() { Err(power_cut()) } else { Ok(()) }
+        if self.is_down() {
+            Err(power_cut())
+        } else {
+            Ok(())
+        }
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -276,7 +337,9 @@ impl Disk for SimDisk {
             return Err(power_cut());
         }
         let names = self.files(directory).into_iter();
-        Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+        Ok(names
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .collect())
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -285,7 +348,11 @@ impl Disk for SimDisk {
             return Err(power_cut());
         }
         let node = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimFile { disk: self.clone(), node, generation: world.generation }))
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            node,
+            generation: world.generation,
+        }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -297,7 +364,11 @@ impl Disk for SimDisk {
         let node = world.nodes.len() - 1;
         world.names.insert(path.to_owned(), node);
         world.changes.push(NameChange::Set(path.to_owned(), node));
-        Ok(Arc::new(SimFile { disk: self.clone(), node, generation: world.generation }))
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            node,
+            generation: world.generation,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -305,7 +376,10 @@ impl Disk for SimDisk {
         if !world.down && !world.names.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.change(&mut world, NameChange::Rename(from.to_owned(), to.to_owned()))
+        self.change(
+            &mut world,
+            NameChange::Rename(from.to_owned(), to.to_owned()),
+        )
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -356,7 +430,11 @@ impl SimFile {
     /// The world, unless the power is off or the file was opened before it last went.
     fn world(&self) -> io::Result<MutexGuard<'_, World>> {
         let world = self.disk.world();
-        if world.down || world.generation != self.generation { Err(power_cut()) } else { Ok(world) }
+        if world.down || world.generation != self.generation {
+            Err(power_cut())
+        } else {
+            Ok(world)
+        }
     }
 }
 
@@ -364,7 +442,9 @@ impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let world = self.world()?;
         let current = &world.nodes[self.node].current;
-        let from = usize::try_from(offset).map_err(io::Error::other)?.min(current.len());
+        let from = usize::try_from(offset)
+            .map_err(io::Error::other)?
+            .min(current.len());
         let count = buffer.len().min(current.len() - from);
         buffer[..count].copy_from_slice(&current[from..from + count]);
         Ok(count)
@@ -375,7 +455,11 @@ impl File for SimFile {
         let world = &mut *guard;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let growth = (at + data.len()).saturating_sub(world.nodes[self.node].current.len()) as u64;
-        if growth > 0 && world.capacity.is_some_and(|capacity| world.allocated() + growth > capacity) {
+        if growth > 0
+            && world
+                .capacity
+                .is_some_and(|capacity| world.allocated() + growth > capacity)
+        {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let last = world.step()?;

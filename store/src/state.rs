@@ -22,8 +22,8 @@ pub(crate) struct State {
     pub(crate) applied: u64,
     /// First octet not applied.
     pub(crate) applied_end: Option<Locator>,
-    /// Segment of the newest Snapshot.
-    pub(crate) snapshot_in: u32,
+    /// The newest Snapshot knows everything in segments before this one.
+    pub(crate) snapshot_as_of: u32,
     /// A segment has become dead since somebody last looked.
     pub(crate) dead_seen: bool,
     /// The last record was a CleanStop.
@@ -44,12 +44,24 @@ impl State {
 
     /// The body behind `at`: itself, or what a live Place there refers to.
     pub(crate) fn body(&self, at: Locator) -> Locator {
-        self.segments.get(&at.segment()).and_then(|segment| segment.places.get(&at.offset())).copied().unwrap_or(at)
+        self.segments
+            .get(&at.segment())
+            .and_then(|segment| segment.places.get(&at.offset()))
+            .copied()
+            .unwrap_or(at)
+    }
+
+    /// The segment being written: everything in those before it is applied.
+    pub(crate) fn as_of(&self) -> u32 {
+        self.applied_end.map_or(0, Locator::segment)
     }
 
     /// Live references in all segments.
     pub(crate) fn live(&self) -> u64 {
-        self.segments.values().map(|segment| u64::from(segment.live.ones())).sum()
+        self.segments
+            .values()
+            .map(|segment| u64::from(segment.live.ones()))
+            .sum()
     }
 
     /// Takes one record in. Names are left to the caller.
@@ -57,24 +69,42 @@ impl State {
         self.clean = matches!(record, Record::CleanStop);
         match *record {
             Record::Add { targets, .. } => self.add(at, targets),
-            Record::Place { targets, body_of, .. } => self.place(at, targets, body_of),
-            Record::Remove { destination, entries } => self.remove(at, destination, entries),
-            Record::Redelivered { destination, at: message, count, .. } => {
+            Record::Place {
+                targets, body_of, ..
+            } => self.place(at, targets, body_of),
+            Record::Remove {
+                destination,
+                entries,
+            } => self.remove(at, destination, entries),
+            Record::Redelivered {
+                destination,
+                at: message,
+                count,
+                ..
+            } => {
                 self.redelivered(at, destination, message, count);
             }
             Record::DropDestination { id } => drop(self.progress.sequences.remove(&id)),
             Record::DropSubscription { id } => drop(self.progress.positions.remove(&id)),
-            Record::Acknowledge { id, through, singles } => {
+            Record::Acknowledge {
+                id,
+                through,
+                singles,
+            } => {
                 let position = self.progress.positions.entry(id).or_default();
                 position.acknowledge(through, record::singles(singles));
             }
-            Record::Snapshot { octets } => {
+            Record::Snapshot { as_of, octets } => {
                 if let Some((_, progress)) = crate::definitions::decode(octets) {
                     self.progress.merge(progress);
                 }
-                self.snapshot_in = self.snapshot_in.max(at.segment());
+                self.snapshot_as_of = self.snapshot_as_of.max(as_of);
             }
-            Record::Liveness { segment, octets } => self.liveness(at, segment, octets),
+            Record::Liveness {
+                about,
+                as_of,
+                octets,
+            } => self.liveness(at, about, as_of, octets),
             Record::DefineDestination { .. }
             | Record::DefineSubscription { .. }
             | Record::Outcome
@@ -87,13 +117,18 @@ impl State {
         for (destination, sequence) in targets.iter() {
             self.progress.used(destination, sequence);
         }
-        let group = (targets.len() > 1).then(|| self.group(targets.iter().map(|(id, _)| id).collect()));
-        let Some(segment) = self.segments.get_mut(&at.segment()) else { return };
+        let group =
+            (targets.len() > 1).then(|| self.group(targets.iter().map(|(id, _)| id).collect()));
+        let Some(segment) = self.segments.get_mut(&at.segment()) else {
+            return;
+        };
         let first = bit_of(at.offset());
         for bit in first..first + crate::fields::short(targets.len()) {
             segment.live.set(bit);
         }
-        segment.multi.extend(group.map(|group| (at.offset(), group)));
+        segment
+            .multi
+            .extend(group.map(|group| (at.offset(), group)));
         segment.version += 1;
     }
 
@@ -126,8 +161,16 @@ impl State {
         }
     }
 
-    fn redelivered(&mut self, at: Locator, destination: DestinationId, message: Locator, count: u16) {
-        let Some(bit) = self.bit(destination, message) else { return };
+    fn redelivered(
+        &mut self,
+        at: Locator,
+        destination: DestinationId,
+        message: Locator,
+        count: u16,
+    ) {
+        let Some(bit) = self.bit(destination, message) else {
+            return;
+        };
         if let Some(segment) = self.segments.get_mut(&message.segment()) {
             let known = segment.redeliveries.entry(bit).or_insert(0);
             *known = count.max(*known);
@@ -136,10 +179,14 @@ impl State {
         self.refer(at.segment(), message.segment());
     }
 
-    fn liveness(&mut self, at: Locator, about: u32, octets: &[u8]) {
-        let Some(segment) = self.segments.get_mut(&about) else { return };
-        let Some(gone) = segment.merge_liveness(octets) else { return };
-        segment.liveness_in = segment.liveness_in.max(Some(at.segment()));
+    fn liveness(&mut self, at: Locator, about: u32, as_of: u32, octets: &[u8]) {
+        let Some(segment) = self.segments.get_mut(&about) else {
+            return;
+        };
+        let Some(gone) = segment.merge_liveness(octets) else {
+            return;
+        };
+        segment.liveness_as_of = segment.liveness_as_of.max(as_of);
         segment.version += 1;
         for bit in gone {
             self.release_bit(about, bit);
@@ -152,10 +199,10 @@ impl State {
         if from == about || !self.segments.contains_key(&about) {
             return;
         }
-        if let Some(segment) = self.segments.get_mut(&from) {
-            if segment.refers.insert(about) {
-                segment.version += 1;
-            }
+        if let Some(segment) = self.segments.get_mut(&from)
+            && segment.refers.insert(about)
+        {
+            segment.version += 1;
         }
     }
 
@@ -167,18 +214,25 @@ impl State {
             return segment.live.get(first).then_some(first);
         };
         let ids = &self.groups[crate::fields::index(group)];
-        (first..).zip(ids).find(|&(bit, &id)| id == destination && segment.live.get(bit)).map(|(bit, _)| bit)
+        (first..)
+            .zip(ids)
+            .find(|&(bit, &id)| id == destination && segment.live.get(bit))
+            .map(|(bit, _)| bit)
     }
 
     /// Clears the live bit `bit` of the record at `message`.
     fn release(&mut self, message: Locator, bit: u32) {
-        let Some(segment) = self.segments.get_mut(&message.segment()) else { return };
+        let as_of = self.as_of();
+        let Some(segment) = self.segments.get_mut(&message.segment()) else {
+            return;
+        };
         segment.live.clear(bit);
         segment.version += 1;
         if !segment.redeliveries.is_empty() {
             segment.redeliveries.remove(&bit);
         }
-        self.dead_seen |= segment.is_dead();
+        // The segment being written is looked at when it is sealed.
+        self.dead_seen |= segment.is_dead() && message.segment() < as_of;
         if segment.places.contains_key(&message.offset()) {
             self.unplace(message);
         }
@@ -186,15 +240,19 @@ impl State {
 
     /// Forgets the Place at `message` if its last reference is gone.
     fn unplace(&mut self, message: Locator) {
-        let Some(segment) = self.segments.get_mut(&message.segment()) else { return };
+        let Some(segment) = self.segments.get_mut(&message.segment()) else {
+            return;
+        };
         let first = bit_of(message.offset());
-        let targets = segment
-            .group_of(message.offset())
-            .map_or(1, |group| crate::fields::short(self.groups[crate::fields::index(group)].len()));
+        let targets = segment.group_of(message.offset()).map_or(1, |group| {
+            crate::fields::short(self.groups[crate::fields::index(group)].len())
+        });
         if (first..first + targets).any(|bit| segment.live.get(bit)) {
             return;
         }
-        let Some(body) = segment.places.remove(&message.offset()) else { return };
+        let Some(body) = segment.places.remove(&message.offset()) else {
+            return;
+        };
         if let Some(segment) = self.segments.get_mut(&body.segment()) {
             segment.pins = segment.pins.saturating_sub(1);
             self.dead_seen |= segment.is_dead();
@@ -203,7 +261,9 @@ impl State {
 
     /// Clears a bit of which only the number is known; which record it belongs to follows from the lists.
     pub(crate) fn release_bit(&mut self, id: u32, bit: u32) {
-        let Some(segment) = self.segments.get(&id) else { return };
+        let Some(segment) = self.segments.get(&id) else {
+            return;
+        };
         let granule = crate::fields::short(record::GRANULE);
         let own = bit * granule;
         let before = segment.multi.partition_point(|&(offset, _)| offset <= own);
@@ -211,7 +271,8 @@ impl State {
             .checked_sub(1)
             .map(|at| segment.multi[at])
             .filter(|&(offset, group)| {
-                bit_of(own - offset) < crate::fields::short(self.groups[crate::fields::index(group)].len())
+                bit_of(own - offset)
+                    < crate::fields::short(self.groups[crate::fields::index(group)].len())
             })
             .map_or(own, |(offset, _)| offset);
         self.release(Locator::new(id, offset), bit);

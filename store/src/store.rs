@@ -18,8 +18,8 @@ use crate::message::OwnedMessage;
 use crate::prepare::{self, Preparer};
 use crate::read::Files;
 use crate::record::Kind;
-use crate::recovered::{self, Recovered};
 use crate::recover;
+use crate::recovered::{self, Recovered};
 
 /// What the store occupies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,9 @@ pub struct StoreUsage {
     pub pending_bytes: usize,
     /// Why no further segment can be prepared, if so.
     pub shortage: Option<String>,
-    /// Messages are refused now; removals are not.
+    /// Why the last checkpoint could not be written, if so. It costs a longer start, nothing else.
+    pub checkpoint_error: Option<String>,
+    /// Messages are or soon will be refused; removals are not.
     pub is_full: bool,
 }
 
@@ -69,7 +71,10 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("journal", &self.shared.journal).field("epoch", &self.shared.epoch).finish()
+        f.debug_struct("Store")
+            .field("journal", &self.shared.journal)
+            .field("epoch", &self.shared.epoch)
+            .finish()
     }
 }
 
@@ -85,8 +90,12 @@ impl Store {
         on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
     ) -> Result<(Self, Recovered), StoreError> {
         config.check()?;
-        disk.create_dir(dir).map_err(StoreError::io("create", dir))?;
-        let lock = disk.is_real().then(|| DirectoryLock::take(dir)).transpose()?;
+        disk.create_dir(dir)
+            .map_err(StoreError::io("create", dir))?;
+        let lock = disk
+            .is_real()
+            .then(|| DirectoryLock::take(dir))
+            .transpose()?;
         let mut recovery = recover::recover(&disk, dir, &config)?;
         let (destinations, subscriptions) = recovered::collect(&mut recovery)?;
         let recovered = Recovered {
@@ -123,13 +132,20 @@ impl Store {
         shared.commit.recovered_through(recovery.end);
         let writer = Writer::new(Arc::clone(&shared));
         let keeper = Keeper::new(Arc::clone(&shared), recovery.meta, recovery.known);
-        let mut store = Self { shared, threads: Mutex::default(), manual: None, _lock: lock };
+        let mut store = Self {
+            shared,
+            threads: Mutex::default(),
+            manual: None,
+            _lock: lock,
+        };
         store.note_start()?;
         let parts = Parts { writer, keeper };
         if store.shared.config.is_manual() {
             store.manual = Some(Mutex::new(parts));
         } else {
-            store.spawn(parts).map_err(StoreError::io("start threads for", dir))?;
+            store
+                .spawn(parts)
+                .map_err(StoreError::io("start threads for", dir))?;
         }
         Ok((store, recovered))
     }
@@ -138,13 +154,15 @@ impl Store {
     fn note_start(&self) -> Result<(), StoreError> {
         let state = self.shared.state()?;
         let progress = state.progress.clone();
+        // Nothing is appended yet, so it knows everything before the first segment of this start.
+        let first = self.shared.commit.gather()?.open.segment;
         let mut octets = Vec::new();
         octets.extend_from_slice(&(self.shared.epoch_first - 1).to_le_bytes());
         octets.extend_from_slice(&state.applied_end.map_or(0, Locator::get).to_le_bytes());
         drop(state);
         let ((), ticket) = self.append(|batch| {
             batch.note(Kind::Start, self.shared.epoch, &octets);
-            batch.snapshot(&progress);
+            batch.snapshot(&progress, first);
         })?;
         self.shared.mailbox.want(ticket);
         Ok(())
@@ -171,7 +189,10 @@ impl Store {
     ///
     /// # Errors
     /// `Full` if it holds messages and there is no space: then nothing of it was taken. `Dead` once the journal has failed.
-    pub fn append<R>(&self, write: impl FnOnce(&mut Batch<'_>) -> R) -> Result<(R, Ticket), StoreError> {
+    pub fn append<R>(
+        &self,
+        write: impl FnOnce(&mut Batch<'_>) -> R,
+    ) -> Result<(R, Ticket), StoreError> {
         self.shared.commit.append(write)
     }
 
@@ -201,7 +222,7 @@ impl Store {
         self.shared.commit.pending()
     }
 
-    /// True if an append with messages would be refused as `Full` now.
+    /// True if messages may only fill what is left of the segment being written: they are, or soon will be, refused as `Full`.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.shared.commit.is_full()
@@ -225,7 +246,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`]; what was appended before the error stays, the rest is `None`.
-    pub fn read_many(&self, at: &[Locator], out: &mut Vec<Option<OwnedMessage>>) -> Result<(), StoreError> {
+    pub fn read_many(
+        &self,
+        at: &[Locator],
+        out: &mut Vec<Option<OwnedMessage>>,
+    ) -> Result<(), StoreError> {
         self.shared.read_many(at, out)
     }
 
@@ -254,6 +279,7 @@ impl Store {
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
             shortage,
+            checkpoint_error: self.shared.mailbox.checkpoint_error(),
             is_full: self.is_full(),
         })
     }
@@ -266,6 +292,10 @@ impl Store {
         let ((), ticket) = self.append(|batch| {
             batch.note(Kind::CleanStop, self.shared.epoch, &[]);
         })?;
+        #[cfg(feature = "sim")]
+        if self.manual.is_some() {
+            self.close_by_hand()?;
+        }
         self.stop();
         self.shared.commit.alive()?;
         if self.synced() < ticket {
@@ -274,11 +304,27 @@ impl Store {
         Ok(())
     }
 
+    /// Does what the threads would do when the store is closed.
+    #[cfg(feature = "sim")]
+    fn close_by_hand(&self) -> Result<(), StoreError> {
+        while self.drive(Drive::Write)? || self.drive(Drive::Prepare)? {}
+        self.shared.commit.close();
+        self.drive(Drive::Write)?;
+        self.drive(Drive::Keep)?;
+        // As with threads: a checkpoint that cannot be written does not make the stop unclean.
+        let _ = self.drive(Drive::Checkpoint);
+        Ok(())
+    }
+
     /// Ends the threads, the writer first, the keeper last.
     fn stop(&self) {
         self.shared.commit.close();
         self.shared.preparer.drain();
-        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        let threads = self
+            .threads
+            .lock()
+            .map(|mut threads| std::mem::take(&mut *threads))
+            .unwrap_or_default();
         for (number, thread) in threads.into_iter().enumerate() {
             match number {
                 0 => {}
@@ -299,8 +345,13 @@ impl Store {
     /// If the store was not opened with `manual`.
     #[cfg(feature = "sim")]
     pub fn drive(&self, part: Drive) -> Result<bool, StoreError> {
-        let parts = self.manual.as_ref().expect("only a store opened with `manual` is driven");
-        let mut parts = parts.lock().map_err(|_| StoreError::Dead { reason: "a step panicked".to_owned() })?;
+        let parts = self
+            .manual
+            .as_ref()
+            .expect("only a store opened with `manual` is driven");
+        let mut parts = parts.lock().map_err(|_| StoreError::Dead {
+            reason: "a step panicked".to_owned(),
+        })?;
         match part {
             Drive::Write => {
                 let step = parts.writer.step(false)?;
@@ -333,6 +384,13 @@ impl Drop for Store {
 
 /// The thread that prepares segments.
 fn prepare(shared: &Shared) {
+    let work = std::panic::AssertUnwindSafe(|| prepare_until_closed(shared));
+    if std::panic::catch_unwind(work).is_err() {
+        shared.fail("preparing segments panicked");
+    }
+}
+
+fn prepare_until_closed(shared: &Shared) {
     let mut starved = false;
     loop {
         match shared.preparer.step(&shared.commit.room) {

@@ -15,15 +15,23 @@ use crate::verify::Quarantined;
 /// Octets behind the header that are zero in a segment prepared and never used.
 const PROBE: usize = 60 * 1024;
 
-/// A segment file.
+/// A segment file. Not kept open: there may be more of them than a process may open files.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
-    pub(crate) file: Arc<dyn File>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
     pub(crate) length: u64,
     pub(crate) header: Option<SegmentHeader>,
 }
 
 impl SegmentFile {
+    /// Opens the file.
+    pub(crate) fn open(&self) -> Result<Arc<dyn File>, StoreError> {
+        self.disk
+            .open(&self.path)
+            .map_err(StoreError::io("open", &self.path))
+    }
+
     pub(crate) fn salt(&self) -> Option<u64> {
         self.header.map(|header| header.salt)
     }
@@ -43,9 +51,12 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Looks, and changes nothing.
-    pub(crate) fn look(disk: &dyn Disk, journal: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn look(disk: &Arc<dyn Disk>, journal: &Path) -> Result<Self, StoreError> {
         let mut survey = Self::default();
-        for name in disk.list(journal).map_err(StoreError::io("list", journal))? {
+        for name in disk
+            .list(journal)
+            .map_err(StoreError::io("list", journal))?
+        {
             let path = journal.join(&name);
             if let Some(id) = segment::id_of(&name) {
                 survey.highest_id = survey.highest_id.max(id);
@@ -58,7 +69,11 @@ impl Survey {
             }
         }
         survey.set_unused_aside(journal)?;
-        survey.leftovers.bytes += survey.segments.values().map(|segment| segment.length).sum::<u64>();
+        survey.leftovers.bytes += survey
+            .segments
+            .values()
+            .map(|segment| segment.length)
+            .sum::<u64>();
         Ok(survey)
     }
 
@@ -67,17 +82,23 @@ impl Survey {
         self.leftovers.free.push((path, length));
     }
 
-    fn segment(&mut self, disk: &dyn Disk, id: u32, path: PathBuf) -> Result<(), StoreError> {
+    fn segment(&mut self, disk: &Arc<dyn Disk>, id: u32, path: PathBuf) -> Result<(), StoreError> {
         let read = || {
             let file = disk.open(&path)?;
             let mut octets = [0; SEGMENT_HEADER];
             let got = file.read_at(&mut octets, 0)?;
             let length = file.len()?;
-            io::Result::Ok((file, SegmentHeader::decode(&octets[..got]), length))
+            io::Result::Ok((SegmentHeader::decode(&octets[..got]), length))
         };
-        let (file, found, length) = read().map_err(StoreError::io("read", &path))?;
+        let (found, length) = read().map_err(StoreError::io("read", &path))?;
         let header = match found {
-            HeaderFound::Version(found) => return Err(StoreError::Version { path, found, known: VERSION }),
+            HeaderFound::Version(found) => {
+                return Err(StoreError::Version {
+                    path,
+                    found,
+                    known: VERSION,
+                });
+            }
             // Space on its way to another segment when the power went.
             HeaderFound::Good(header) if header.id != id => {
                 self.free(path, length);
@@ -86,7 +107,9 @@ impl Survey {
             HeaderFound::Good(header) => Some(header),
             HeaderFound::Bad => None,
         };
-        self.highest_epoch = self.highest_epoch.max(header.map_or(0, |header| header.epoch));
+        self.highest_epoch = self
+            .highest_epoch
+            .max(header.map_or(0, |header| header.epoch));
         if header.is_none() {
             self.quarantined.push(Quarantined {
                 file: format!("{id:08x}.seg"),
@@ -95,7 +118,15 @@ impl Survey {
                 reason: "segment header does not check",
             });
         }
-        self.segments.insert(id, SegmentFile { file, length, header });
+        self.segments.insert(
+            id,
+            SegmentFile {
+                disk: Arc::clone(disk),
+                path,
+                length,
+                header,
+            },
+        );
         Ok(())
     }
 
@@ -103,7 +134,8 @@ impl Survey {
     fn set_unused_aside(&mut self, journal: &Path) -> Result<(), StoreError> {
         while let Some((&id, segment)) = self.segments.last_key_value() {
             let path = segment::path(journal, id);
-            if is_used(segment, id).map_err(StoreError::io("read", &path))? {
+            let file = segment.open()?;
+            if is_used(&*file, segment, id).map_err(StoreError::io("read", &path))? {
                 break;
             }
             if let Some(segment) = self.segments.remove(&id) {
@@ -118,7 +150,12 @@ impl Survey {
     }
 
     /// Removes what belongs to nobody, and free space that does not have the length of a segment.
-    pub(crate) fn tidy(&mut self, disk: &dyn Disk, segment_bytes: u32, keep: usize) -> Result<(), StoreError> {
+    pub(crate) fn tidy(
+        &mut self,
+        disk: &dyn Disk,
+        segment_bytes: u32,
+        keep: usize,
+    ) -> Result<(), StoreError> {
         let mut kept = Vec::new();
         for (path, length) in std::mem::take(&mut self.leftovers.free) {
             if length == u64::from(segment_bytes) && kept.len() < keep {
@@ -130,17 +167,20 @@ impl Survey {
         }
         self.leftovers.free = kept;
         for path in self.rubbish.drain(..) {
-            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            disk.remove(&path)
+                .map_err(StoreError::io("remove", &path))?;
         }
         Ok(())
     }
 }
 
-fn is_used(segment: &SegmentFile, id: u32) -> io::Result<bool> {
-    let mut window = Window::new(&*segment.file);
+fn is_used(file: &dyn File, segment: &SegmentFile, id: u32) -> io::Result<bool> {
+    let mut window = Window::new(file);
     let probe = window.get(u64::from(DATA_START), PROBE)?;
     if segment.header.is_some() && probe.iter().all(|&octet| octet == 0) {
         return Ok(false);
     }
-    Ok(Scan::new(&*segment.file, id, segment.salt()).next_header(DATA_START, segment.length)?.is_some())
+    Ok(Scan::new(file, id, segment.salt())
+        .next_header(DATA_START, segment.length)?
+        .is_some())
 }

@@ -46,6 +46,9 @@ pub struct RecoveryReport {
 /// # Errors
 /// If a file cannot be read, has another format version, or the directory is in use.
 pub fn check(disk: &Arc<dyn Disk>, dir: &Path) -> Result<RecoveryReport, StoreError> {
-    let _lock = disk.is_real().then(|| crate::lock::DirectoryLock::take(dir)).transpose()?;
+    let _lock = disk
+        .is_real()
+        .then(|| crate::lock::DirectoryLock::take(dir))
+        .transpose()?;
     crate::recover::check(disk, &dir.join("journal"))
 }

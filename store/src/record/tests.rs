@@ -19,8 +19,14 @@ fn sealed(mut octets: Vec<u8>, salt: u64, offset: u32, flip: usize) -> Vec<u8> {
     let found = head(&octets).unwrap();
     assert_eq!(octets.len(), stride(&found));
     assert!(checks(&octets, &found, salt, offset));
-    assert!(!checks(&octets, &found, salt, offset ^ 32), "the place is part of the checksum");
-    assert!(!checks(&octets, &found, salt ^ 1, offset), "the salt is part of the checksum");
+    assert!(
+        !checks(&octets, &found, salt, offset ^ 32),
+        "the place is part of the checksum"
+    );
+    assert!(
+        !checks(&octets, &found, salt ^ 1, offset),
+        "the salt is part of the checksum"
+    );
     let mut damaged = octets.clone();
     let bit = flip % (found.length * 8);
     damaged[bit / 8] ^= 1 << (bit % 8);

@@ -1,4 +1,9 @@
 //! The store from outside: on a real disk, and on a simulated one that fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod crash;
+mod faults;
+mod model;
 mod real;
 mod support;

@@ -68,6 +68,7 @@ pub struct Session {
     stalled: bool,
     /// Consumers of what it sends fall behind.
     paced: bool,
+    now_ms: u64,
     subscriptions: HashMap<u64, Subscribed>,
 }
 
@@ -86,6 +87,7 @@ impl Session {
             batch: Batch::default(),
             stalled: false,
             paced: false,
+            now_ms: 0,
             subscriptions: HashMap::new(),
         }
     }
@@ -130,6 +132,8 @@ impl Session {
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
+        // Removals of others' deliveries, noted while flushing, are not what this client waits for.
+        self.work.take_ticket();
         match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
             Ok(behind) => {
                 self.stalled = false;
@@ -160,15 +164,29 @@ impl Session {
     }
 
     /// Whether this connection should be read again only after a moment, so that consumers catch up and
-    /// messages are still warm when they leave. A pause, never a wait: it ends by itself.
+    /// messages are still warm when they leave, or so that the disk catches up with what was handed to it. A
+    /// pause, never a wait: it ends by itself.
     pub fn take_paced(&mut self) -> bool {
-        std::mem::take(&mut self.paced)
+        std::mem::take(&mut self.paced) || self.engine.is_store_behind()
     }
 
-    /// The time, for messages whose sender gives none.
+    /// Asks to be woken when memory comes free, if it is memory that lacks. A full store is looked at again
+    /// from time to time.
+    pub fn wait_for_memory(&self) {
+        if self.engine.memory.is_full() {
+            self.engine.memory.wait(Arc::clone(&self.outbox));
+        }
+    }
+
+    /// The time, for messages whose sender gives none: that of the batch they came in.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.engine.clock.wall_ms()
+        self.now_ms
+    }
+
+    /// Looks at the clock, once for each batch of input.
+    pub fn look_at_clock(&mut self) {
+        self.now_ms = self.engine.clock.wall_ms();
     }
 
     /// Whether a batch waits for space in the store.
@@ -262,7 +280,6 @@ impl Session {
             .step(&mut self.work, Journaled::default(), |machine, out| {
                 State::dispatch(machine, now_ms, subscribed.key, out);
             });
-        self.engine.run(&mut self.work);
     }
 
     /// Ends a subscription in good order. Returns false if there is none.
@@ -270,9 +287,9 @@ impl Session {
         if !self.end_subscription(serial, Ending::Orderly) {
             return false;
         }
-        let ticket = self.work.take_ticket();
-        self.reply(ticket, answer);
-        self.engine.run(&mut self.work);
+        // What returned has left nothing to sync.
+        self.work.take_ticket();
+        self.reply(None, answer);
         true
     }
 
@@ -288,7 +305,6 @@ impl Session {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
         self.reply(ticket, answer);
-        self.engine.run(&mut self.work);
         Ok(())
     }
 
@@ -304,6 +320,7 @@ impl Session {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();
+        self.work.take_ticket();
         let key = subscribed.key;
         let known =
             subscribed.cell.step(
@@ -320,8 +337,14 @@ impl Session {
             let ticket = self.work.take_ticket();
             self.reply(ticket, answer);
         }
-        self.engine.run(&mut self.work);
         known
+    }
+
+    /// Ends a batch of input: hands the sends over, and lets what all its frames have caused take place in
+    /// one go, so that a read full of acknowledgements costs one write.
+    pub fn end_batch(&mut self) {
+        self.hand_over();
+        self.engine.run(&mut self.work);
     }
 
     /// Writes what waits and tells destinations what has left.
