@@ -70,7 +70,8 @@ pub trait Adapter: Send {
     fn starved(&mut self, session: &mut Session, bytes: u64);
     /// The broker is stopping: says so to the client.
     fn stopping(&mut self, session: &mut Session);
-    /// The connection has ended: releases what is not the session's.
+    /// The connection has ended, though octets may still flow: releases what is not the session's. May be
+    /// called again.
     fn ended(&mut self, session: &mut Session);
 }
 
@@ -258,6 +259,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         }
         self.session.outbox.flush();
         self.session.close(ending);
+        self.adapter.ended(&mut self.session);
         let now_ms = self.session.engine.clock.monotonic_ms();
         self.phase = Phase::Draining {
             until_ms: now_ms + DRAIN_MS,
