@@ -145,8 +145,10 @@ impl Engine {
 
     /// Writes the dead letters that a step has made, so that `work.ticket` covers them.
     pub fn bury_all(self: &Arc<Self>, work: &mut Work) {
-        while let Some((cell, rejected)) = work.rejected.pop() {
-            self.bury(&cell, rejected, work);
+        while !work.rejected.is_empty() {
+            for (cell, rejected) in std::mem::take(&mut work.rejected) {
+                self.bury(&cell, rejected, work);
+            }
         }
     }
 

@@ -340,7 +340,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         match self.phase {
             Phase::Draining { until_ms, linger } => {
                 let idle = self.adapter.is_idle() && !self.session.is_stalled();
-                if !(outbox.is_drained() && idle) && now_ms < until_ms {
+                if (!outbox.watch_drained() || !idle) && now_ms < until_ms {
                     return;
                 }
                 if !linger || now_ms >= until_ms {
