@@ -5,6 +5,8 @@
 //!
 //! `cargo run --example durable_subscription`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 mod client;
 
 use std::error::Error;

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example embedded_broker`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 mod client;
 
 use std::error::Error;
