@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cell::{Cell, Journaled, Machine, Work};
-use super::{Engine, records};
+use super::{Engine, StoreError, records};
 use crate::broker::queue::Incoming;
 use crate::broker::{DeadLetter, Destination, Entry, Rejected};
 
@@ -18,8 +18,10 @@ impl Engine {
         if rejected.entry.message.is_none()
             && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
         {
-            let found = store.read(records::to_store(at)).ok().flatten();
-            rejected.entry.message = found.map(records::message);
+            match store.read(records::to_store(at)) {
+                Ok(found) => rejected.entry.message = found.map(records::message),
+                Err(error) => return Self::keep(origin, rejected, &error, work),
+            }
         }
         let persistent = rejected
             .entry
@@ -53,15 +55,18 @@ impl Engine {
                 });
                 self.leave_topic(origin, rejected, work);
             }
-            Err(error) => {
-                tracing::error!(destination = %origin.destination, %error, "dead letter stays where it was");
-                origin.step(work, Journaled::default(), |machine, _| {
-                    if let Machine::Queue(queue) = machine {
-                        queue.take_back(rejected);
-                    }
-                });
-            }
+            Err(error) => Self::keep(origin, rejected, &error, work),
         }
+    }
+
+    /// Puts a message back that could not be moved.
+    fn keep(origin: &Arc<Cell>, rejected: Rejected, error: &StoreError, work: &mut Work) {
+        tracing::error!(destination = %origin.destination, %error, "dead letter stays where it was");
+        origin.step(work, Journaled::default(), |machine, _| {
+            if let Machine::Queue(queue) = machine {
+                queue.take_back(rejected);
+            }
+        });
     }
 
     /// Writes {add to the dead-letter queue, remove from the origin} as one group; the body is not
@@ -73,7 +78,7 @@ impl Engine {
         sequence: u64,
         rejected: &Rejected,
         work: &mut Work,
-    ) -> Result<Entry, ferrymq_store::StoreError> {
+    ) -> Result<Entry, StoreError> {
         let Some(message) = &rejected.entry.message else {
             unreachable!("a message that cannot be read is not moved");
         };

@@ -5,8 +5,9 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
-use ferrymq_store::Store;
+use ferrymq_store::{OwnedMessage, Store, StoreError};
 
 use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
@@ -56,16 +57,8 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
             .iter()
             .map(|(_, at)| records::to_store(*at))
             .collect();
-        let mut found = Vec::with_capacity(places.len());
-        if let Err(error) = store.read_many(&places, &mut found) {
-            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
-        }
-        found.resize_with(places.len(), || None);
+        let found = read(store, &cell, &places);
         let now_ms = engine.clock.wall_ms();
-        let lost = found.iter().filter(|message| message.is_none()).count();
-        if lost > 0 {
-            tracing::error!(destination = %cell.destination, lost, "messages are gone from the store");
-        }
         cell.step(&mut work, Journaled::default(), |machine, out| {
             for ((sequence, _), stored) in wanted.iter().zip(found) {
                 let message = stored.map(records::message);
@@ -77,4 +70,41 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
         });
         engine.run(&mut work);
     }
+}
+
+/// Tries to read before messages count as unreadable until the next start.
+const READ_TRIES: u32 = 5;
+/// Pause between tries: the disk may recover.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads messages; `None` for those that are gone, damaged, or cannot be read after all tries. Those stay in
+/// the journal, so a later start may find them.
+fn read(
+    store: &Store,
+    cell: &Cell,
+    places: &[ferrymq_store::Locator],
+) -> Vec<Option<OwnedMessage>> {
+    let mut outcomes = Vec::with_capacity(places.len());
+    store.read_many(places, &mut outcomes);
+    let found = places.iter().zip(outcomes).map(|(place, mut outcome)| {
+        for _ in 1..READ_TRIES {
+            if !matches!(outcome, Err(StoreError::Io { .. })) {
+                break;
+            }
+            std::thread::sleep(READ_PAUSE);
+            outcome = store.read(*place);
+        }
+        match outcome {
+            Ok(Some(message)) => Some(message),
+            Ok(None) => {
+                tracing::error!(destination = %cell.destination, %place, "message is gone from the store");
+                None
+            }
+            Err(error) => {
+                tracing::error!(destination = %cell.destination, %error, "message lost to the queue: it cannot be read");
+                None
+            }
+        }
+    });
+    found.collect()
 }

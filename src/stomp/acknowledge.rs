@@ -43,6 +43,11 @@ impl State {
         ack: Ack,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
+        if wanted.requeue.is_some() || wanted.redelivery_delay_ms.is_some() {
+            return Err(Refusal::not_yet(
+                "the NACK headers requeue and redelivery-delay are",
+            ));
+        }
         if let Some(transaction) = &wanted.transaction {
             return self.acknowledge_in(session, wanted, transaction, ack);
         }

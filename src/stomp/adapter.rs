@@ -514,26 +514,22 @@ impl State {
         if self.parked.is_empty() || session.engine.is_full() {
             return;
         }
-        // A parked frame may park again behind itself: each is looked at once.
-        for _ in 0..self.parked.len() {
-            if session.engine.is_full() || session.is_stalled() {
-                session.wait_for_memory();
-                break;
-            }
-            session.look_at_clock();
-            let Some((_, raw)) = self.parked.pop() else {
-                break;
-            };
+        // Each goes through once more; what still has to wait joins a new line, in the old order.
+        session.look_at_clock();
+        for raw in std::mem::take(&mut self.parked).into_frames() {
             self.read_again(raw, |state, frame, octets| {
                 state.handle(session, frame, octets, octets);
             });
+        }
+        if !self.parked.is_empty() {
+            session.wait_for_memory();
         }
         session.hand_over();
     }
 
     /// Says of every parked SEND that it was not enqueued (CON-17).
     fn refuse_parked(&mut self, session: &mut Session) {
-        while let Some((_, raw)) = self.parked.pop() {
+        for raw in std::mem::take(&mut self.parked).into_frames() {
             let refusal =
                 Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
             self.read_again(raw, |state, frame, _| {
