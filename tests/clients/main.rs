@@ -6,6 +6,7 @@
 //! - A client whose toolchain is missing is reported as ignored with the reason; with `CI=true` it fails.
 
 mod broker;
+mod crash;
 mod program;
 mod scenarios;
 mod toolchain;
@@ -87,6 +88,14 @@ fn main() -> ExitCode {
             }
         }
     }
+    trials.push(Trial::ignorable_test(crash::TITLE, || {
+        let ready = PYTHON
+            .command("client.py")
+            .and_then(|producer| Ok((producer, GO.command("")?)));
+        told(ready, |(producer, consumer)| {
+            crash::tell(producer, consumer)
+        })
+    }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
