@@ -283,13 +283,7 @@ impl Adapter for Stomp {
     }
 
     fn ended(&mut self, session: &mut Session) {
-        if let Some(client_id) = self.state.client_id.take() {
-            session
-                .engine
-                .connections
-                .unregister(&client_id, &self.state.end);
-            tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
-        }
+        self.state.free_client_id(session);
     }
 }
 
@@ -445,6 +439,11 @@ impl State {
             ClientCommand::Disconnect(disconnect) => {
                 self.refuse_parked(session);
                 session.outbox.stop_deliveries();
+                // Before the RECEIPT can go out: who has it may come back at once under the same client id, to the
+                // same durable subscription, for the messages it gave back.
+                session.outbox.flush();
+                session.close(Ending::Orderly);
+                self.free_client_id(session);
                 self.answer(disconnect.receipt.as_deref(), |answer| {
                     session.reply(None, answer)
                 });
@@ -452,6 +451,13 @@ impl State {
             }
         }
         Ok(Step::Done)
+    }
+
+    fn free_client_id(&mut self, session: &Session) {
+        if let Some(client_id) = self.client_id.take() {
+            session.engine.connections.unregister(&client_id, &self.end);
+            tracing::debug!(client_id, remote = %self.remote, "connection ended");
+        }
     }
 
     /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
