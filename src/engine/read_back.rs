@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 
-use ferrymq_store::Store;
+use ferrymq_store::{OwnedMessage, Store, StoreError};
 
 use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
@@ -56,25 +56,50 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
             .iter()
             .map(|(_, at)| records::to_store(*at))
             .collect();
-        let mut found = Vec::with_capacity(places.len());
-        if let Err(error) = store.read_many(&places, &mut found) {
-            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
-        }
-        found.resize_with(places.len(), || None);
+        let mut found = read(store, &places);
         let now_ms = engine.clock.wall_ms();
-        let lost = found.iter().filter(|message| message.is_none()).count();
+        let lost = found.iter().filter(|found| matches!(found, Ok(None)));
+        let (lost, unread) = (lost.count(), found.iter().filter(|found| found.is_err()));
         if lost > 0 {
             tracing::error!(destination = %cell.destination, lost, "messages are gone from the store");
         }
+        if let Some(Err(error)) = unread.last() {
+            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
+        }
         cell.step(&mut work, Journaled::default(), |machine, out| {
-            for ((sequence, _), stored) in wanted.iter().zip(found) {
-                let message = stored.map(records::message);
+            for ((sequence, _), found) in wanted.iter().zip(&mut found) {
+                let Ok(stored) = found else { continue };
+                let message = stored.take().map(records::message);
                 match machine {
                     Machine::Queue(queue) => queue.loaded(now_ms, *sequence, message, out),
                     Machine::Topic(topic) => topic.loaded(now_ms, *sequence, message, out),
                 }
             }
+            // Last, so that what could not be read is asked for again by a later step, not in a circle.
+            for _ in found.iter().filter(|found| found.is_err()) {
+                match machine {
+                    Machine::Queue(queue) => queue.unread(),
+                    Machine::Topic(topic) => topic.unread(),
+                }
+            }
         });
         engine.run(&mut work);
     }
+}
+
+/// Reads messages; `None` is one that is gone or damaged. A run that cannot be read is read one by one,
+/// because a damaged record costs only itself.
+fn read(
+    store: &Store,
+    places: &[ferrymq_store::Locator],
+) -> Vec<Result<Option<OwnedMessage>, StoreError>> {
+    let mut found = Vec::with_capacity(places.len());
+    if store.read_many(places, &mut found).is_ok() {
+        return found.into_iter().map(Ok).collect();
+    }
+    let read_one = |at| match store.read(at) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    };
+    places.iter().copied().map(read_one).collect()
 }
