@@ -505,3 +505,8 @@ impl State {
         }
     }
 }
+    /// Says whether the journal knows the destination.
+    pub(super) fn set_defined(&mut self, defined: bool) {
+        self.defined = defined;
+    }
+
