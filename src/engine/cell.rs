@@ -90,6 +90,21 @@ impl Machine {
         }
     }
 
+    /// Reserves `count` places that are filled after the lock was given up; returns the first.
+    pub fn promise(&mut self, count: u64) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.reserve(count),
+            Self::Topic(topic) => topic.promise(count),
+        }
+    }
+
+    /// The promised places from `first` on are filled, or never will be.
+    pub fn keep_promise(&mut self, first: u64) {
+        if let Self::Topic(topic) = self {
+            topic.keep_promise(first);
+        }
+    }
+
     /// Whether a persistent message must reach the journal.
     #[must_use]
     pub fn needs_store(&self) -> bool {
