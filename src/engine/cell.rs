@@ -142,7 +142,7 @@ pub struct Cell {
 pub struct Journaled {
     /// Removals of queue messages.
     pub removals: bool,
-    /// Progress of durable subscriptions.
+    /// Single acknowledgements of durable subscriptions.
     pub progress: bool,
 }
 
@@ -479,7 +479,9 @@ impl Outlet for Delivering<'_> {
     }
 
     fn acknowledge(&mut self, subscription: u32, progress: Progress) {
-        if self.stored && !self.journaled.progress {
+        // A position says nothing that the group does not, but without one the exceptions would only grow.
+        let journaled = self.journaled.progress && matches!(progress, Progress::Single(_));
+        if self.stored && !journaled {
             self.records.acknowledged.push((subscription, progress));
         }
     }
@@ -504,6 +506,11 @@ impl State {
         self.defined
     }
 
+    /// Says whether the journal knows the destination.
+    pub(super) fn set_defined(&mut self, defined: bool) {
+        self.defined = defined;
+    }
+
     /// The queue machine, if this is a queue.
     pub fn queue(&mut self) -> Option<&mut Queue> {
         match &mut self.machine {
@@ -520,8 +527,3 @@ impl State {
         }
     }
 }
-    /// Says whether the journal knows the destination.
-    pub(super) fn set_defined(&mut self, defined: bool) {
-        self.defined = defined;
-    }
-
