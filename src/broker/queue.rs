@@ -176,6 +176,13 @@ impl Queue {
         known
     }
 
+    /// Whether the consumer `key` holds the delivery that `which` names.
+    #[must_use]
+    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
+        let subscription = self.subscriptions.get(key);
+        subscription.is_some_and(|subscription| subscription.unacked.find(which).is_some())
+    }
+
     /// Takes the deliveries that `which` names out of the consumer's hands and gives them to a transaction,
     /// which frees their room in the window (TX-6). `None` if no such delivery waits.
     pub fn take(
@@ -304,15 +311,6 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether consumers take messages as fast as their connections can carry them and still fall behind by
-    /// more than `bytes`: then producers had better be read a little slower.
-    #[must_use]
-    pub fn is_behind(&self, bytes: u64) -> bool {
-        self.paging.held_bytes > bytes
-            && self.log.len() > 1
-            && self.subscriptions.values().any(Subscription::is_blocked)
     }
 
     /// Octets of messages held in memory.
@@ -512,6 +510,7 @@ impl Queue {
 /// A delivery is consumed.
 fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
     stats.dequeued += 1;
+    stats.dequeued_bytes += u64::from(delivery.entry.bytes.get());
     if delivery.entry.message.is_some() {
         paging.held_bytes -= u64::from(delivery.entry.bytes.get());
     }

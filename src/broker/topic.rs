@@ -331,6 +331,16 @@ impl Topic {
         true
     }
 
+    /// Whether the consumer `key` holds the delivery that `which` names.
+    #[must_use]
+    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
+        let consumer = self
+            .subscriptions
+            .get(key)
+            .and_then(|subscriber| subscriber.consumer.as_ref());
+        consumer.is_some_and(|consumer| consumer.unacked.find(which).is_some())
+    }
+
     /// Takes deliveries out of the consumer's hands for a transaction (TX-6).
     pub fn take(
         &mut self,

@@ -11,6 +11,7 @@ use slotmap::SecondaryMap;
 
 use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
+use super::pace::Pace;
 use super::records;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
@@ -18,9 +19,6 @@ use crate::broker::{
     AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected,
     SubscriptionKey, Topic,
 };
-
-/// Octets by which consumers may fall behind before producers are read a little slower.
-const BEHIND_BYTES: u64 = 2 << 20;
 
 /// Renders deliveries for one subscription in the form of its wire.
 pub trait Encoder: Send {
@@ -122,6 +120,7 @@ pub struct State {
     outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
     charged_bytes: u64,
+    pace: Pace,
     defined: bool,
     discarded_seen: u64,
 }
@@ -163,6 +162,7 @@ impl Cell {
             outboxes: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
             charged_bytes,
+            pace: Pace::default(),
             defined,
             discarded_seen: 0,
         };
@@ -235,8 +235,8 @@ impl Cell {
     }
 
     /// Takes a batch of messages in, in order. Persistent ones are handed to the journal first, so that
-    /// journal order is queue order. On an error nothing was taken in. Returns whether the producer had
-    /// better pause for a moment, because consumers fall behind.
+    /// journal order is queue order. On an error nothing was taken in. Returns for how many milliseconds the
+    /// producer had better pause, because consumers fall behind.
     ///
     /// # Errors
     /// The store is full or dead.
@@ -245,7 +245,7 @@ impl Cell {
         now_ms: u64,
         messages: &mut Vec<Arc<Message>>,
         work: &mut Work,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<u64, StoreError> {
         let mut state = self.lock();
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
@@ -267,9 +267,15 @@ impl Cell {
                 }
             }
         });
+        let state = &mut *state;
         Ok(match &state.machine {
-            Machine::Queue(queue) => queue.is_behind(BEHIND_BYTES),
-            Machine::Topic(_) => false,
+            Machine::Queue(queue) => {
+                let drained_bytes = queue.stats.dequeued_bytes;
+                state
+                    .pace
+                    .pause_ms(now_ms, queue.held_bytes(), drained_bytes)
+            }
+            Machine::Topic(_) => 0,
         })
     }
 

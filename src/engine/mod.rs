@@ -13,6 +13,7 @@ pub mod durables;
 pub mod memory;
 pub mod opening;
 pub mod outbox;
+pub mod pace;
 pub mod read_back;
 pub mod records;
 pub mod recover;
@@ -51,6 +52,9 @@ pub struct Settings {
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
 }
+
+/// Octets handed to the journal and not written yet from which on connections are read more slowly.
+const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// Rounds of flushing and dispatching before a connection's own task takes over.
 const PUMP_ROUNDS_MAX: usize = 8;
@@ -92,6 +96,14 @@ impl Engine {
     #[must_use]
     pub fn is_store_full(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.is_full())
+    }
+
+    /// Whether the disk has fallen behind what was handed to the journal, by so much that it costs memory.
+    #[must_use]
+    pub fn is_store_behind(&self) -> bool {
+        self.store
+            .as_ref()
+            .is_some_and(|store| store.pending_bytes() > PENDING_BYTES_MAX)
     }
 
     /// Whether some SENDs have to wait.

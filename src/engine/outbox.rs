@@ -96,6 +96,10 @@ pub struct Waiting {
     blocked: Vec<u32>,
     reports: Reports,
     due: Due,
+    /// The connection's task waits for the answers due.
+    due_watched: bool,
+    /// The connection's task waits until everything is written.
+    drain_watched: bool,
     accounted: u64,
     busy: bool,
     dirty: bool,
@@ -142,6 +146,8 @@ impl Outbox {
             blocked: Vec::new(),
             reports: Reports::default(),
             due: Due::default(),
+            due_watched: false,
+            drain_watched: false,
             accounted: 0,
             busy: false,
             dirty: false,
@@ -209,12 +215,17 @@ impl Outbox {
         let mut due = std::mem::take(&mut waiting.due);
         due.release(synced, |frames| waiting.append(frames, &self.buffers));
         waiting.due = due;
+        if waiting.due.is_empty() && std::mem::take(&mut waiting.due_watched) {
+            self.kick();
+        }
         !waiting.due.is_empty()
     }
 
-    /// Whether answers wait for a sync.
-    pub fn has_due(&self) -> bool {
-        !self.lock().due.is_empty()
+    /// Whether answers wait for a sync. If so, the connection's task is woken when they have been let go.
+    pub fn watch_due(&self) -> bool {
+        let mut waiting = self.lock();
+        waiting.due_watched = !waiting.due.is_empty();
+        waiting.due_watched
     }
 
     /// Whether a flush on another thread has left something for the connection's task.
@@ -223,10 +234,12 @@ impl Outbox {
         !waiting.reports.is_empty() || !waiting.due.is_empty()
     }
 
-    /// Whether everything has been written.
-    pub fn is_drained(&self) -> bool {
-        let waiting = self.lock();
-        waiting.appended == waiting.written && waiting.due.is_empty()
+    /// Whether everything has been written. If not, the connection's task is woken when it is.
+    pub fn watch_drained(&self) -> bool {
+        let mut waiting = self.lock();
+        let drained = waiting.is_drained();
+        waiting.drain_watched = !drained;
+        drained
     }
 
     /// Whether the socket was full at the last flush, so that the connection's task must wait for it.
@@ -348,6 +361,10 @@ impl Outbox {
             // Its octets have been given back; none must be charged that nobody gives back.
             return reported;
         }
+        if waiting.drain_watched && waiting.is_drained() {
+            waiting.drain_watched = false;
+            self.kick();
+        }
         let depth = waiting.appended - waiting.written + waiting.due.bytes.len() as u64;
         if depth.abs_diff(waiting.accounted) >= ACCOUNT_STEP_BYTES {
             self.memory.charge(depth);
@@ -451,6 +468,10 @@ impl Waiting {
             return false;
         }
         true
+    }
+
+    fn is_drained(&self) -> bool {
+        self.appended == self.written && self.due.is_empty()
     }
 
     /// Marks the outbox as having something to flush; true if it was not marked yet, so that each batch

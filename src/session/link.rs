@@ -18,8 +18,6 @@ use crate::engine::buffers::READ_BYTES;
 
 /// Reads in a row before others get their turn.
 const READS_PER_TURN: usize = 8;
-/// How long a producer is not read when consumers fall behind.
-const PACE_MS: u64 = 1;
 /// How long a large frame waits for memory.
 const STARVED_MS: u64 = 30_000;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
@@ -72,7 +70,8 @@ pub trait Adapter: Send {
     fn starved(&mut self, session: &mut Session, bytes: u64);
     /// The broker is stopping: says so to the client.
     fn stopping(&mut self, session: &mut Session);
-    /// The connection has ended: releases what is not the session's.
+    /// The connection has ended, though octets may still flow: releases what is not the session's. May be
+    /// called again.
     fn ended(&mut self, session: &mut Session);
 }
 
@@ -207,8 +206,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
         }
         self.give_back();
-        if self.session.take_paced() {
-            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + PACE_MS;
+        let pause_ms = self.session.take_pause_ms();
+        if pause_ms > 0 {
+            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + pause_ms;
         }
     }
 
@@ -259,6 +259,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         }
         self.session.outbox.flush();
         self.session.close(ending);
+        self.adapter.ended(&mut self.session);
         let now_ms = self.session.engine.clock.monotonic_ms();
         self.phase = Phase::Draining {
             until_ms: now_ms + DRAIN_MS,
@@ -279,8 +280,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let outbox = Arc::clone(&self.session.outbox);
         self.session.pump();
         let now_ms = self.session.engine.clock.monotonic_ms();
-        if now_ms >= self.paced_until_ms {
-            self.paced_until_ms = 0;
+        if self.paced_until_ms > 0 && now_ms >= self.paced_until_ms {
+            let on = self.session.engine.is_store_behind();
+            self.paced_until_ms = if on { now_ms + 1 } else { 0 };
         }
         match self.phase {
             Phase::Open => self.act_on_events(now_ms),
@@ -340,7 +342,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         match self.phase {
             Phase::Draining { until_ms, linger } => {
                 let idle = self.adapter.is_idle() && !self.session.is_stalled();
-                if !(outbox.is_drained() && idle) && now_ms < until_ms {
+                if (!outbox.watch_drained() || !idle) && now_ms < until_ms {
                     return;
                 }
                 if !linger || now_ms >= until_ms {

@@ -135,7 +135,6 @@ impl Session {
                 Machine::Topic(topic) => topic.take(now_ms, key, which, out),
             },
         );
-        self.engine.run(&mut self.work);
         let taken = taken.ok_or(TransactionError::UnknownDelivery)?;
         self.transactions.get(id)?.acknowledged.push(Acknowledged {
             cell,
@@ -155,6 +154,7 @@ impl Session {
         let Some(transaction) = self.transactions.open.remove(id) else {
             return Err(TransactionError::Unknown(id.to_owned()));
         };
+        self.work.take_ticket();
         if let Err((transaction, error)) = self.engine.commit(transaction, &mut self.work) {
             tracing::warn!(%error, "transaction not applied");
             self.transactions.open.insert(id.to_owned(), transaction);
@@ -163,7 +163,6 @@ impl Session {
         self.engine.bury_all(&mut self.work);
         let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
-        self.engine.run(&mut self.work);
         Ok(())
     }
 
@@ -177,7 +176,6 @@ impl Session {
         };
         self.reply(None, answer);
         self.engine.abort(transaction, &mut self.work);
-        self.engine.run(&mut self.work);
         Ok(())
     }
 

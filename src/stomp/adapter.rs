@@ -13,6 +13,7 @@ use ferrymq_protocols::stomp::{
 use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
+use super::acknowledge::Unapplied;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::Destinations;
@@ -102,6 +103,9 @@ pub(super) struct State {
     pub(super) destinations: Destinations,
     pub(super) subscriptions: Subscriptions,
     pub(super) parked: Parked,
+    pub(super) unapplied: Unapplied,
+    /// What message ids of this broker begin with.
+    pub(super) id_prefix: String,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
     pub(super) starting: Vec<u64>,
     pub(super) scratch: Vec<u8>,
@@ -124,6 +128,7 @@ impl Stomp {
     ) -> Self {
         let mut decoder = Decoder::new(settings.limits, settings.options);
         decoder.set_before_login(true);
+        let id_prefix = settings.id_prefix();
         let state = State {
             settings,
             remote,
@@ -135,6 +140,8 @@ impl Stomp {
             destinations: Destinations::default(),
             subscriptions: Subscriptions::default(),
             parked: Parked::default(),
+            unapplied: Unapplied::default(),
+            id_prefix,
             starting: Vec::new(),
             scratch: Vec::new(),
             opened_ms: now_ms,
@@ -190,7 +197,11 @@ impl Adapter for Stomp {
             self.decoder
                 .set_before_login(self.state.client_id.is_none());
         };
-        session.hand_over();
+        let next = match self.state.apply_acknowledgements(session) {
+            Step::Close(ending) => Next::Close(ending),
+            _ => next,
+        };
+        session.end_batch();
         *input = thaw(octets, taken, &session.engine.buffers);
         next
     }
@@ -203,12 +214,13 @@ impl Adapter for Stomp {
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
         }
-        if !self.state.starting.is_empty() && !session.outbox.has_due() {
+        if !self.state.starting.is_empty() && !session.outbox.watch_due() {
             for serial in std::mem::take(&mut self.state.starting) {
                 session.start_waiting(serial);
             }
         }
         self.state.replay(session);
+        session.end_batch();
         Next::Read
     }
 
@@ -343,7 +355,12 @@ impl State {
         }
     }
 
-    fn refuse(&mut self, session: &mut Session, frame: &Frame<'_>, refusal: &Refusal) -> Step {
+    pub(super) fn refuse(
+        &mut self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        refusal: &Refusal,
+    ) -> Step {
         session.hand_over();
         tracing::debug!(remote = %self.remote, client_id = self.client_id, refusal.message, "frame refused");
         self.tell(session, refusal, Some((frame.command, frame.headers)));
@@ -383,10 +400,17 @@ impl State {
         }
         let command = ClientCommand::parse(frame)?;
         if let ClientCommand::Send(send) = &command {
+            if let Step::Close(ending) = self.apply_acknowledgements(session) {
+                return Ok(Step::Close(ending));
+            }
             return self.send(session, send, octets, raw);
         }
         if let Some(step) = self.park_behind(session, &command, raw) {
             return Ok(step);
+        }
+        if let ClientCommand::Ack(_) | ClientCommand::Nack(_) = command {
+        } else if let Step::Close(ending) = self.apply_acknowledgements(session) {
+            return Ok(Step::Close(ending));
         }
         session.hand_over();
         match command {
@@ -395,10 +419,10 @@ impl State {
             ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
             ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
             ClientCommand::Ack(ack) => {
-                self.acknowledge(session, &ack, crate::broker::Ack::Consumed)?
+                return self.acknowledge(session, &ack, crate::broker::Ack::Consumed, raw);
             }
             ClientCommand::Nack(ack) => {
-                self.acknowledge(session, &ack, crate::broker::Ack::Failed)?
+                return self.acknowledge(session, &ack, crate::broker::Ack::Failed, raw);
             }
             ClientCommand::Begin(begin) => {
                 session
@@ -500,7 +524,7 @@ impl State {
             let Some((_, raw)) = self.parked.pop() else {
                 break;
             };
-            self.with_parked_frame(raw, |state, frame, octets| {
+            self.read_again(raw, |state, frame, octets| {
                 state.handle(session, frame, octets, octets);
             });
         }
@@ -512,14 +536,18 @@ impl State {
         while let Some((_, raw)) = self.parked.pop() {
             let refusal =
                 Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
-            self.with_parked_frame(raw, |state, frame, _| {
+            self.read_again(raw, |state, frame, _| {
                 state.tell(session, &refusal, Some((frame.command, frame.headers)));
             });
         }
     }
 
-    /// Reads a parked frame again; it was whole when it was parked.
-    fn with_parked_frame(&mut self, raw: Vec<u8>, f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes)) {
+    /// Reads a frame again that was whole when it came.
+    pub(super) fn read_again(
+        &mut self,
+        raw: Vec<u8>,
+        f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes),
+    ) {
         let octets = Bytes::from(raw);
         let mut decoder = Decoder::new(self.settings.limits, self.settings.options);
         decoder.set_version(self.version);

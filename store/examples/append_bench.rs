@@ -35,6 +35,9 @@ fn main() {
     let parent = Path::new(&parent);
     drop(fs::remove_dir_all(parent));
     fs::create_dir_all(parent).expect("the directory can be created");
+    if messages == 0 {
+        return idle(&parent.join("idle"));
+    }
     println!("window  store/s  cpu us | bare/s  cpu us | ratio  cpu ratio");
     for (window, count) in [
         (1, 2_000),
@@ -46,7 +49,7 @@ fn main() {
     ] {
         let dir = parent.join("store");
         let bare = bare(parent, window, count);
-        let store = store(&dir, window, count);
+        let store = store(&dir, window, count, false);
         println!(
             "{window:>6} {:>8.0} {:>7.2} | {:>7.0} {:>7.2} | {:.2} {:.2}",
             store.0,
@@ -56,6 +59,13 @@ fn main() {
             store.0 / bare.0,
             store.1 / bare.1
         );
+        fs::remove_dir_all(&dir).expect("the directory can be removed");
+    }
+    // With consumers: what is synced is removed, segments die and their space is used again, so little is zero-filled.
+    for (window, count) in [(100, 200_000), (1_000, 1_500_000)] {
+        let dir = parent.join("store");
+        let (rate, cpu) = store(&dir, window, count, true);
+        println!("{window:>6} {rate:>8.0} {cpu:>7.2} | with removals");
         fs::remove_dir_all(&dir).expect("the directory can be removed");
     }
     start_time(&parent.join("start"), messages);
@@ -148,7 +158,7 @@ fn open(dir: &Path) -> (Store, ferrymq_store::Recovered, Arc<Progress>) {
 }
 
 /// Keeps `window` messages outstanding. Gives receipts a second and CPU microseconds a message.
-fn store(dir: &Path, window: u64, count: u64) -> (f64, f64) {
+fn store(dir: &Path, window: u64, count: u64, remove: bool) -> (f64, f64) {
     let (store, _, progress) = open(dir);
     let body = vec![7; BODY];
     let (_, ticket) = store
@@ -157,6 +167,7 @@ fn store(dir: &Path, window: u64, count: u64) -> (f64, f64) {
     store.wait(ticket).expect("alive");
     let (mut sent, mut done) = (0, 0);
     let mut tickets = std::collections::VecDeque::new();
+    let (mut outstanding, mut finished) = (std::collections::VecDeque::new(), Vec::new());
     let (began, cpu_began) = (Instant::now(), cpu());
     while done < count {
         // As the engine does: what came with one socket read goes over in one append.
@@ -164,8 +175,15 @@ fn store(dir: &Path, window: u64, count: u64) -> (f64, f64) {
         if room > 0 {
             let (_, ticket) = store
                 .append(|batch| {
+                    if remove && !finished.is_empty() {
+                        batch.remove(QUEUE, &finished);
+                    }
+                    finished.clear();
                     for serial in sent..sent + room {
-                        batch.add(&[(QUEUE, serial + 1)], &message(serial, &body));
+                        let at = batch.add(&[(QUEUE, serial + 1)], &message(serial, &body));
+                        if remove {
+                            outstanding.push_back((serial + 1, at));
+                        }
                     }
                 })
                 .expect("alive");
@@ -185,6 +203,13 @@ fn store(dir: &Path, window: u64, count: u64) -> (f64, f64) {
                 break;
             }
             synced = progress.changed.wait(synced).expect("nobody panics");
+        }
+        drop(synced);
+        while outstanding
+            .front()
+            .is_some_and(|&(sequence, _)| sequence <= done)
+        {
+            finished.extend(outstanding.pop_front());
         }
     }
     let (elapsed, cpu_used) = (began.elapsed().as_secs_f64(), cpu() - cpu_began);
@@ -222,10 +247,32 @@ fn bare(dir: &Path, window: u64, count: u64) -> (f64, f64) {
     (count as f64 / elapsed, cpu_used * 1e6 / count as f64)
 }
 
+/// What an idle store costs.
+fn idle(dir: &Path) {
+    println!("rss before: {} KiB", status("VmRSS"));
+    for start in ["empty", "again"] {
+        let began = Instant::now();
+        let (store, ..) = open(dir);
+        let opened = began.elapsed().as_secs_f64() * 1e3;
+        let (_, ticket) = store
+            .append(|batch| batch.define_destination(QUEUE, 1, "idle"))
+            .expect("alive");
+        store.wait(ticket).expect("alive");
+        let synced = began.elapsed().as_secs_f64() * 1e3;
+        store.checkpoint().expect("it can be written");
+        println!(
+            "{start}: open {opened:.1} ms, first sync {synced:.1} ms, rss {} KiB",
+            status("VmRSS")
+        );
+        store.close().expect("everything is written");
+    }
+}
+
 fn start_time(dir: &Path, count: u64) {
     let began = Instant::now();
     let (store, ..) = open(dir);
     println!("open empty: {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    println!("rss: {} KiB", status("VmRSS"));
     let body = vec![7; BODY];
     store
         .append(|batch| batch.define_destination(QUEUE, 1, "bench"))

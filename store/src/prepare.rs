@@ -17,7 +17,7 @@ use crate::segment::{self, SegmentHeader};
 /// Octets of zeros written at once.
 const ZEROS: usize = 256 * 1024;
 /// Dead segments kept for their space, beyond those in preparation.
-const FREE_MAX: usize = 2;
+const FREE_MAX: usize = 4;
 
 /// A segment ready for its first batch.
 #[derive(Debug)]

@@ -66,7 +66,8 @@ pub struct Store {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The parts of a store without threads.
     manual: Option<Mutex<Parts>>,
-    _lock: Option<DirectoryLock>,
+    /// Held until the store is closed.
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl fmt::Debug for Store {
@@ -136,7 +137,7 @@ impl Store {
             shared,
             threads: Mutex::default(),
             manual: None,
-            _lock: lock,
+            lock: Mutex::new(lock),
         };
         store.note_start()?;
         let parts = Parts { writer, keeper };
@@ -297,6 +298,9 @@ impl Store {
             self.close_by_hand()?;
         }
         self.stop();
+        if let Ok(mut lock) = self.lock.lock() {
+            *lock = None;
+        }
         self.shared.commit.alive()?;
         if self.synced() < ticket {
             return Err(StoreError::Full);
