@@ -265,6 +265,11 @@ impl Queue {
         }
     }
 
+    /// A message that was asked back could not be read now; a later step asks again.
+    pub fn unread(&mut self) {
+        self.paging.unread();
+    }
+
     /// Delivers what can be delivered.
     pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
         while let Some(head) = self.log.first() {

@@ -4,6 +4,7 @@
 //! durable one without a consumer) has a cursor into the log; a log entry counts who still refers to it: the
 //! laggards, and the durable subscriptions that have not acknowledged it. At zero it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slotmap::SlotMap;
@@ -11,18 +12,16 @@ use slotmap::SlotMap;
 use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
 use super::log::Log;
 use super::message::{Locator, Message};
-use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
+use super::outlet::{Outlet, Progress, Rejected};
 use super::queue::Incoming;
 use super::redelivery::{Failure, RedeliveryPolicy};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
 
+mod dispatch;
+mod paging;
 mod subscriber;
-
-/// Messages asked back from the store in one go for a lagging durable subscription.
-const FETCH_MESSAGES_MAX: usize = 1024;
-const FETCH_BYTES_MAX: u64 = 2 << 20;
 
 #[derive(Debug)]
 struct Kept {
@@ -44,12 +43,16 @@ pub struct TopicLimits {
 pub struct Topic {
     log: Log<Kept>,
     next_sequence: u64,
+    /// First places of runs that will be filled late; no position may pass them before.
+    promised: BTreeSet<u64>,
     subscriptions: SlotMap<SubscriptionKey, Subscriber>,
     durables: usize,
     held_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
     fetching: usize,
+    /// Whose turn it was to ask for messages back.
+    fetched_for: Option<SubscriptionKey>,
     limits: TopicLimits,
     policy: RedeliveryPolicy,
     /// Counters since start.
@@ -63,12 +66,14 @@ impl Topic {
         Self {
             log: Log::default(),
             next_sequence,
+            promised: BTreeSet::new(),
             subscriptions: SlotMap::with_key(),
             durables: 0,
             held_bytes: 0,
             durable_through: None,
             page_from: 0,
             fetching: 0,
+            fetched_for: None,
             limits,
             policy,
             stats: Stats::default(),
@@ -80,6 +85,19 @@ impl Topic {
         let first = self.next_sequence;
         self.next_sequence += count;
         first
+    }
+
+    /// Reserves `count` places that are filled after the lock was given up, as COMMIT does; returns the
+    /// first. Until [`Topic::keep_promise`] no durable subscription is said to have acknowledged beyond it.
+    pub fn promise(&mut self, count: u64) -> u64 {
+        let first = self.reserve(count);
+        self.promised.insert(first);
+        first
+    }
+
+    /// The places from `first` on are filled, or never will be.
+    pub fn keep_promise(&mut self, first: u64) {
+        self.promised.remove(&first);
     }
 
     /// The place the next message will get.
@@ -110,35 +128,42 @@ impl Topic {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
+        let entry = owned(entry);
         let Some(message) = entry.message.clone() else {
             return;
         };
         self.held_bytes += bytes;
         let expired = message.is_expired(now_ms);
-        let mut refs = 0;
+        let (mut refs, mut late) = (0, false);
         for (key, subscriber) in &mut self.subscriptions {
             if expired {
                 self.stats.expired += 1;
                 break;
             }
+            let durable = subscriber.durable.is_some();
             if sequence < subscriber.cursor {
                 // A place reserved by a transaction, filled after later ones went out, or after this
                 // subscription came: what was not stored for it was sent before it.
-                if subscriber.durable.is_some() && entry.at.is_none() && message.is_persistent() {
+                if durable && entry.at.is_none() && message.is_persistent() {
                     continue;
                 }
-                refs += u32::from(subscriber.durable.is_some());
+                refs += u32::from(durable);
                 subscriber.returned.insert(sequence, entry.clone());
-                self.stats.dispatched += subscriber.pump_returned(key, out);
-            } else if subscriber.keeps_up() {
+                late = true;
+            } else if subscriber.keeps_up()
+                && subscriber
+                    .hand_out(key, sequence, entry.clone(), out)
+                    .is_none()
+            {
                 subscriber.cursor = sequence + 1;
-                subscriber.hand_out(key, sequence, entry.clone(), out);
                 self.stats.dispatched += 1;
-                refs += u32::from(subscriber.durable.is_some());
+                refs += u32::from(durable);
             } else {
                 subscriber.lag += 1;
                 subscriber.lag_bytes += bytes;
                 refs += 1;
+                // Something was taken back, with nobody to see to it.
+                late |= subscriber.has_credit();
             }
         }
         if refs > 0 {
@@ -153,6 +178,9 @@ impl Topic {
             drop(entry);
         }
         self.let_go(Some(message), bytes);
+        if late {
+            self.dispatch_all(now_ms, out);
+        }
         self.discard_for_slow(out);
         self.page_out();
     }
@@ -198,7 +226,8 @@ impl Topic {
     pub fn activate(&mut self, key: SubscriptionKey, mode: AckMode, window: Window) -> bool {
         match self.subscriptions.get_mut(key) {
             Some(subscriber) if subscriber.consumer.is_none() => {
-                subscriber.consumer = Some(Subscription::new(mode, window));
+                let consumer = Subscription::new(mode, window);
+                subscriber.consumer = Some(consumer.numbered_from(subscriber.next_number));
                 true
             }
             _ => false,
@@ -217,6 +246,7 @@ impl Topic {
         let Some(mut consumer) = subscriber.consumer.take() else {
             return;
         };
+        subscriber.next_number = consumer.next_number();
         let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
         while let Some(delivery) = consumer.pop() {
             if counts {
@@ -245,6 +275,12 @@ impl Topic {
         }
         for (sequence, entry) in held {
             self.let_go(entry.message, u64::from(entry.bytes.get()));
+            if durable {
+                self.release(sequence, out);
+            }
+        }
+        // What a transaction holds stays with it, but refers to the log no more.
+        for sequence in std::mem::take(&mut subscriber.in_transactions) {
             if durable {
                 self.release(sequence, out);
             }
@@ -346,99 +382,46 @@ impl Topic {
         self.leave_transaction(key, &taken);
         for delivery in taken {
             match self.consumer(key) {
-                Some(consumer) => consumer.restore(delivery),
-                None => self.put_back(key, delivery),
+                Some(consumer) if consumer.was_given(delivery.number) => {
+                    consumer.restore(delivery);
+                }
+                _ => self.put_back(key, delivery),
             }
         }
         self.dispatch(now_ms, key, out);
     }
 
-    /// Takes a message that was asked back from the store; `None` if the store has lost it.
-    pub fn loaded(
-        &mut self,
-        now_ms: u64,
-        sequence: u64,
-        message: Option<Arc<Message>>,
-        out: &mut impl Outlet,
-    ) {
-        self.fetching = self.fetching.saturating_sub(1);
-        let lost = message.is_none();
-        if let Some(kept) = self.log.get_mut(sequence)
-            && kept.entry.message.is_none()
-            && let Some(message) = message
-        {
-            self.held_bytes += u64::from(kept.entry.bytes.get());
-            kept.entry.message = Some(message);
-        }
-        if lost && self.log.remove(sequence).is_some() {
-            for subscriber in self.subscriptions.values_mut() {
-                subscriber.forget(sequence);
-            }
-        }
-        if self.fetching == 0 {
-            let keys: Vec<SubscriptionKey> = self.subscriptions.keys().collect();
-            for key in keys {
-                self.dispatch(now_ms, key, out);
-            }
-        }
-    }
-
-    /// Delivers to one consumer what waits for it.
-    pub fn dispatch(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
+    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        // A subscription that was dropped meanwhile has given up its references.
         let Some(subscriber) = self.subscriptions.get_mut(key) else {
             return;
         };
-        self.stats.dispatched += subscriber.pump_returned(key, out);
-        while let Some(subscriber) = self.subscriptions.get_mut(key)
-            && subscriber.lag > 0
-            && subscriber.returned.is_empty()
-            && subscriber.has_credit()
-        {
-            let Some(sequence) = self.log.next_from(subscriber.cursor) else {
-                break;
-            };
-            if subscriber.acknowledged.remove(&sequence) {
-                subscriber.cursor = sequence + 1;
-                continue;
-            }
-            let Some(kept) = self.log.get_mut(sequence) else {
-                break;
-            };
-            if kept.entry.message.is_none() {
-                self.fetch(sequence, out);
-                break;
-            }
-            let entry = kept.entry.clone();
-            let durable = subscriber.durable.is_some();
-            subscriber.advance(sequence, &entry);
-            if entry
-                .message
-                .as_ref()
-                .is_some_and(|message| message.is_expired(now_ms))
-            {
-                self.stats.expired += 1;
-                drop(entry);
-                self.progress(key, &[sequence], out);
-                self.release(sequence, out);
-                continue;
-            }
-            subscriber.hand_out(key, sequence, entry, out);
-            self.stats.dispatched += 1;
-            if durable {
-                self.unload(sequence);
-            } else {
-                self.release(sequence, out);
-            }
+        if subscriber.in_transactions.remove(&sequence) {
+            self.progress(key, &[sequence], out);
+            self.release(sequence, out);
         }
     }
 
-    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
-    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
-        if let Some(subscriber) = self.subscriptions.get_mut(key) {
-            subscriber.in_transactions.remove(&sequence);
+    /// Takes a rejected delivery back, because its dead letter could not be stored. Nothing is delivered
+    /// here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        self.stats.dead_lettered -= 1;
+        let Rejected {
+            sequence,
+            mut entry,
+            subscription,
+            ..
+        } = rejected;
+        let Some(subscriber) = subscription.and_then(|key| self.subscriptions.get_mut(key)) else {
+            return;
+        };
+        subscriber.in_transactions.remove(&sequence);
+        entry.redelivered = true;
+        if entry.message.is_some() {
+            self.held_bytes += u64::from(entry.bytes.get());
         }
-        self.progress(key, &[sequence], out);
-        self.release(sequence, out);
+        subscriber.returned.insert(sequence, entry);
     }
 
     /// Whether the durable subscription `key` has a consumer.
@@ -531,7 +514,8 @@ impl Topic {
             return;
         };
         let Some(id) = subscriber.durable else { return };
-        let open_from = subscriber.lowest_open();
+        let promised = self.promised.first().copied().unwrap_or(u64::MAX);
+        let open_from = subscriber.lowest_open().min(promised);
         if let Some(through) = acknowledged
             .iter()
             .copied()
@@ -561,11 +545,10 @@ impl Topic {
             return;
         };
         self.stats.dead_lettered += 1;
-        if let Some(message) = &delivery.entry.message
-            && Arc::strong_count(message) == 1
-        {
-            self.held_bytes -= u64::from(delivery.entry.bytes.get());
-        }
+        // A copy leaves, as who else refers to the message decides when its octets are free.
+        let message = delivery.entry.message.take();
+        delivery.entry.message = message.as_deref().cloned().map(Arc::new);
+        self.let_go(message, u64::from(delivery.entry.bytes.get()));
         // Held open until the dead letter is in the journal, so that no position passes it.
         let durable = self
             .subscriptions
@@ -590,18 +573,22 @@ impl Topic {
     }
 
     fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
+        let bytes = u64::from(delivery.entry.bytes.get());
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            self.let_go(delivery.entry.message, bytes);
+            return;
+        };
         delivery.entry.redelivered = true;
-        match self.subscriptions.get_mut(key) {
-            Some(subscriber) => {
-                subscriber
-                    .returned
-                    .insert(delivery.sequence, delivery.entry);
-            }
-            None => self.let_go(
-                delivery.entry.message,
-                u64::from(delivery.entry.bytes.get()),
-            ),
+        // Over the window what the store can give back need not wait in memory for the next consumer.
+        let stored = delivery.entry.at.is_some() && delivery.entry.at <= self.durable_through;
+        let mut unloaded = None;
+        if stored && self.held_bytes > self.limits.window_bytes {
+            unloaded = delivery.entry.message.take();
         }
+        subscriber
+            .returned
+            .insert(delivery.sequence, delivery.entry);
+        self.let_go(unloaded, bytes);
     }
 
     /// One reference to a log entry goes.
@@ -646,96 +633,26 @@ impl Topic {
                 && let Some(sequence) = self.log.next_from(subscriber.cursor)
                 && let Some(kept) = self.log.get(sequence)
             {
-                subscriber.advance(sequence, &kept.entry);
+                subscriber.advance(sequence, u64::from(kept.entry.bytes.get()));
                 self.stats.discarded += 1;
                 self.release(sequence, out);
             }
         }
     }
-
-    fn page_out(&mut self) {
-        let Some(durable) = self.durable_through else {
-            return;
-        };
-        while self.held_bytes > self.limits.window_bytes {
-            let Some(sequence) = self.log.next_from(self.page_from) else {
-                break;
-            };
-            let Some(kept) = self.log.get(sequence) else {
-                break;
-            };
-            if kept.entry.at.is_some_and(|at| at > durable) {
-                break;
-            }
-            self.unload(sequence);
-            self.page_from = sequence + 1;
-        }
-    }
-
-    /// Lets a durable entry leave memory if more than the window is held.
-    fn unload(&mut self, sequence: u64) {
-        if self.held_bytes <= self.limits.window_bytes {
-            return;
-        }
-        if let Some(kept) = self.log.get_mut(sequence)
-            && kept
-                .entry
-                .at
-                .is_some_and(|at| Some(at) <= self.durable_through)
-        {
-            let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
-            self.let_go(message, bytes);
-        }
-    }
-
-    fn fetch(&mut self, from: u64, out: &mut impl Outlet) {
-        if self.fetching > 0 {
-            return;
-        }
-        let (mut at, mut bytes) = (from, 0);
-        while self.fetching < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX {
-            let Some(sequence) = self.log.next_from(at) else {
-                break;
-            };
-            let Some(kept) = self.log.get(sequence) else {
-                break;
-            };
-            if let (None, Some(locator)) = (&kept.entry.message, kept.entry.at) {
-                out.fetch(sequence, locator);
-                self.fetching += 1;
-                bytes += u64::from(kept.entry.bytes.get());
-            }
-            at = sequence + 1;
-        }
-    }
 }
 
-/// Hands one message to a consumer and notes it as unacknowledged.
-fn hand_out(
-    consumer: &mut Subscription,
-    key: SubscriptionKey,
-    sequence: u64,
-    entry: Entry,
-    out: &mut impl Outlet,
-) {
-    let Some(message) = &entry.message else {
-        return;
-    };
-    let number = consumer.number_next();
-    let outgoing = Outgoing {
-        message,
-        number,
-        redelivered: entry.redelivered,
-        redeliveries: entry.redeliveries,
-    };
-    if out.deliver(key, &outgoing) == Flow::Full {
-        consumer.set_blocked(true);
+/// The entry with a message that nobody outside refers to: who is last to refer to it is how a topic knows
+/// when its octets are free.
+fn owned(mut entry: Entry) -> Entry {
+    if let Some(message) = &mut entry.message
+        && Arc::get_mut(message).is_none()
+    {
+        *message = Arc::new(Message::clone(message));
     }
-    let id = message.id;
-    consumer.hold(Delivery {
-        number,
-        sequence,
-        id,
-        entry,
-    });
+    entry
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

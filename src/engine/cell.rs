@@ -88,6 +88,21 @@ impl Machine {
         }
     }
 
+    /// Reserves `count` places that are filled after the lock was given up; returns the first.
+    pub fn promise(&mut self, count: u64) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.reserve(count),
+            Self::Topic(topic) => topic.promise(count),
+        }
+    }
+
+    /// The promised places from `first` on are filled, or never will be.
+    pub fn keep_promise(&mut self, first: u64) {
+        if let Self::Topic(topic) = self {
+            topic.keep_promise(first);
+        }
+    }
+
     /// Whether a persistent message must reach the journal.
     #[must_use]
     pub fn needs_store(&self) -> bool {
@@ -126,7 +141,7 @@ pub struct Cell {
 pub struct Journaled {
     /// Removals of queue messages.
     pub removals: bool,
-    /// Progress of durable subscriptions.
+    /// Single acknowledgements of durable subscriptions.
     pub progress: bool,
 }
 
@@ -487,7 +502,9 @@ impl Outlet for Delivering<'_> {
     }
 
     fn acknowledge(&mut self, subscription: u32, progress: Progress) {
-        if self.stored && !self.journaled.progress {
+        // A position says nothing that the group does not, but without one the exceptions would only grow.
+        let journaled = self.journaled.progress && matches!(progress, Progress::Single(_));
+        if self.stored && !journaled {
             self.records.acknowledged.push((subscription, progress));
         }
     }
@@ -510,6 +527,11 @@ impl State {
     #[must_use]
     pub fn is_defined(&self) -> bool {
         self.defined
+    }
+
+    /// Says whether the journal knows the destination.
+    pub(super) fn set_defined(&mut self, defined: bool) {
+        self.defined = defined;
     }
 
     /// The queue machine, if this is a queue.

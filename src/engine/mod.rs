@@ -152,13 +152,18 @@ impl Engine {
         }
     }
 
+    /// Does what needs no connection: dead letters and read-back.
+    fn run_detached(self: &Arc<Self>, work: &mut Work) {
+        self.bury_all(work);
+        for (cell, wanted) in work.fetches.drain(..) {
+            self.read_back.ask(cell, wanted);
+        }
+    }
+
     /// Does what steps have left to do: dead letters, read-back, flushing, and what follows from those.
     pub fn run(self: &Arc<Self>, work: &mut Work) {
         for _ in 0..PUMP_ROUNDS_MAX {
-            self.bury_all(work);
-            for (cell, wanted) in work.fetches.drain(..) {
-                self.read_back.ask(cell, wanted);
-            }
+            self.run_detached(work);
             if work.touched.is_empty() {
                 return;
             }
@@ -167,6 +172,8 @@ impl Engine {
                 self.report(&outbox, work);
             }
         }
+        // The last reports may have made some; a queue that waits for its messages waits for nothing else.
+        self.run_detached(work);
         // A deep backlog flows to a fast consumer: its own task goes on, so that this one can read again.
         for outbox in work.touched.drain(..) {
             outbox.kick();

@@ -305,13 +305,14 @@ impl Outbox {
         std::mem::take(&mut self.lock().reports)
     }
 
-    /// Writes what waits, unless somebody else is at it; they will see it.
-    pub fn flush(&self) {
+    /// Writes what waits, unless somebody else is at it; they will see it. Returns whether there is something
+    /// to report: who has flushed for others also reports for them.
+    pub fn flush(&self) -> bool {
         let mut waiting = self.lock();
         loop {
             waiting.dirty = false;
             if waiting.busy || waiting.closed {
-                return;
+                return !waiting.reports.is_empty();
             }
             if waiting.sending.is_empty() {
                 waiting.sending = std::mem::take(&mut waiting.pieces);
@@ -351,9 +352,14 @@ impl Outbox {
                     waiting.pieces.clear();
                     self.memory.release(std::mem::take(&mut waiting.accounted));
                     self.kick();
-                    return;
+                    return !waiting.reports.is_empty();
                 }
             }
+        }
+        let reported = !waiting.reports.is_empty();
+        if waiting.closed {
+            // Its octets have been given back; none must be charged that nobody gives back.
+            return reported;
         }
         if waiting.drain_watched && waiting.is_drained() {
             waiting.drain_watched = false;
@@ -365,6 +371,7 @@ impl Outbox {
             self.memory
                 .release(std::mem::replace(&mut waiting.accounted, depth));
         }
+        reported
     }
 
     /// Writes until all is gone (`Ok(true)`) or the socket is full; returns the octets written too.

@@ -5,9 +5,8 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
-use ferrymq_store::{OwnedMessage, Store, StoreError};
+use ferrymq_store::{ReadOutcome, Store, StoreError};
 
 use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
@@ -57,14 +56,30 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
             .iter()
             .map(|(_, at)| records::to_store(*at))
             .collect();
-        let found = read(store, &cell, &places);
+        let mut found = read(store, &places);
         let now_ms = engine.clock.wall_ms();
+        let lost = found.iter().filter(|found| matches!(found, Ok(None)));
+        let (lost, unread) = (lost.count(), found.iter().filter(|found| found.is_err()));
+        if lost > 0 {
+            tracing::error!(destination = %cell.destination, lost, "messages are gone from the store");
+        }
+        if let Some(Err(error)) = unread.last() {
+            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
+        }
         cell.step(&mut work, Journaled::default(), |machine, out| {
-            for ((sequence, _), stored) in wanted.iter().zip(found) {
-                let message = stored.map(records::message);
+            for ((sequence, _), found) in wanted.iter().zip(&mut found) {
+                let Ok(stored) = found else { continue };
+                let message = stored.take().map(records::message);
                 match machine {
                     Machine::Queue(queue) => queue.loaded(now_ms, *sequence, message, out),
                     Machine::Topic(topic) => topic.loaded(now_ms, *sequence, message, out),
+                }
+            }
+            // Last, so that what could not be read is asked for again by a later step, not in a circle.
+            for _ in found.iter().filter(|found| found.is_err()) {
+                match machine {
+                    Machine::Queue(queue) => queue.unread(),
+                    Machine::Topic(topic) => topic.unread(),
                 }
             }
         });
@@ -72,39 +87,14 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
     }
 }
 
-/// Tries to read before messages count as unreadable until the next start.
-const READ_TRIES: u32 = 5;
-/// Pause between tries: the disk may recover.
-const READ_PAUSE: Duration = Duration::from_secs(1);
-
-/// Reads messages; `None` for those that are gone, damaged, or cannot be read after all tries. Those stay in
-/// the journal, so a later start may find them.
-fn read(
-    store: &Store,
-    cell: &Cell,
-    places: &[ferrymq_store::Locator],
-) -> Vec<Option<OwnedMessage>> {
-    let mut outcomes = Vec::with_capacity(places.len());
-    store.read_many(places, &mut outcomes);
-    let found = places.iter().zip(outcomes).map(|(place, mut outcome)| {
-        for _ in 1..READ_TRIES {
-            if !matches!(outcome, Err(StoreError::Io { .. })) {
-                break;
-            }
-            std::thread::sleep(READ_PAUSE);
-            outcome = store.read(*place);
+/// Reads messages; `None` is one that is gone or damaged.
+fn read(store: &Store, places: &[ferrymq_store::Locator]) -> Vec<ReadOutcome> {
+    let mut found = Vec::with_capacity(places.len());
+    store.read_many(places, &mut found);
+    for outcome in &mut found {
+        if let Err(StoreError::Damaged { .. }) = outcome {
+            *outcome = Ok(None);
         }
-        match outcome {
-            Ok(Some(message)) => Some(message),
-            Ok(None) => {
-                tracing::error!(destination = %cell.destination, %place, "message is gone from the store");
-                None
-            }
-            Err(error) => {
-                tracing::error!(destination = %cell.destination, %error, "message lost to the queue: it cannot be read");
-                None
-            }
-        }
-    });
-    found.collect()
+    }
+    found
 }

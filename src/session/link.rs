@@ -292,7 +292,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
             _ => {}
         }
-        outbox.flush();
+        if outbox.flush() {
+            self.session.pump();
+        }
         if outbox.is_closed() {
             self.phase = Phase::Ended;
         }
