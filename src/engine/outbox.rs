@@ -96,6 +96,8 @@ pub struct Waiting {
     blocked: Vec<u32>,
     reports: Reports,
     due: Due,
+    /// The connection's task waits for `due` to become empty.
+    due_watched: bool,
     accounted: u64,
     busy: bool,
     dirty: bool,
@@ -142,6 +144,7 @@ impl Outbox {
             blocked: Vec::new(),
             reports: Reports::default(),
             due: Due::default(),
+            due_watched: false,
             accounted: 0,
             busy: false,
             dirty: false,
@@ -209,12 +212,18 @@ impl Outbox {
         let mut due = std::mem::take(&mut waiting.due);
         due.release(synced, |frames| waiting.append(frames, &self.buffers));
         waiting.due = due;
-        !waiting.due.is_empty()
+        let waits = !waiting.due.is_empty();
+        if !waits && std::mem::take(&mut waiting.due_watched) {
+            self.kick();
+        }
+        waits
     }
 
-    /// Whether answers wait for a sync.
-    pub fn has_due(&self) -> bool {
-        !self.lock().due.is_empty()
+    /// Whether answers wait for a sync; if so, the connection's task is woken as soon as none does.
+    pub fn watch_due(&self) -> bool {
+        let mut waiting = self.lock();
+        waiting.due_watched = !waiting.due.is_empty();
+        waiting.due_watched
     }
 
     /// Whether a flush on another thread has left something for the connection's task.

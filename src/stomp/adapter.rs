@@ -203,7 +203,7 @@ impl Adapter for Stomp {
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
         }
-        if !self.state.starting.is_empty() && !session.outbox.has_due() {
+        if !self.state.starting.is_empty() && !session.outbox.watch_due() {
             for serial in std::mem::take(&mut self.state.starting) {
                 session.start_waiting(serial);
             }

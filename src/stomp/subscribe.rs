@@ -62,7 +62,7 @@ impl State {
         session: &mut Session,
         wanted: &Subscribe<'_>,
     ) -> Result<Step, Refusal> {
-        if wanted.receipt.is_some() && session.outbox.has_due() {
+        if wanted.receipt.is_some() && session.outbox.watch_due() {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
