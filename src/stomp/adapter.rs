@@ -491,19 +491,21 @@ impl State {
         if self.parked.is_empty() || session.engine.is_full() {
             return;
         }
-        // A parked frame may park again behind itself: each is looked at once.
-        for _ in 0..self.parked.len() {
+        // All are taken out first, so that none is held back by those behind it. One that has to wait again is
+        // parked again, and holds back its like as before.
+        let mut waiting = std::mem::take(&mut self.parked);
+        while let Some((key, raw)) = waiting.pop() {
             if session.engine.is_full() || session.is_stalled() {
-                session.wait_for_memory();
-                break;
+                self.parked.push(key, &raw);
+                continue;
             }
             session.look_at_clock();
-            let Some((_, raw)) = self.parked.pop() else {
-                break;
-            };
             self.with_parked_frame(raw, |state, frame, octets| {
                 state.handle(session, frame, octets, octets);
             });
+        }
+        if !self.parked.is_empty() {
+            session.wait_for_memory();
         }
         session.hand_over();
     }

@@ -47,10 +47,6 @@ impl Parked {
         self.bytes -= frame.len();
         Some((key, frame))
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.frames.len()
-    }
 }
 
 #[cfg(test)]
