@@ -365,8 +365,10 @@ impl Client {
 
     #[track_caller]
     fn fill(&mut self) -> usize {
-        self.read()
-            .unwrap_or_else(|error| panic!("nothing came: {error}"))
+        match self.read() {
+            Ok(count) => count,
+            Err(error) => panic!("nothing came: {error}"),
+        }
     }
 
     fn read(&mut self) -> io::Result<usize> {
