@@ -4,7 +4,7 @@
 //! "Nothing comes" is shown by [`Client::fence`]: a RECEIPT asked for later comes first.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -305,6 +305,18 @@ impl Client {
         }
     }
 
+    /// The next frame, or `None` when the connection has ended in whatever way.
+    pub(crate) fn try_next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.parse() {
+                return Some(frame);
+            }
+            if matches!(self.read(), Ok(0) | Err(_)) {
+                return None;
+            }
+        }
+    }
+
     /// Waits until line ends have come between frames, and no frame.
     #[track_caller]
     pub(crate) fn until_beats(&mut self, count: usize) {
@@ -353,6 +365,13 @@ impl Client {
 
     #[track_caller]
     fn fill(&mut self) -> usize {
+        match self.read() {
+            Ok(count) => count,
+            Err(error) => panic!("nothing came: {error}"),
+        }
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
         self.input.drain(..self.at);
         self.at = 0;
         let mut piece = [0; 64 * 1024];
@@ -360,10 +379,10 @@ impl Client {
             match self.stream.read(&mut piece) {
                 Ok(count) => {
                     self.input.extend_from_slice(&piece[..count]);
-                    return count;
+                    return Ok(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("nothing came: {error}"),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -1,0 +1,1 @@
+pub(crate) const COVERED: &[&str] = &["C224", "C289", "C290"];
