@@ -24,14 +24,14 @@ impl ReadBack {
     /// # Errors
     /// The thread could not be started.
     pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<()> {
-        let Some(store) = engine.store.clone() else {
+        if engine.store.is_none() {
             return Ok(());
-        };
+        }
         let (sender, receiver) = channel();
         let engine = Arc::downgrade(engine);
         std::thread::Builder::new()
             .name("ferrymq-read".into())
-            .spawn(move || serve(&store, &engine, &receiver))?;
+            .spawn(move || serve(&engine, &receiver))?;
         self.requests.get_or_init(|| sender);
         Ok(())
     }
@@ -46,10 +46,14 @@ impl ReadBack {
     }
 }
 
-fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
+/// Holds nothing of the store between requests: its directory is locked as long as anybody does.
+fn serve(engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
     let mut work = Work::default();
     while let Ok((cell, wanted)) = requests.recv() {
         let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let Some(store) = &engine.store else {
             return;
         };
         let places: Vec<_> = wanted

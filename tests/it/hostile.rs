@@ -34,12 +34,6 @@ impl Bystander {
     }
 }
 
-/// Writes although the broker may close meanwhile.
-fn pour(client: &Client, octets: &[u8]) {
-    // The refusal is what the reader of the connection sees.
-    let _ = client.writer().write_all(octets);
-}
-
 #[track_caller]
 fn until_used_at_most(server: &Server, bytes: u64) {
     let memory = &server.engine().memory;
@@ -74,7 +68,7 @@ fn garbage_ends_its_own_connection_only() {
                 _ => alphabet[usize::from(octet()) % alphabet.len()],
             })
             .collect();
-        pour(&client, &garbage);
+        client.pour(&garbage);
         // The broker may have closed before.
         let _ = client.writer().shutdown(std::net::Shutdown::Write);
         client.ended();
@@ -244,7 +238,7 @@ fn more_connections_than_the_limit_are_refused_until_one_ends() {
     first.disconnect();
     until("a free place", || {
         let mut client = server.open();
-        pour(&client, &frame("CONNECT accept-version:1.2", ""));
+        client.pour(&frame("CONNECT accept-version:1.2", ""));
         matches!(client.try_next(), Some(frame) if frame.command == "CONNECTED").then_some(())
     });
     second.fence();

@@ -155,6 +155,12 @@ impl Client {
             .expect("the broker reads");
     }
 
+    /// Writes octets although the broker may have closed or may close meanwhile.
+    pub(crate) fn pour(&mut self, octets: &[u8]) {
+        // What became of it is what the reader of the connection sees.
+        let _ = self.stream.write_all(octets);
+    }
+
     /// Writes a frame without a body.
     #[track_caller]
     pub(crate) fn put(&mut self, head: &str) {
