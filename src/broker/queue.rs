@@ -436,6 +436,8 @@ impl Queue {
             match ack {
                 Ack::Consumed => settle(&mut self.stats, &mut self.paging, &delivery, out),
                 Ack::Failed => self.fail(delivery, Failure::Nack, out),
+                Ack::Refused => self.fail(delivery, Failure::Refused, out),
+                Ack::Requeued => self.put_back(delivery),
             }
         }
     }

@@ -482,9 +482,13 @@ impl Topic {
         ack: Ack,
         out: &mut impl Outlet,
     ) {
-        if ack == Ack::Failed {
+        if ack != Ack::Consumed {
             for delivery in taken {
-                self.fail(key, delivery, Failure::Nack, out);
+                match ack {
+                    Ack::Requeued => self.put_back(key, delivery),
+                    Ack::Refused => self.fail(key, delivery, Failure::Refused, out),
+                    _ => self.fail(key, delivery, Failure::Nack, out),
+                }
             }
             return;
         }

@@ -68,6 +68,9 @@ pub trait Adapter: Send {
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next;
     /// Octets came at `now_ms`.
     fn heard(&mut self, now_ms: u64);
+    /// Octets that may still gather for this connection at the memory limit, so that what lies behind a large
+    /// frame gets through (SND-5).
+    fn bytes_at_limit(&self) -> u64;
     /// There is no memory for the rest of a frame of which `bytes` have come: says so to the client.
     fn starved(&mut self, session: &mut Session, bytes: u64);
     /// The broker is stopping: says so to the client.
@@ -314,7 +317,8 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     /// alone could fill the memory. Patience is bounded, because it may be such frames that fill it.
     fn look_for_memory(&mut self, now_ms: u64) {
         let memory = &self.session.engine.memory;
-        if self.phase != Phase::Open || self.charged == 0 || !memory.is_full() {
+        let within = self.charged <= self.adapter.bytes_at_limit();
+        if self.phase != Phase::Open || within || !memory.is_full() {
             self.starved_until_ms = 0;
         } else if self.starved_until_ms == 0 {
             self.starved_until_ms = now_ms + STARVED_MS;

@@ -45,11 +45,14 @@ impl State {
         ack: Ack,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
-        if wanted.requeue.is_some() || wanted.redelivery_delay_ms.is_some() {
-            return Err(Refusal::not_yet(
-                "the NACK headers requeue and redelivery-delay are",
-            ));
+        if wanted.redelivery_delay_ms.is_some() {
+            return Err(Refusal::not_yet("redelivery-delay on NACK is"));
         }
+        let ack = match wanted.requeue {
+            Some(true) => Ack::Requeued,
+            Some(false) => Ack::Refused,
+            None => ack,
+        };
         if let Some(transaction) = &wanted.transaction {
             return self.acknowledge_in(session, wanted, transaction, ack);
         }

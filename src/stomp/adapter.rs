@@ -263,6 +263,14 @@ impl Adapter for Stomp {
         self.state.last_heard_ms = now_ms;
     }
 
+    fn bytes_at_limit(&self) -> u64 {
+        let state = &self.state;
+        state
+            .settings
+            .parked_bytes_max
+            .saturating_sub(state.parked.bytes()) as u64
+    }
+
     fn starved(&mut self, session: &mut Session, bytes: u64) {
         tracing::warn!(
             remote = %self.state.remote,

@@ -42,6 +42,11 @@ impl Parked {
         self.frames.push_back((key, frame.to_vec()));
     }
 
+    /// Octets of the frames in waiting.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// All frames, oldest first.
     pub(super) fn into_frames(self) -> impl Iterator<Item = Vec<u8>> {
         self.frames.into_iter().map(|(_, frame)| frame)

@@ -199,6 +199,7 @@ impl Test {
             match ack {
                 Ack::Consumed => self.expect_removal(*sequence),
                 Ack::Failed => self.expect_failure(*sequence),
+                Ack::Requeued | Ack::Refused => unreachable!("the model acks and nacks"),
             }
         }
         let known = self
