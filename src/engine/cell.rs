@@ -227,8 +227,10 @@ impl Cell {
             stored: self.store.is_some(),
             journaled,
         };
+        let whole = WholeStep;
         let result = f(machine, &mut delivering);
         drop(delivering);
+        drop(whole);
         self.settle(state, work, &mut records);
         work.records = records;
         result
@@ -424,6 +426,21 @@ impl Cell {
             Ok(((), ticket)) => work.ticket = work.ticket.max(Some(ticket)),
             // The journal is dead and the broker is stopping: what was consumed may come again.
             Err(error) => tracing::debug!(%error, "removals not recorded"),
+        }
+    }
+}
+
+/// Lives while a step runs. A panic leaves the machine half changed, so it ends the process: recovery, which
+/// trusts only the journal, does better than whoever would go on.
+struct WholeStep;
+
+impl Drop for WholeStep {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a step of a destination has panicked: the process ends, a start recovers"
+            );
+            std::process::abort();
         }
     }
 }

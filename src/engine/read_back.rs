@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 
-use ferrymq_store::{OwnedMessage, Store, StoreError};
+use ferrymq_store::{ReadOutcome, Store, StoreError};
 
 use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
@@ -24,14 +24,14 @@ impl ReadBack {
     /// # Errors
     /// The thread could not be started.
     pub fn start(&self, engine: &Arc<Engine>) -> std::io::Result<()> {
-        let Some(store) = engine.store.clone() else {
+        if engine.store.is_none() {
             return Ok(());
-        };
+        }
         let (sender, receiver) = channel();
         let engine = Arc::downgrade(engine);
         std::thread::Builder::new()
             .name("ferrymq-read".into())
-            .spawn(move || serve(&store, &engine, &receiver))?;
+            .spawn(move || serve(&engine, &receiver))?;
         self.requests.get_or_init(|| sender);
         Ok(())
     }
@@ -46,10 +46,14 @@ impl ReadBack {
     }
 }
 
-fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
+/// Holds nothing of the store between requests: its directory is locked as long as anybody does.
+fn serve(engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
     let mut work = Work::default();
     while let Ok((cell, wanted)) = requests.recv() {
         let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let Some(store) = &engine.store else {
             return;
         };
         let places: Vec<_> = wanted
@@ -87,19 +91,14 @@ fn serve(store: &Store, engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
     }
 }
 
-/// Reads messages; `None` is one that is gone or damaged. A run that cannot be read is read one by one,
-/// because a damaged record costs only itself.
-fn read(
-    store: &Store,
-    places: &[ferrymq_store::Locator],
-) -> Vec<Result<Option<OwnedMessage>, StoreError>> {
+/// Reads messages; `None` is one that is gone or damaged.
+fn read(store: &Store, places: &[ferrymq_store::Locator]) -> Vec<ReadOutcome> {
     let mut found = Vec::with_capacity(places.len());
-    if store.read_many(places, &mut found).is_ok() {
-        return found.into_iter().map(Ok).collect();
+    store.read_many(places, &mut found);
+    for outcome in &mut found {
+        if let Err(StoreError::Damaged { .. }) = outcome {
+            *outcome = Ok(None);
+        }
     }
-    let read_one = |at| match store.read(at) {
-        Err(StoreError::Damaged { .. }) => Ok(None),
-        found => found,
-    };
-    places.iter().copied().map(read_one).collect()
+    found
 }

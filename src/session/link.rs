@@ -27,6 +27,8 @@ const LINGER_MS: u64 = 2000;
 const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long answers may take to drain to a peer that has closed its side.
 const DRAIN_MS: u64 = 10_000;
+/// The same when the broker is stopping, which itself may not take much longer.
+const STOP_DRAIN_MS: u64 = 2000;
 
 /// Both sides of a connection's octets.
 pub trait Wire: Send + Sync {
@@ -272,6 +274,11 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             self.session.outbox.stop_deliveries();
             self.adapter.stopping(&mut self.session);
             self.close(Ending::Orderly, true);
+        }
+        // Who does not read must not keep the broker from stopping in time.
+        let latest_ms = self.session.engine.clock.monotonic_ms() + STOP_DRAIN_MS;
+        if let Phase::Draining { until_ms, .. } = &mut self.phase {
+            *until_ms = latest_ms.min(*until_ms);
         }
     }
 

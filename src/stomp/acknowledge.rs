@@ -1,5 +1,7 @@
 //! ACK and NACK (section 6).
 
+use std::borrow::Cow;
+
 use ferrymq_protocols::stomp::{
     Ack as WireAck, AckTarget, ClientCommand, Frame, parse_ack_id, parse_message_id,
 };
@@ -43,6 +45,11 @@ impl State {
         ack: Ack,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
+        if wanted.requeue.is_some() || wanted.redelivery_delay_ms.is_some() {
+            return Err(Refusal::not_yet(
+                "the NACK headers requeue and redelivery-delay are",
+            ));
+        }
         if let Some(transaction) = &wanted.transaction {
             return self.acknowledge_in(session, wanted, transaction, ack);
         }
@@ -134,13 +141,23 @@ impl State {
                 .serial(subscription)
                 .zip(by_message(message_id)),
             AckTarget::V10 { message_id, .. } => {
-                let which = by_message(message_id)?;
+                let which = by_message(&without_escapes(message_id))?;
                 let mut serials = self.subscriptions.serials();
                 serials
                     .find(|serial| session.holds(*serial, which))
                     .map(|serial| (serial, which))
             }
         }
+    }
+}
+
+/// A message id as we gave it out: 1.0 has no escapes, and yet some clients (go-stomp) escape the colons of what they
+/// send back. No id of ours holds a backslash, so this mistakes none for another.
+fn without_escapes(message_id: &str) -> Cow<'_, str> {
+    if message_id.contains('\\') {
+        Cow::Owned(message_id.replace("\\c", ":"))
+    } else {
+        Cow::Borrowed(message_id)
     }
 }
 

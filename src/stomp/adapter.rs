@@ -283,13 +283,7 @@ impl Adapter for Stomp {
     }
 
     fn ended(&mut self, session: &mut Session) {
-        if let Some(client_id) = self.state.client_id.take() {
-            session
-                .engine
-                .connections
-                .unregister(&client_id, &self.state.end);
-            tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
-        }
+        self.state.free_client_id(session);
     }
 }
 
@@ -445,6 +439,11 @@ impl State {
             ClientCommand::Disconnect(disconnect) => {
                 self.refuse_parked(session);
                 session.outbox.stop_deliveries();
+                // Before the RECEIPT can go out: who has it may come back at once under the same client id, to the
+                // same durable subscription, for the messages it gave back.
+                session.outbox.flush();
+                session.close(Ending::Orderly);
+                self.free_client_id(session);
                 self.answer(disconnect.receipt.as_deref(), |answer| {
                     session.reply(None, answer)
                 });
@@ -452,6 +451,13 @@ impl State {
             }
         }
         Ok(Step::Done)
+    }
+
+    fn free_client_id(&mut self, session: &Session) {
+        if let Some(client_id) = self.client_id.take() {
+            session.engine.connections.unregister(&client_id, &self.end);
+            tracing::debug!(client_id, remote = %self.remote, "connection ended");
+        }
     }
 
     /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
@@ -514,26 +520,22 @@ impl State {
         if self.parked.is_empty() || session.engine.is_full() {
             return;
         }
-        // A parked frame may park again behind itself: each is looked at once.
-        for _ in 0..self.parked.len() {
-            if session.engine.is_full() || session.is_stalled() {
-                session.wait_for_memory();
-                break;
-            }
-            session.look_at_clock();
-            let Some((_, raw)) = self.parked.pop() else {
-                break;
-            };
+        // Each goes through once more; what still has to wait joins a new line, in the old order.
+        session.look_at_clock();
+        for raw in std::mem::take(&mut self.parked).into_frames() {
             self.read_again(raw, |state, frame, octets| {
                 state.handle(session, frame, octets, octets);
             });
+        }
+        if !self.parked.is_empty() {
+            session.wait_for_memory();
         }
         session.hand_over();
     }
 
     /// Says of every parked SEND that it was not enqueued (CON-17).
     fn refuse_parked(&mut self, session: &mut Session) {
-        while let Some((_, raw)) = self.parked.pop() {
+        for raw in std::mem::take(&mut self.parked).into_frames() {
             let refusal =
                 Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
             self.read_again(raw, |state, frame, _| {

@@ -17,6 +17,7 @@ use crate::lock::DirectoryLock;
 use crate::message::OwnedMessage;
 use crate::prepare::{self, Preparer};
 use crate::read::Files;
+use crate::read::ReadOutcome;
 use crate::record::Kind;
 use crate::recover;
 use crate::recovered::{self, Recovered};
@@ -243,16 +244,10 @@ impl Store {
         self.shared.read(at)
     }
 
-    /// Reads several messages with few reads where they lie close together; appends one result per locator, in the order given.
-    ///
-    /// # Errors
-    /// As [`Store::read`]; what was appended before the error stays, the rest is `None`.
-    pub fn read_many(
-        &self,
-        at: &[Locator],
-        out: &mut Vec<Option<OwnedMessage>>,
-    ) -> Result<(), StoreError> {
-        self.shared.read_many(at, out)
+    /// Reads several messages with few reads where they lie close together; appends what [`Store::read`] gives for each
+    /// locator, in the order given. What is wrong with one costs no other.
+    pub fn read_many(&self, at: &[Locator], out: &mut Vec<ReadOutcome>) {
+        self.shared.read_many(at, out);
     }
 
     /// Writes a checkpoint now and waits for it. The store does so by itself from time to time.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::wait::until;
 
 /// A command in an empty directory and without variables of ours, whatever the environment of the tests is.
-fn ferrymq(directory: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn ferrymq(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ferrymq"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FERRYMQ__") {

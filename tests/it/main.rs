@@ -1,6 +1,8 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod cli;
+mod hostile;
+mod restart;
 mod tidy;
 mod wait;
 mod wire;

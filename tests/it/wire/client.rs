@@ -4,7 +4,7 @@
 //! "Nothing comes" is shown by [`Client::fence`]: a RECEIPT asked for later comes first.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -153,6 +153,12 @@ impl Client {
         self.stream
             .write_all(octets.as_ref())
             .expect("the broker reads");
+    }
+
+    /// Writes octets although the broker may have closed or may close meanwhile.
+    pub(crate) fn pour(&mut self, octets: &[u8]) {
+        // What became of it is what the reader of the connection sees.
+        let _ = self.stream.write_all(octets);
     }
 
     /// Writes a frame without a body.
@@ -305,6 +311,18 @@ impl Client {
         }
     }
 
+    /// The next frame, or `None` when the connection has ended in whatever way.
+    pub(crate) fn try_next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.parse() {
+                return Some(frame);
+            }
+            if matches!(self.read(), Ok(0) | Err(_)) {
+                return None;
+            }
+        }
+    }
+
     /// Waits until line ends have come between frames, and no frame.
     #[track_caller]
     pub(crate) fn until_beats(&mut self, count: usize) {
@@ -353,6 +371,13 @@ impl Client {
 
     #[track_caller]
     fn fill(&mut self) -> usize {
+        match self.read() {
+            Ok(count) => count,
+            Err(error) => panic!("nothing came: {error}"),
+        }
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
         self.input.drain(..self.at);
         self.at = 0;
         let mut piece = [0; 64 * 1024];
@@ -360,10 +385,10 @@ impl Client {
             match self.stream.read(&mut piece) {
                 Ok(count) => {
                     self.input.extend_from_slice(&piece[..count]);
-                    return count;
+                    return Ok(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("nothing came: {error}"),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -1,13 +1,14 @@
 //! STOMP over a raw socket: the list of wire cases, part by part, each part a table.
 
 mod acknowledging;
-mod client;
+pub(crate) mod client;
 mod connecting;
+mod coverage;
 mod durable;
 mod ending;
 mod heart_beats;
 mod sending;
-mod server;
+pub(crate) mod server;
 mod subscribing;
 mod syntax;
 mod table;
