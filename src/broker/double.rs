@@ -23,7 +23,7 @@ pub(super) enum Event {
     },
     Remove(u64, Locator),
     Acknowledge(u32, Progress),
-    Redelivered(u64, Locator, u16),
+    Redelivered(u64, u16),
     Reject(Rejected),
 }
 
@@ -93,8 +93,11 @@ impl Outlet for World {
     }
 
     fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16) {
-        self.events
-            .push(Event::Redelivered(sequence, at, redeliveries));
+        assert!(
+            self.stored.contains_key(&at),
+            "only a stored counter is told"
+        );
+        self.events.push(Event::Redelivered(sequence, redeliveries));
     }
 
     fn reject(&mut self, rejected: Rejected) {

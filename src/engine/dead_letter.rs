@@ -28,7 +28,7 @@ impl Engine {
             || self.registry.is_dead_letter_queue(&origin.destination)
             || rejected.entry.message.is_none();
         if dropped {
-            self.forget(origin, rejected, work);
+            self.forget(origin, &rejected, work);
             return;
         }
         tracing::info!(
@@ -56,7 +56,7 @@ impl Engine {
                     progress: true,
                     removals: false,
                 };
-                leave_topic(origin, rejected, journaled, work);
+                leave_topic(origin, &rejected, journaled, work);
             }
             Err(error) => {
                 drop(state);
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Removes a message for good.
-    fn forget(&self, origin: &Arc<Cell>, rejected: Rejected, work: &mut Work) {
+    fn forget(&self, origin: &Arc<Cell>, rejected: &Rejected, work: &mut Work) {
         if origin.destination.kind == Kind::Topic {
             // The record stays for other subscriptions; the topic knows when it goes.
             leave_topic(origin, rejected, Journaled::default(), work);
@@ -146,14 +146,9 @@ impl Engine {
 }
 
 /// Tells a topic that one of its durable subscriptions is rid of a message.
-fn leave_topic(origin: &Arc<Cell>, rejected: Rejected, journaled: Journaled, work: &mut Work) {
-    let Rejected {
-        sequence,
-        subscription,
-        durable,
-        ..
-    } = rejected;
-    if let (Some(key), Some(_)) = (subscription, durable) {
+fn leave_topic(origin: &Arc<Cell>, rejected: &Rejected, journaled: Journaled, work: &mut Work) {
+    let sequence = rejected.sequence;
+    if let (Some(key), Some(_)) = (rejected.subscription, rejected.durable) {
         origin.step(work, journaled, |machine, out| {
             if let Machine::Topic(topic) = machine {
                 topic.rejected(key, sequence, out);

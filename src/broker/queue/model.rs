@@ -114,11 +114,11 @@ impl Test {
             15 => self.end_transaction(a, b),
             16 | 17 => self.written(a, b),
             18 => self.resume(a),
-            19 if a % 3 == 0 => self.world.flows.push(Flow::Refused),
+            19 if a.is_multiple_of(3) => self.world.flows.push(Flow::Refused),
             19 => self.world.flows.push(Flow::Full),
             20 => self.sync(a),
             21 | 22 => self.serve(a, b),
-            23 if a % 9 == 0 => self.store_full = !self.store_full,
+            23 if a.is_multiple_of(9) => self.store_full = !self.store_full,
             23 => self.now_ms += u64::from(a % 8),
             _ => {}
         }
@@ -128,7 +128,7 @@ impl Test {
     }
 
     fn push(&mut self, sequence: u64, a: u16, b: u16) {
-        let persistent = a % 3 > 0;
+        let persistent = !a.is_multiple_of(3);
         let expires_ms = match b % 4 {
             0 => self.now_ms + u64::from(b % 16),
             _ => 0,
@@ -156,7 +156,7 @@ impl Test {
         let mode = [AckMode::Auto, AckMode::Client, AckMode::Individual][a as usize % 3];
         let window = Window {
             messages_max: u32::from(b % 5 + 1),
-            bytes_max: if b % 7 == 0 { 1500 } else { u64::MAX },
+            bytes_max: if b.is_multiple_of(7) { 1500 } else { u64::MAX },
         };
         let key = self.queue.subscribe(mode, window);
         self.consumers.push(Consumer {
@@ -171,7 +171,7 @@ impl Test {
     fn unsubscribe(&mut self, a: u16, b: u16) {
         let Some(at) = self.pick(a) else { return };
         let consumer = self.consumers.remove(at);
-        let died = b % 2 == 0;
+        let died = b.is_multiple_of(2);
         let held = self.held_by(consumer.key);
         for (index, (_, sequence)) in held.into_iter().enumerate() {
             if died && index == 0 && consumer.mode != AckMode::Auto {
@@ -190,7 +190,7 @@ impl Test {
         let key = self.consumers[at].key;
         let (which, named) = self.name(key, b);
         let covered = self.covered(at, named);
-        let ack = if b % 3 == 0 {
+        let ack = if b.is_multiple_of(3) {
             Ack::Failed
         } else {
             Ack::Consumed
@@ -211,11 +211,11 @@ impl Test {
     /// Names a delivery of `key`: one that waits, or one that does not.
     fn name(&self, key: SubscriptionKey, b: u16) -> (Which, Option<(u64, u64)>) {
         let held = self.held_by(key);
-        if held.is_empty() || b % 11 == 0 {
+        if held.is_empty() || b.is_multiple_of(11) {
             return (Which::Number(u64::from(b) + 100_000), None);
         }
         let named = held[b as usize % held.len()];
-        if b % 2 == 0 {
+        if b.is_multiple_of(2) {
             (Which::Number(named.0), Some(named))
         } else {
             let id = MessageId {
@@ -324,7 +324,7 @@ impl Test {
             }
             let index = b as usize % self.world.asked.len();
             let (sequence, at) = self.world.asked.swap_remove(index);
-            let lost = a % 13 == 0;
+            let lost = a.is_multiple_of(13);
             if lost {
                 let gone = self.known.remove(&sequence).unwrap();
                 assert_eq!(gone.place, Place::Ready, "only ready messages are fetched");
@@ -402,7 +402,7 @@ impl Test {
                         "{sequence} removed unasked"
                     );
                 }
-                Event::Redelivered(sequence, _, count) => {
+                Event::Redelivered(sequence, count) => {
                     assert_eq!(self.due.counted.remove(&sequence), Some(count));
                 }
                 Event::Reject(rejected) => self.follow_reject(rejected),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::broker::double::{World, message};
+use crate::broker::outlet::Progress;
 
 struct Bench {
     topic: Topic,
