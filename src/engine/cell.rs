@@ -227,7 +227,9 @@ impl Cell {
             stored: self.store.is_some(),
             journaled,
         };
-        let whole = WholeStep;
+        let whole = WholeStep {
+            unwinding: std::thread::panicking(),
+        };
         let result = f(machine, &mut delivering);
         drop(delivering);
         drop(whole);
@@ -432,11 +434,14 @@ impl Cell {
 
 /// Lives while a step runs. A panic leaves the machine half changed, so it ends the process: recovery, which
 /// trusts only the journal, does better than whoever would go on.
-struct WholeStep;
+struct WholeStep {
+    /// The step cleans up after a panic of somebody else.
+    unwinding: bool,
+}
 
 impl Drop for WholeStep {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.unwinding {
             tracing::error!(
                 "a step of a destination has panicked: the process ends, a start recovers"
             );

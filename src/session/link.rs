@@ -98,7 +98,7 @@ enum Phase {
 }
 
 /// A connection being served.
-pub struct Link<W, A> {
+pub struct Link<W, A: Adapter> {
     wire: Arc<W>,
     session: Session,
     adapter: A,
@@ -160,7 +160,6 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
             self.go_on();
         }
-        self.finish();
     }
 
     fn wants_read(&self) -> bool {
@@ -427,8 +426,12 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             None => self.sleep = Some(Box::pin(tokio::time::sleep(after))),
         }
     }
+}
 
-    fn finish(mut self) {
+/// The connection has ended: in good order, by a panic of its adapter, or with the runtime. What it held
+/// goes back in any case.
+impl<W, A: Adapter> Drop for Link<W, A> {
+    fn drop(&mut self) {
         self.session.close(Ending::Died);
         self.session.outbox.close();
         self.adapter.ended(&mut self.session);
@@ -447,3 +450,6 @@ async fn fire(sleep: &mut Option<Pin<Box<Sleep>>>) {
         _ => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

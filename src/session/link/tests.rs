@@ -1,0 +1,158 @@
+use std::io::IoSlice;
+use std::sync::Mutex;
+
+use super::*;
+use crate::broker::{AckMode, Destination, Message, MessageFlags, MessageId, Outgoing, Window};
+use crate::clock::Clock;
+use crate::engine::cell::{Cell, Encoder, Work};
+use crate::engine::durability::Durability;
+use crate::engine::outbox::{Outbox, Socket};
+use crate::engine::{Engine, Settings};
+use crate::session::{Bounds, SubscribeRequest};
+
+struct Nowhere;
+
+impl Socket for Nowhere {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(pieces.iter().map(|piece| piece.len()).sum())
+    }
+}
+
+impl Encoder for Nowhere {
+    fn head(&mut self, _: &Outgoing<'_>, out: &mut Vec<u8>) {
+        out.push(b'm');
+    }
+
+    fn tail(&self) -> &'static [u8] {
+        b"\0"
+    }
+}
+
+/// One octet can be read, once.
+struct OneOctet(Mutex<Option<u8>>);
+
+impl Wire for OneOctet {
+    async fn ready(&self, _: bool, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let octet = self.0.lock().unwrap().take();
+        buffer.extend_from_slice(octet.as_slice());
+        octet
+            .map(|_| 1)
+            .ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    fn shutdown_write(&self) {}
+}
+
+struct Panics {
+    ended: Arc<Mutex<bool>>,
+}
+
+impl Adapter for Panics {
+    fn input(&mut self, _: &mut Session, _: &mut BytesMut) -> Next {
+        panic!("this frame is one too many")
+    }
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn woken(&mut self, _: &mut Session) -> Next {
+        Next::Read
+    }
+
+    fn deadline_ms(&self, _: &Session) -> Option<u64> {
+        None
+    }
+
+    fn tick(&mut self, _: &mut Session, _: u64) -> Next {
+        Next::Read
+    }
+
+    fn heard(&mut self, _: u64) {}
+
+    fn bytes_at_limit(&self) -> u64 {
+        0
+    }
+
+    fn starved(&mut self, _: &mut Session, _: u64) {}
+
+    fn stopping(&mut self, _: &mut Session) {}
+
+    fn ended(&mut self, _: &mut Session) {
+        *self.ended.lock().unwrap() = true;
+    }
+}
+
+fn engine() -> Arc<Engine> {
+    let settings = Settings {
+        queue_window_bytes: 1 << 20,
+        slow_subscriber_bytes_max: 1 << 20,
+        outbox_bytes_max: 4096,
+        maximum_redeliveries: Some(6),
+        dead_letter_queue: "DLQ".into(),
+        memory_limit_bytes: 1 << 30,
+    };
+    Engine::build(
+        settings,
+        Clock::manual(1000),
+        Arc::new(Durability::default()),
+        None,
+    )
+    .unwrap()
+}
+
+fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
+    let outbox = Arc::new(Outbox::new(Box::new(Nowhere), engine));
+    let bounds = Bounds {
+        open_max: 1,
+        actions_max: 1,
+    };
+    let mut session = Session::new(Arc::clone(engine), outbox, bounds);
+    let request = SubscribeRequest {
+        cell,
+        mode: AckMode::Individual,
+        window: Window::messages(10),
+        encoder: Box::new(Nowhere),
+        durable: None,
+    };
+    session.subscribe(1, request, b"").unwrap();
+    session
+}
+
+#[tokio::test]
+async fn a_panic_in_an_adapter_costs_one_connection_and_no_message() {
+    // Its subscription stayed with what it held, and its client id was taken, until the next start.
+    let engine = engine();
+    let cell = engine.registry.get_or_create(&Destination::queue("q"));
+    let session = subscribed(&engine, &cell);
+    let id = MessageId {
+        origin: 1,
+        serial: 1,
+    };
+    let message = Message::new(id, vec![0; 10].into(), 0, MessageFlags(0), 1);
+    let mut work = Work::default();
+    cell.send(1000, &mut vec![Arc::new(message)], &mut work)
+        .unwrap();
+    engine.run(&mut work);
+
+    let ended = Arc::new(Mutex::new(false));
+    let adapter = Panics {
+        ended: Arc::clone(&ended),
+    };
+    let wire = Arc::new(OneOctet(Mutex::new(Some(b'x'))));
+    let link = Link::new(wire, session, adapter);
+    let (_stop, stopping) = watch::channel(false);
+    let served = tokio::spawn(link.serve(Arc::new(Notify::new()), stopping)).await;
+    assert!(served.is_err_and(|error| error.is_panic()));
+    assert!(*ended.lock().unwrap());
+    assert_eq!(cell.lock().queue().unwrap().len(), 1);
+
+    let next = subscribed(&engine, &cell);
+    let dispatched = cell.lock().queue().unwrap().stats.dispatched;
+    assert_eq!(dispatched, 2, "it went to the next consumer");
+    drop(next);
+}
