@@ -190,16 +190,19 @@ impl Test {
         let key = self.consumers[at].key;
         let (which, named) = self.name(key, b);
         let covered = self.covered(at, named);
-        let ack = if b.is_multiple_of(3) {
-            Ack::Failed
-        } else {
-            Ack::Consumed
-        };
+        let ack = [
+            Ack::Failed,
+            Ack::Consumed,
+            Ack::Consumed,
+            Ack::Requeued,
+            Ack::Refused,
+        ][b as usize % 5];
         for sequence in &covered {
             match ack {
                 Ack::Consumed => self.expect_removal(*sequence),
                 Ack::Failed => self.expect_failure(*sequence),
-                Ack::Requeued | Ack::Refused => unreachable!("the model acks and nacks"),
+                Ack::Requeued => self.expect_return(*sequence),
+                Ack::Refused => self.expect_refusal(*sequence),
             }
         }
         let known = self
@@ -366,6 +369,12 @@ impl Test {
         let known = self.known.get_mut(&sequence).unwrap();
         known.place = Place::Ready;
         known.redelivered = true;
+    }
+
+    fn expect_refusal(&mut self, sequence: u64) {
+        self.expect_return(sequence);
+        self.known.get_mut(&sequence).unwrap().redeliveries += 1;
+        self.due.rejected.insert(sequence);
     }
 
     fn expect_failure(&mut self, sequence: u64) {

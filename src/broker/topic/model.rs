@@ -14,6 +14,8 @@ use crate::broker::outlet::{Flow, Progress};
 
 mod checks;
 
+use checks::Position;
+
 const LIMIT: u16 = 2;
 const WINDOW_BYTES: u64 = 3000;
 const SLOW_BYTES: u64 = 4000;
@@ -58,19 +60,6 @@ struct Sent {
     expires_ms: u64,
 }
 
-/// How far the journal believes a durable subscription to be.
-#[derive(Debug, Default)]
-struct Position {
-    through: u64,
-    exceptions: BTreeSet<u64>,
-}
-
-impl Position {
-    fn covers(&self, sequence: u64) -> bool {
-        sequence <= self.through || self.exceptions.contains(&sequence)
-    }
-}
-
 struct Test {
     topic: Topic,
     world: World,
@@ -89,8 +78,6 @@ struct Test {
     store_full: bool,
     discarded: u64,
 }
-
-type Op = (u8, u16, u16);
 
 impl Test {
     fn new() -> Self {
@@ -120,7 +107,7 @@ impl Test {
         }
     }
 
-    fn step(&mut self, (op, a, b): Op) {
+    fn step(&mut self, (op, a, b): (u8, u16, u16)) {
         match op % 25 {
             0..=5 => {
                 let sequence = self.topic.reserve(1);
@@ -269,15 +256,21 @@ impl Test {
         let Some(at) = self.pick(a) else { return };
         let (which, named) = self.name(at, b);
         let covered = self.covered(at, named);
-        let failed = b.is_multiple_of(3);
+        let ack = [
+            Ack::Failed,
+            Ack::Consumed,
+            Ack::Consumed,
+            Ack::Requeued,
+            Ack::Refused,
+        ][b as usize % 5];
         for sequence in &covered {
-            if failed {
-                self.expect_return(at, *sequence, true);
-            } else {
-                self.subs[at].copies.remove(sequence);
+            match ack {
+                Ack::Consumed => drop(self.subs[at].copies.remove(sequence)),
+                Ack::Failed => self.expect_return(at, *sequence, true),
+                Ack::Requeued => self.expect_return(at, *sequence, false),
+                Ack::Refused => self.expect_refusal(at, *sequence),
             }
         }
-        let ack = if failed { Ack::Failed } else { Ack::Consumed };
         let key = self.subs[at].key;
         let known = self
             .topic
@@ -452,6 +445,15 @@ impl Test {
             copy.place = Place::Away;
             self.due_rejected.insert((sequence, sub.key));
         }
+    }
+
+    fn expect_refusal(&mut self, at: usize, sequence: u64) {
+        self.expect_return(at, sequence, false);
+        let sub = &mut self.subs[at];
+        let copy = sub.copies.get_mut(&sequence).unwrap();
+        copy.place = Place::Away;
+        copy.redeliveries += 1;
+        self.due_rejected.insert((sequence, sub.key));
     }
 
     /// Checks the effects of a step one after the other, and ends what was rejected.

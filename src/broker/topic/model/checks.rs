@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// How far the journal believes a durable subscription to be.
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    pub(super) through: u64,
+    pub(super) exceptions: BTreeSet<u64>,
+}
+
+impl Position {
+    pub(super) fn covers(&self, sequence: u64) -> bool {
+        sequence <= self.through || self.exceptions.contains(&sequence)
+    }
+}
+
 impl Test {
     /// Learns what was dropped because it expired or its subscriber lagged too far.
     pub(super) fn learn_drops(&mut self) {
