@@ -93,6 +93,10 @@ pub enum Ack {
     Consumed,
     /// Failed (NAK-2).
     Failed,
+    /// Back to its place at once, and no failure (NACK with `requeue:true`).
+    Requeued,
+    /// To the dead-letter queue at once (NACK with `requeue:false`).
+    Refused,
 }
 
 /// How a subscription ended.

@@ -52,7 +52,7 @@ pub struct DeadLetter {
 }
 
 /// One message. Shared by reference: a topic holds it once for all its subscribers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Message {
     /// Identity, shown as `message-id`.
     pub id: MessageId,

@@ -12,6 +12,8 @@
 
 pub mod delivery;
 pub mod destination;
+#[cfg(test)]
+mod double;
 pub mod log;
 pub mod message;
 pub mod outlet;

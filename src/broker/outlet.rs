@@ -30,6 +30,8 @@ pub enum Flow {
     Open,
     /// This one was taken; no more until the subscription is resumed.
     Full,
+    /// Not even this one was taken: the connection is ending.
+    Refused,
 }
 
 /// A message that may not be delivered any more and goes to the dead-letter queue or is dropped.

@@ -147,6 +147,11 @@ impl Paging {
         self.refetch_at = middle.unwrap_or(at);
     }
 
+    /// Notes that a message that was asked back could not be read now.
+    pub fn unread(&mut self) {
+        self.fetching = self.fetching.saturating_sub(1);
+    }
+
     /// Takes a message that came back. `None` says the store has lost it: the entry goes too, as the
     /// damage has been reported by the store. Returns whether the run is complete.
     pub fn loaded(

@@ -39,6 +39,8 @@ pub struct Queue {
     in_turn: SecondaryMap<SubscriptionKey, ()>,
     paging: Paging,
     policy: RedeliveryPolicy,
+    /// Deliveries in the hands of transactions.
+    in_transactions: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -57,6 +59,7 @@ impl Queue {
             in_turn: SecondaryMap::new(),
             paging: Paging::new(window_bytes),
             policy,
+            in_transactions: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -87,9 +90,12 @@ impl Queue {
             && let Some(key) = self.next_willing()
         {
             self.hand_out(now_ms, key, sequence, entry, out);
-            return;
+            if self.log.is_empty() {
+                return;
+            }
+        } else {
+            self.insert(sequence, entry);
         }
-        self.insert(sequence, entry);
         self.dispatch(now_ms, out);
     }
 
@@ -98,11 +104,10 @@ impl Queue {
         self.insert(sequence, entry);
     }
 
-    /// Adds a consumer. Nothing is delivered before [`Queue::dispatch`], so that the caller can answer first.
+    /// Adds a consumer. Nothing is delivered to it before [`Queue::resume`], so that its client can be
+    /// answered first.
     pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
-        let key = self.subscriptions.insert(Subscription::new(mode, window));
-        self.join_turn(key);
-        key
+        self.subscriptions.insert(Subscription::new(mode, window))
     }
 
     /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
@@ -125,6 +130,7 @@ impl Queue {
             }
             counts = false;
         }
+        self.forget_turns();
         self.dispatch(now_ms, out);
     }
 
@@ -141,7 +147,7 @@ impl Queue {
         }
     }
 
-    /// Gives a consumer its credit back after its connection has drained.
+    /// Gives a consumer its credit: at its start, and after its connection has drained.
     pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
         if let Some(subscription) = self.subscriptions.get_mut(key) {
             subscription.set_blocked(false);
@@ -170,6 +176,13 @@ impl Queue {
         known
     }
 
+    /// Whether the consumer `key` holds the delivery that `which` names.
+    #[must_use]
+    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
+        let subscription = self.subscriptions.get(key);
+        subscription.is_some_and(|subscription| subscription.unacked.find(which).is_some())
+    }
+
     /// Takes the deliveries that `which` names out of the consumer's hands and gives them to a transaction,
     /// which frees their room in the window (TX-6). `None` if no such delivery waits.
     pub fn take(
@@ -183,6 +196,7 @@ impl Queue {
         if !self.take_into(key, which, &mut taken) {
             return None;
         }
+        self.in_transactions += taken.len();
         self.join_turn(key);
         self.dispatch(now_ms, out);
         Some(taken)
@@ -190,6 +204,7 @@ impl Queue {
 
     /// Ends deliveries that a transaction had taken, at its commit.
     pub fn commit(&mut self, now_ms: u64, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
+        self.in_transactions -= taken.len();
         self.finish(taken.into_iter(), ack, out);
         self.dispatch(now_ms, out);
     }
@@ -203,6 +218,7 @@ impl Queue {
         taken: Vec<Delivery>,
         out: &mut impl Outlet,
     ) {
+        self.in_transactions -= taken.len();
         match self.subscriptions.get_mut(key) {
             Some(subscription) => taken
                 .into_iter()
@@ -214,6 +230,25 @@ impl Queue {
         self.dispatch(now_ms, out);
     }
 
+    /// Takes a rejected message back to its old place, because its dead letter could not be stored. Nothing
+    /// is delivered here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        let Rejected {
+            sequence,
+            mut entry,
+            expired,
+            ..
+        } = rejected;
+        self.stats.dequeued -= 1;
+        self.stats.expired -= u64::from(expired);
+        self.stats.dead_lettered -= u64::from(!expired);
+        entry.redelivered |= !expired;
+        if entry.message.is_some() {
+            self.paging.held_bytes += u64::from(entry.bytes.get());
+        }
+        self.insert(sequence, entry);
+    }
+
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
     pub fn loaded(
         &mut self,
@@ -222,9 +257,17 @@ impl Queue {
         message: Option<Arc<Message>>,
         out: &mut impl Outlet,
     ) {
-        if self.paging.loaded(&mut self.log, sequence, message) {
+        let before = self.log.len();
+        let complete = self.paging.loaded(&mut self.log, sequence, message);
+        self.stats.dequeued += (before - self.log.len()) as u64;
+        if complete {
             self.dispatch(now_ms, out);
         }
+    }
+
+    /// A message that was asked back could not be read now; a later step asks again.
+    pub fn unread(&mut self) {
+        self.paging.unread();
     }
 
     /// Delivers what can be delivered.
@@ -251,10 +294,12 @@ impl Queue {
         self.paging.page_out(&mut self.log);
     }
 
-    /// Messages that are in the queue and not acknowledged, in flight ones included.
+    /// Messages that are in the queue and not acknowledged: in flight ones and those acknowledged in a
+    /// transaction that is still open (TX-6) included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.len()
+            + self.in_transactions
             + self
                 .subscriptions
                 .values()
@@ -266,15 +311,6 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether consumers take messages as fast as their connections can carry them and still fall behind by
-    /// more than `bytes`: then producers had better be read a little slower.
-    #[must_use]
-    pub fn is_behind(&self, bytes: u64) -> bool {
-        self.paging.held_bytes > bytes
-            && self.log.len() > 1
-            && self.subscriptions.values().any(Subscription::is_blocked)
     }
 
     /// Octets of messages held in memory.
@@ -318,6 +354,11 @@ impl Queue {
             redeliveries: entry.redeliveries,
         };
         let flow = out.deliver(key, &outgoing);
+        if flow == Flow::Refused {
+            subscription.set_blocked(true);
+            self.insert(sequence, entry);
+            return;
+        }
         let id = message.id;
         subscription.hold(Delivery {
             number,
@@ -367,6 +408,15 @@ impl Queue {
         }
     }
 
+    /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
+    /// nobody has a turn, so they would gather for as long as consumers come and go.
+    fn forget_turns(&mut self) {
+        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
+            self.turn
+                .retain(|key| self.subscriptions.contains_key(*key));
+        }
+    }
+
     fn take_into(&mut self, key: SubscriptionKey, which: Which, taken: &mut Vec<Delivery>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(key) else {
             return false;
@@ -386,6 +436,8 @@ impl Queue {
             match ack {
                 Ack::Consumed => settle(&mut self.stats, &mut self.paging, &delivery, out),
                 Ack::Failed => self.fail(delivery, Failure::Nack, out),
+                Ack::Refused => self.fail(delivery, Failure::Refused, out),
+                Ack::Requeued => self.put_back(delivery),
             }
         }
     }
@@ -460,6 +512,7 @@ impl Queue {
 /// A delivery is consumed.
 fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
     stats.dequeued += 1;
+    stats.dequeued_bytes += u64::from(delivery.entry.bytes.get());
     if delivery.entry.message.is_some() {
         paging.held_bytes -= u64::from(delivery.entry.bytes.get());
     }
@@ -467,3 +520,8 @@ fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut
         out.remove(delivery.sequence, at);
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ impl Default for RedeliveryPolicy {
 pub enum Failure {
     /// The consumer said NACK.
     Nack,
+    /// The consumer said NACK and wants it dead-lettered at once.
+    Refused,
     /// The consumer's connection broke (RED-6).
     ConsumerDied,
 }
@@ -34,12 +36,18 @@ impl RedeliveryPolicy {
     /// The cause of death if a message with `failures` failed deliveries may not be delivered again.
     #[must_use]
     pub fn verdict(&self, failures: u16, failure: Failure) -> Option<String> {
+        if self.is_dead_letter_queue {
+            return None;
+        }
+        if failure == Failure::Refused {
+            return Some("java.lang.Throwable: NACK with requeue:false".to_owned());
+        }
         let maximum = self.maximum_redeliveries?;
-        if self.is_dead_letter_queue || failures <= maximum {
+        if failures <= maximum {
             return None;
         }
         Some(match failure {
-            Failure::Nack => format!(
+            Failure::Nack | Failure::Refused => format!(
                 "java.lang.Throwable: Delivery[{failures}] exceeds redelivery policy limit:RedeliveryPolicy \
                  {{maximumRedeliveries = {maximum}}}, cause:NACK"
             ),

@@ -38,13 +38,14 @@ pub struct Subscription {
     /// What it holds.
     pub unacked: Unacked,
     unacked_bytes: u64,
+    first_number: u64,
     next_number: u64,
-    /// Its connection takes no more for now.
+    /// Its connection takes no more for now, or it has not been started.
     blocked: bool,
 }
 
 impl Subscription {
-    /// A new consumer that holds nothing.
+    /// A new consumer that holds nothing, and gets nothing before it is resumed.
     #[must_use]
     pub fn new(mode: AckMode, window: Window) -> Self {
         Self {
@@ -52,9 +53,29 @@ impl Subscription {
             window,
             unacked: Unacked::default(),
             unacked_bytes: 0,
+            first_number: 1,
             next_number: 1,
-            blocked: false,
+            blocked: true,
         }
+    }
+
+    /// The same, numbering its deliveries from `number` on, where the consumer before it stopped.
+    #[must_use]
+    pub fn numbered_from(mut self, number: u64) -> Self {
+        (self.first_number, self.next_number) = (number, number);
+        self
+    }
+
+    /// The number its next delivery will get.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Whether it, and not a consumer before it, was given the delivery `number`.
+    #[must_use]
+    pub fn was_given(&self, number: u64) -> bool {
+        (self.first_number..self.next_number).contains(&number)
     }
 
     /// Whether one more message may be delivered. `auto` is bounded by the outbox alone (ACK-5).

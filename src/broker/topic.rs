@@ -4,6 +4,7 @@
 //! durable one without a consumer) has a cursor into the log; a log entry counts who still refers to it: the
 //! laggards, and the durable subscriptions that have not acknowledged it. At zero it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slotmap::SlotMap;
@@ -11,18 +12,17 @@ use slotmap::SlotMap;
 use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
 use super::log::Log;
 use super::message::{Locator, Message};
-use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
+use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
 use super::redelivery::{Failure, RedeliveryPolicy};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
 
+mod dispatch;
+mod paging;
+mod settle;
 mod subscriber;
-
-/// Messages asked back from the store in one go for a lagging durable subscription.
-const FETCH_MESSAGES_MAX: usize = 1024;
-const FETCH_BYTES_MAX: u64 = 2 << 20;
 
 #[derive(Debug)]
 struct Kept {
@@ -44,12 +44,16 @@ pub struct TopicLimits {
 pub struct Topic {
     log: Log<Kept>,
     next_sequence: u64,
+    /// First places of runs that will be filled late; no position may pass them before.
+    promised: BTreeSet<u64>,
     subscriptions: SlotMap<SubscriptionKey, Subscriber>,
     durables: usize,
     held_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
     fetching: usize,
+    /// Whose turn it was to ask for messages back.
+    fetched_for: Option<SubscriptionKey>,
     limits: TopicLimits,
     policy: RedeliveryPolicy,
     /// Counters since start.
@@ -63,12 +67,14 @@ impl Topic {
         Self {
             log: Log::default(),
             next_sequence,
+            promised: BTreeSet::new(),
             subscriptions: SlotMap::with_key(),
             durables: 0,
             held_bytes: 0,
             durable_through: None,
             page_from: 0,
             fetching: 0,
+            fetched_for: None,
             limits,
             policy,
             stats: Stats::default(),
@@ -80,6 +86,19 @@ impl Topic {
         let first = self.next_sequence;
         self.next_sequence += count;
         first
+    }
+
+    /// Reserves `count` places that are filled after the lock was given up, as COMMIT does; returns the
+    /// first. Until [`Topic::keep_promise`] no durable subscription is said to have acknowledged beyond it.
+    pub fn promise(&mut self, count: u64) -> u64 {
+        let first = self.reserve(count);
+        self.promised.insert(first);
+        first
+    }
+
+    /// The places from `first` on are filled, or never will be.
+    pub fn keep_promise(&mut self, first: u64) {
+        self.promised.remove(&first);
     }
 
     /// The place the next message will get.
@@ -110,35 +129,42 @@ impl Topic {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
+        let entry = owned(entry);
         let Some(message) = entry.message.clone() else {
             return;
         };
         self.held_bytes += bytes;
         let expired = message.is_expired(now_ms);
-        let mut refs = 0;
+        let (mut refs, mut late) = (0, false);
         for (key, subscriber) in &mut self.subscriptions {
             if expired {
                 self.stats.expired += 1;
                 break;
             }
+            let durable = subscriber.durable.is_some();
             if sequence < subscriber.cursor {
                 // A place reserved by a transaction, filled after later ones went out, or after this
                 // subscription came: what was not stored for it was sent before it.
-                if subscriber.durable.is_some() && entry.at.is_none() && message.is_persistent() {
+                if durable && entry.at.is_none() && message.is_persistent() {
                     continue;
                 }
-                refs += u32::from(subscriber.durable.is_some());
+                refs += u32::from(durable);
                 subscriber.returned.insert(sequence, entry.clone());
-                self.stats.dispatched += subscriber.pump_returned(key, out);
-            } else if subscriber.keeps_up() {
+                late = true;
+            } else if subscriber.keeps_up()
+                && subscriber
+                    .hand_out(key, sequence, entry.clone(), out)
+                    .is_none()
+            {
                 subscriber.cursor = sequence + 1;
-                subscriber.hand_out(key, sequence, entry.clone(), out);
                 self.stats.dispatched += 1;
-                refs += u32::from(subscriber.durable.is_some());
+                refs += u32::from(durable);
             } else {
                 subscriber.lag += 1;
                 subscriber.lag_bytes += bytes;
                 refs += 1;
+                // Something was taken back, with nobody to see to it.
+                late |= subscriber.has_credit();
             }
         }
         if refs > 0 {
@@ -153,6 +179,9 @@ impl Topic {
             drop(entry);
         }
         self.let_go(Some(message), bytes);
+        if late {
+            self.dispatch_all(now_ms, out);
+        }
         self.discard_for_slow(out);
         self.page_out();
     }
@@ -198,7 +227,8 @@ impl Topic {
     pub fn activate(&mut self, key: SubscriptionKey, mode: AckMode, window: Window) -> bool {
         match self.subscriptions.get_mut(key) {
             Some(subscriber) if subscriber.consumer.is_none() => {
-                subscriber.consumer = Some(Subscription::new(mode, window));
+                let consumer = Subscription::new(mode, window);
+                subscriber.consumer = Some(consumer.numbered_from(subscriber.next_number));
                 true
             }
             _ => false,
@@ -217,6 +247,7 @@ impl Topic {
         let Some(mut consumer) = subscriber.consumer.take() else {
             return;
         };
+        subscriber.next_number = consumer.next_number();
         let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
         while let Some(delivery) = consumer.pop() {
             if counts {
@@ -245,6 +276,12 @@ impl Topic {
         }
         for (sequence, entry) in held {
             self.let_go(entry.message, u64::from(entry.bytes.get()));
+            if durable {
+                self.release(sequence, out);
+            }
+        }
+        // What a transaction holds stays with it, but refers to the log no more.
+        for sequence in std::mem::take(&mut subscriber.in_transactions) {
             if durable {
                 self.release(sequence, out);
             }
@@ -295,6 +332,16 @@ impl Topic {
         true
     }
 
+    /// Whether the consumer `key` holds the delivery that `which` names.
+    #[must_use]
+    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
+        let consumer = self
+            .subscriptions
+            .get(key)
+            .and_then(|subscriber| subscriber.consumer.as_ref());
+        consumer.is_some_and(|consumer| consumer.unacked.find(which).is_some())
+    }
+
     /// Takes deliveries out of the consumer's hands for a transaction (TX-6).
     pub fn take(
         &mut self,
@@ -336,99 +383,46 @@ impl Topic {
         self.leave_transaction(key, &taken);
         for delivery in taken {
             match self.consumer(key) {
-                Some(consumer) => consumer.restore(delivery),
-                None => self.put_back(key, delivery),
+                Some(consumer) if consumer.was_given(delivery.number) => {
+                    consumer.restore(delivery);
+                }
+                _ => self.put_back(key, delivery),
             }
         }
         self.dispatch(now_ms, key, out);
     }
 
-    /// Takes a message that was asked back from the store; `None` if the store has lost it.
-    pub fn loaded(
-        &mut self,
-        now_ms: u64,
-        sequence: u64,
-        message: Option<Arc<Message>>,
-        out: &mut impl Outlet,
-    ) {
-        self.fetching = self.fetching.saturating_sub(1);
-        let lost = message.is_none();
-        if let Some(kept) = self.log.get_mut(sequence)
-            && kept.entry.message.is_none()
-            && let Some(message) = message
-        {
-            self.held_bytes += u64::from(kept.entry.bytes.get());
-            kept.entry.message = Some(message);
-        }
-        if lost && self.log.remove(sequence).is_some() {
-            for subscriber in self.subscriptions.values_mut() {
-                subscriber.forget(sequence);
-            }
-        }
-        if self.fetching == 0 {
-            let keys: Vec<SubscriptionKey> = self.subscriptions.keys().collect();
-            for key in keys {
-                self.dispatch(now_ms, key, out);
-            }
-        }
-    }
-
-    /// Delivers to one consumer what waits for it.
-    pub fn dispatch(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
+    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        // A subscription that was dropped meanwhile has given up its references.
         let Some(subscriber) = self.subscriptions.get_mut(key) else {
             return;
         };
-        self.stats.dispatched += subscriber.pump_returned(key, out);
-        while let Some(subscriber) = self.subscriptions.get_mut(key)
-            && subscriber.lag > 0
-            && subscriber.returned.is_empty()
-            && subscriber.has_credit()
-        {
-            let Some(sequence) = self.log.next_from(subscriber.cursor) else {
-                break;
-            };
-            if subscriber.acknowledged.remove(&sequence) {
-                subscriber.cursor = sequence + 1;
-                continue;
-            }
-            let Some(kept) = self.log.get_mut(sequence) else {
-                break;
-            };
-            if kept.entry.message.is_none() {
-                self.fetch(sequence, out);
-                break;
-            }
-            let entry = kept.entry.clone();
-            let durable = subscriber.durable.is_some();
-            subscriber.advance(sequence, &entry);
-            if entry
-                .message
-                .as_ref()
-                .is_some_and(|message| message.is_expired(now_ms))
-            {
-                self.stats.expired += 1;
-                drop(entry);
-                self.progress(key, &[sequence], out);
-                self.release(sequence, out);
-                continue;
-            }
-            subscriber.hand_out(key, sequence, entry, out);
-            self.stats.dispatched += 1;
-            if durable {
-                self.unload(sequence);
-            } else {
-                self.release(sequence, out);
-            }
+        if subscriber.in_transactions.remove(&sequence) {
+            self.progress(key, &[sequence], out);
+            self.release(sequence, out);
         }
     }
 
-    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
-    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
-        if let Some(subscriber) = self.subscriptions.get_mut(key) {
-            subscriber.in_transactions.remove(&sequence);
+    /// Takes a rejected delivery back, because its dead letter could not be stored. Nothing is delivered
+    /// here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        self.stats.dead_lettered -= 1;
+        let Rejected {
+            sequence,
+            mut entry,
+            subscription,
+            ..
+        } = rejected;
+        let Some(subscriber) = subscription.and_then(|key| self.subscriptions.get_mut(key)) else {
+            return;
+        };
+        subscriber.in_transactions.remove(&sequence);
+        entry.redelivered = true;
+        if entry.message.is_some() {
+            self.held_bytes += u64::from(entry.bytes.get());
         }
-        self.progress(key, &[sequence], out);
-        self.release(sequence, out);
+        subscriber.returned.insert(sequence, entry);
     }
 
     /// Whether the durable subscription `key` has a consumer.
@@ -463,161 +457,6 @@ impl Topic {
         self.subscriptions.get_mut(key)?.consumer.as_mut()
     }
 
-    fn take_out(&mut self, key: SubscriptionKey, which: Which) -> Option<Vec<Delivery>> {
-        let consumer = self.consumer(key)?;
-        if consumer.mode == AckMode::Auto {
-            return None;
-        }
-        let number = consumer.unacked.find(which)?;
-        let mut taken = Vec::new();
-        consumer.take(number, &mut taken);
-        Some(taken)
-    }
-
-    fn leave_transaction(&mut self, key: SubscriptionKey, taken: &[Delivery]) {
-        if let Some(subscriber) = self.subscriptions.get_mut(key) {
-            for delivery in taken {
-                subscriber.in_transactions.remove(&delivery.sequence);
-            }
-        }
-    }
-
-    fn finish(
-        &mut self,
-        key: SubscriptionKey,
-        taken: Vec<Delivery>,
-        ack: Ack,
-        out: &mut impl Outlet,
-    ) {
-        if ack == Ack::Failed {
-            for delivery in taken {
-                self.fail(key, delivery, Failure::Nack, out);
-            }
-            return;
-        }
-        self.stats.dequeued += taken.len() as u64;
-        let durable = self
-            .subscriptions
-            .get(key)
-            .is_some_and(|subscriber| subscriber.durable.is_some());
-        if durable {
-            let sequences: Vec<u64> = taken.iter().map(|delivery| delivery.sequence).collect();
-            self.progress(key, &sequences, out);
-        }
-        for delivery in taken {
-            self.let_go(
-                delivery.entry.message,
-                u64::from(delivery.entry.bytes.get()),
-            );
-            if durable {
-                self.release(delivery.sequence, out);
-            }
-        }
-    }
-
-    /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
-    fn progress(&self, key: SubscriptionKey, acknowledged: &[u64], out: &mut impl Outlet) {
-        let Some(subscriber) = self.subscriptions.get(key) else {
-            return;
-        };
-        let Some(id) = subscriber.durable else { return };
-        let open_from = subscriber.lowest_open();
-        if let Some(through) = acknowledged
-            .iter()
-            .copied()
-            .filter(|sequence| *sequence < open_from)
-            .max()
-        {
-            out.acknowledge(id, Progress::Through(through));
-        }
-        for &sequence in acknowledged
-            .iter()
-            .filter(|sequence| **sequence >= open_from)
-        {
-            out.acknowledge(id, Progress::Single(sequence));
-        }
-    }
-
-    fn fail(
-        &mut self,
-        key: SubscriptionKey,
-        mut delivery: Delivery,
-        failure: Failure,
-        out: &mut impl Outlet,
-    ) {
-        delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
-        let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
-            self.put_back(key, delivery);
-            return;
-        };
-        self.stats.dead_lettered += 1;
-        if let Some(message) = &delivery.entry.message
-            && Arc::strong_count(message) == 1
-        {
-            self.held_bytes -= u64::from(delivery.entry.bytes.get());
-        }
-        // Held open until the dead letter is in the journal, so that no position passes it.
-        let durable = self
-            .subscriptions
-            .get(key)
-            .and_then(|subscriber| subscriber.durable);
-        if durable.is_some() {
-            self.subscriptions[key]
-                .in_transactions
-                .insert(delivery.sequence);
-        }
-        let Delivery {
-            sequence, entry, ..
-        } = delivery;
-        out.reject(Rejected {
-            sequence,
-            entry,
-            cause,
-            expired: false,
-            subscription: Some(key),
-            durable,
-        });
-    }
-
-    fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
-        delivery.entry.redelivered = true;
-        match self.subscriptions.get_mut(key) {
-            Some(subscriber) => {
-                subscriber
-                    .returned
-                    .insert(delivery.sequence, delivery.entry);
-            }
-            None => self.let_go(
-                delivery.entry.message,
-                u64::from(delivery.entry.bytes.get()),
-            ),
-        }
-    }
-
-    /// One reference to a log entry goes.
-    fn release(&mut self, sequence: u64, out: &mut impl Outlet) {
-        let Some(kept) = self.log.get_mut(sequence) else {
-            return;
-        };
-        kept.refs -= 1;
-        if kept.refs > 0 {
-            return;
-        }
-        if let Some(kept) = self.log.remove(sequence) {
-            if let Some(at) = kept.entry.at {
-                out.remove(sequence, at);
-            }
-            self.let_go(kept.entry.message, u64::from(kept.entry.bytes.get()));
-        }
-    }
-
-    /// Drops a reference to a message; the last one frees its memory.
-    fn let_go(&mut self, message: Option<Arc<Message>>, bytes: u64) {
-        if message.and_then(Arc::into_inner).is_some() {
-            self.held_bytes -= bytes;
-        }
-    }
-
     /// A non-durable laggard over its bound loses its oldest messages: it costs only itself.
     fn discard_for_slow(&mut self, out: &mut impl Outlet) {
         let bound = self.limits.slow_bytes_max;
@@ -636,96 +475,26 @@ impl Topic {
                 && let Some(sequence) = self.log.next_from(subscriber.cursor)
                 && let Some(kept) = self.log.get(sequence)
             {
-                subscriber.advance(sequence, &kept.entry);
+                subscriber.advance(sequence, u64::from(kept.entry.bytes.get()));
                 self.stats.discarded += 1;
                 self.release(sequence, out);
             }
         }
     }
-
-    fn page_out(&mut self) {
-        let Some(durable) = self.durable_through else {
-            return;
-        };
-        while self.held_bytes > self.limits.window_bytes {
-            let Some(sequence) = self.log.next_from(self.page_from) else {
-                break;
-            };
-            let Some(kept) = self.log.get(sequence) else {
-                break;
-            };
-            if kept.entry.at.is_some_and(|at| at > durable) {
-                break;
-            }
-            self.unload(sequence);
-            self.page_from = sequence + 1;
-        }
-    }
-
-    /// Lets a durable entry leave memory if more than the window is held.
-    fn unload(&mut self, sequence: u64) {
-        if self.held_bytes <= self.limits.window_bytes {
-            return;
-        }
-        if let Some(kept) = self.log.get_mut(sequence)
-            && kept
-                .entry
-                .at
-                .is_some_and(|at| Some(at) <= self.durable_through)
-        {
-            let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
-            self.let_go(message, bytes);
-        }
-    }
-
-    fn fetch(&mut self, from: u64, out: &mut impl Outlet) {
-        if self.fetching > 0 {
-            return;
-        }
-        let (mut at, mut bytes) = (from, 0);
-        while self.fetching < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX {
-            let Some(sequence) = self.log.next_from(at) else {
-                break;
-            };
-            let Some(kept) = self.log.get(sequence) else {
-                break;
-            };
-            if let (None, Some(locator)) = (&kept.entry.message, kept.entry.at) {
-                out.fetch(sequence, locator);
-                self.fetching += 1;
-                bytes += u64::from(kept.entry.bytes.get());
-            }
-            at = sequence + 1;
-        }
-    }
 }
 
-/// Hands one message to a consumer and notes it as unacknowledged.
-fn hand_out(
-    consumer: &mut Subscription,
-    key: SubscriptionKey,
-    sequence: u64,
-    entry: Entry,
-    out: &mut impl Outlet,
-) {
-    let Some(message) = &entry.message else {
-        return;
-    };
-    let number = consumer.number_next();
-    let outgoing = Outgoing {
-        message,
-        number,
-        redelivered: entry.redelivered,
-        redeliveries: entry.redeliveries,
-    };
-    if out.deliver(key, &outgoing) == Flow::Full {
-        consumer.set_blocked(true);
+/// The entry with a message that nobody outside refers to: who is last to refer to it is how a topic knows
+/// when its octets are free.
+fn owned(mut entry: Entry) -> Entry {
+    if let Some(message) = &mut entry.message
+        && Arc::get_mut(message).is_none()
+    {
+        *message = Arc::new(Message::clone(message));
     }
-    let id = message.id;
-    consumer.hold(Delivery {
-        number,
-        sequence,
-        id,
-        entry,
-    });
+    entry
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

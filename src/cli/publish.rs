@@ -18,14 +18,14 @@ const TRANSACTION: &str = "pub";
 
 /// Shown at the end of the help.
 pub(crate) const EXAMPLES: &str = "\
+Exit codes: 0 the broker has processed everything, 1 it has not, 2 wrong arguments
+
 Examples:
   ferrymq pub /queue/orders 'one message'
   echo '{\"id\":1}' | ferrymq pub /topic/news -H content-type:application/json
   ferrymq pub /queue/orders --lines --persistent --receipt < orders.txt
   ferrymq pub /queue/images --file photo.jpg -a stomp://broker:61613 --login app --passcode secret
-  ferrymq pub /queue/load 'x' --count 1000 --tx
-
-Exit codes: 0 the broker has processed everything, 1 it has not, 2 wrong arguments";
+  ferrymq pub /queue/load 'x' --count 1000 --tx";
 
 /// Arguments of `ferrymq pub`.
 #[derive(Debug, Clone, clap::Args)]

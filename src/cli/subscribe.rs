@@ -23,14 +23,14 @@ const SUBSCRIPTION: &str = "sub";
 
 /// Shown at the end of the help.
 pub(crate) const EXAMPLES: &str = "\
+Exit codes: 0 ended by Ctrl-C, --count or --timeout, 1 failed or fewer than --count messages came, 2 wrong arguments
+
 Examples:
   ferrymq sub /queue/orders
   ferrymq sub /topic/news --json | jq .headers
   ferrymq sub /queue/orders --count 1 --timeout 5
   ferrymq sub /queue/orders --selector \"colour = 'red' AND size > 3\"
-  ferrymq sub /topic/news --durable archive --client-id archiver -a stomp://broker:61613
-
-Exit codes: 0 ended by Ctrl-C, --count or --timeout, 1 failed or fewer than --count messages came, 2 wrong arguments";
+  ferrymq sub /topic/news --durable archive --client-id archiver -a stomp://broker:61613";
 
 /// How messages are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

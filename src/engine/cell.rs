@@ -11,6 +11,7 @@ use slotmap::SecondaryMap;
 
 use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
+use super::pace::Pace;
 use super::records;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
@@ -18,9 +19,6 @@ use crate::broker::{
     AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected,
     SubscriptionKey, Topic,
 };
-
-/// Octets by which consumers may fall behind before producers are read a little slower.
-const BEHIND_BYTES: u64 = 2 << 20;
 
 /// Renders deliveries for one subscription in the form of its wire.
 pub trait Encoder: Send {
@@ -90,6 +88,21 @@ impl Machine {
         }
     }
 
+    /// Reserves `count` places that are filled after the lock was given up; returns the first.
+    pub fn promise(&mut self, count: u64) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.reserve(count),
+            Self::Topic(topic) => topic.promise(count),
+        }
+    }
+
+    /// The promised places from `first` on are filled, or never will be.
+    pub fn keep_promise(&mut self, first: u64) {
+        if let Self::Topic(topic) = self {
+            topic.keep_promise(first);
+        }
+    }
+
     /// Whether a persistent message must reach the journal.
     #[must_use]
     pub fn needs_store(&self) -> bool {
@@ -107,6 +120,7 @@ pub struct State {
     outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
     charged_bytes: u64,
+    pace: Pace,
     defined: bool,
     discarded_seen: u64,
 }
@@ -127,7 +141,7 @@ pub struct Cell {
 pub struct Journaled {
     /// Removals of queue messages.
     pub removals: bool,
-    /// Progress of durable subscriptions.
+    /// Single acknowledgements of durable subscriptions.
     pub progress: bool,
 }
 
@@ -148,6 +162,7 @@ impl Cell {
             outboxes: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
             charged_bytes,
+            pace: Pace::default(),
             defined,
             discarded_seen: 0,
         };
@@ -212,16 +227,18 @@ impl Cell {
             stored: self.store.is_some(),
             journaled,
         };
+        let whole = WholeStep;
         let result = f(machine, &mut delivering);
         drop(delivering);
+        drop(whole);
         self.settle(state, work, &mut records);
         work.records = records;
         result
     }
 
     /// Takes a batch of messages in, in order. Persistent ones are handed to the journal first, so that
-    /// journal order is queue order. On an error nothing was taken in. Returns whether the producer had
-    /// better pause for a moment, because consumers fall behind.
+    /// journal order is queue order. On an error nothing was taken in. Returns for how many milliseconds the
+    /// producer had better pause, because consumers fall behind.
     ///
     /// # Errors
     /// The store is full or dead.
@@ -230,7 +247,7 @@ impl Cell {
         now_ms: u64,
         messages: &mut Vec<Arc<Message>>,
         work: &mut Work,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<u64, StoreError> {
         let mut state = self.lock();
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
@@ -252,9 +269,15 @@ impl Cell {
                 }
             }
         });
+        let state = &mut *state;
         Ok(match &state.machine {
-            Machine::Queue(queue) => queue.is_behind(BEHIND_BYTES),
-            Machine::Topic(_) => false,
+            Machine::Queue(queue) => {
+                let drained_bytes = queue.stats.dequeued_bytes;
+                state
+                    .pace
+                    .pause_ms(now_ms, queue.held_bytes(), drained_bytes)
+            }
+            Machine::Topic(_) => 0,
         })
     }
 
@@ -407,6 +430,21 @@ impl Cell {
     }
 }
 
+/// Lives while a step runs. A panic leaves the machine half changed, so it ends the process: recovery, which
+/// trusts only the journal, does better than whoever would go on.
+struct WholeStep;
+
+impl Drop for WholeStep {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a step of a destination has panicked: the process ends, a start recovers"
+            );
+            std::process::abort();
+        }
+    }
+}
+
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
     outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
@@ -424,7 +462,7 @@ impl Outlet for Delivering<'_> {
         let (Some((outbox, index)), Some((encoder, auto))) =
             (self.outboxes.get(to), self.encoders.get_mut(to))
         else {
-            return Flow::Full;
+            return Flow::Refused;
         };
         if !self
             .current
@@ -440,8 +478,11 @@ impl Outlet for Delivering<'_> {
             self.current = Some((outbox, waiting));
         }
         let Some((_, waiting)) = &mut self.current else {
-            return Flow::Full;
+            return Flow::Refused;
         };
+        if !waiting.takes_deliveries() {
+            return Flow::Refused;
+        }
         let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,
@@ -461,7 +502,9 @@ impl Outlet for Delivering<'_> {
     }
 
     fn acknowledge(&mut self, subscription: u32, progress: Progress) {
-        if self.stored && !self.journaled.progress {
+        // A position says nothing that the group does not, but without one the exceptions would only grow.
+        let journaled = self.journaled.progress && matches!(progress, Progress::Single(_));
+        if self.stored && !journaled {
             self.records.acknowledged.push((subscription, progress));
         }
     }
@@ -484,6 +527,11 @@ impl State {
     #[must_use]
     pub fn is_defined(&self) -> bool {
         self.defined
+    }
+
+    /// Says whether the journal knows the destination.
+    pub(super) fn set_defined(&mut self, defined: bool) {
+        self.defined = defined;
     }
 
     /// The queue machine, if this is a queue.

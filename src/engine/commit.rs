@@ -72,10 +72,13 @@ impl Engine {
         let mut parts = partition(&transaction.sends);
         for part in &mut parts {
             let mut state = part.cell.lock();
-            part.first = state.machine.reserve(part.messages.len() as u64);
+            part.first = state.machine.promise(part.messages.len() as u64);
             part.stored = state.machine.needs_store();
         }
         if let Err(error) = self.write_group(&mut parts, &transaction.acknowledged, work) {
+            for part in parts {
+                part.cell.lock().machine.keep_promise(part.first);
+            }
             return Err((transaction, error));
         }
         let now_ms = self.clock.wall_ms();
@@ -94,6 +97,7 @@ impl Engine {
                         Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
                     }
                 }
+                machine.keep_promise(part.first);
             });
         }
         self.memory.release(transaction.bytes);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::cell::{Cell, Journaled, Machine, Work};
-use super::{Engine, records};
+use super::cell::{Cell, Journaled, Machine, State, Work};
+use super::{Engine, StoreError, records};
 use crate::broker::queue::Incoming;
-use crate::broker::{DeadLetter, Destination, Entry, Rejected};
+use crate::broker::{DeadLetter, Destination, Entry, Kind, Rejected};
 
 impl Engine {
     /// Buries a message: to the dead-letter queue, or away if it may not go there (DLQ-2, DLQ-5).
@@ -15,11 +15,9 @@ impl Engine {
         mut rejected: Rejected,
         work: &mut Work,
     ) {
-        if rejected.entry.message.is_none()
-            && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
-        {
-            let found = store.read(records::to_store(at)).ok().flatten();
-            rejected.entry.message = found.map(records::message);
+        if let Err(error) = self.read_rejected(&mut rejected) {
+            take_back(origin, rejected, &error, work);
+            return;
         }
         let persistent = rejected
             .entry
@@ -42,26 +40,44 @@ impl Engine {
         let target = self
             .registry
             .get_or_create(&Destination::queue(self.settings.dead_letter_queue.clone()));
-        let sequence = target.lock().machine.reserve(1);
-        match self.write_move(origin, &target, sequence, &rejected, work) {
+        let mut state = target.lock();
+        let sequence = state.machine.reserve(1);
+        let moved = self.write_move(origin, (&target, &mut state), sequence, &rejected, work);
+        match moved {
             Ok(entry) => {
                 let now_ms = self.clock.wall_ms();
-                target.step(work, Journaled::default(), |machine, out| {
+                target.step_locked(&mut state, work, Journaled::default(), |machine, out| {
                     if let Machine::Queue(queue) = machine {
                         queue.push(now_ms, Incoming { sequence, entry }, out);
                     }
                 });
-                self.leave_topic(origin, rejected, work);
+                drop(state);
+                let journaled = Journaled {
+                    progress: true,
+                    removals: false,
+                };
+                leave_topic(origin, &rejected, journaled, work);
             }
             Err(error) => {
-                tracing::error!(destination = %origin.destination, %error, "dead letter stays where it was");
-                origin.step(work, Journaled::default(), |machine, _| {
-                    if let Machine::Queue(queue) = machine {
-                        queue.recover(rejected.sequence, rejected.entry);
-                    }
-                });
+                drop(state);
+                take_back(origin, rejected, &error, work);
             }
         }
+    }
+
+    /// Brings the message back that has left memory. One that is damaged or gone stays away; any other error
+    /// says nothing about the message.
+    fn read_rejected(&self, rejected: &mut Rejected) -> Result<(), StoreError> {
+        if rejected.entry.message.is_none()
+            && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
+        {
+            let found = match store.read(records::to_store(at)) {
+                Err(StoreError::Damaged { .. }) => None,
+                found => found?,
+            };
+            rejected.entry.message = found.map(records::message);
+        }
+        Ok(())
     }
 
     /// Writes {add to the dead-letter queue, remove from the origin} as one group; the body is not
@@ -69,11 +85,11 @@ impl Engine {
     fn write_move(
         &self,
         origin: &Cell,
-        target: &Cell,
+        (target, state): (&Cell, &mut State),
         sequence: u64,
         rejected: &Rejected,
         work: &mut Work,
-    ) -> Result<Entry, ferrymq_store::StoreError> {
+    ) -> Result<Entry, StoreError> {
         let Some(message) = &rejected.entry.message else {
             unreachable!("a message that cannot be read is not moved");
         };
@@ -86,9 +102,9 @@ impl Engine {
         let Some(store) = &self.store else {
             return Ok(Entry::held(dead, None));
         };
-        let mut state = target.lock();
-        let (at, ticket) = store.append(|batch| {
-            target.define(&mut state, batch);
+        let defined = state.is_defined();
+        let appended = store.append(|batch| {
+            target.define(state, batch);
             batch.transaction(|batch| {
                 let targets = [(target.id, sequence)];
                 let Some(of) = rejected.entry.at else {
@@ -105,39 +121,20 @@ impl Engine {
                 }
                 at
             })
-        })?;
+        });
+        // A refused batch takes the definition back with it.
+        let (at, ticket) = appended.inspect_err(|_| state.set_defined(defined))?;
         work.ticket = work.ticket.max(Some(ticket));
         Ok(Entry::held(dead, Some(records::from_store(at))))
     }
 
-    fn leave_topic(&self, origin: &Arc<Cell>, rejected: Rejected, work: &mut Work) {
-        let Rejected {
-            sequence,
-            entry,
-            subscription,
-            durable,
-            ..
-        } = rejected;
-        // The topic counts references; ours must be gone before it looks.
-        drop(entry);
-        if let (Some(key), Some(_)) = (subscription, durable) {
-            origin.step(
-                work,
-                Journaled {
-                    progress: true,
-                    removals: false,
-                },
-                |machine, out| {
-                    if let Machine::Topic(topic) = machine {
-                        topic.rejected(key, sequence, out);
-                    }
-                },
-            );
-        }
-    }
-
     /// Removes a message for good.
     fn forget(&self, origin: &Arc<Cell>, rejected: &Rejected, work: &mut Work) {
+        if origin.destination.kind == Kind::Topic {
+            // The record stays for other subscriptions; the topic knows when it goes.
+            leave_topic(origin, rejected, Journaled::default(), work);
+            return;
+        }
         let (Some(store), Some(at)) = (&self.store, rejected.entry.at) else {
             return;
         };
@@ -146,4 +143,25 @@ impl Engine {
             work.ticket = work.ticket.max(Some(ticket));
         }
     }
+}
+
+/// Tells a topic that one of its durable subscriptions is rid of a message.
+fn leave_topic(origin: &Arc<Cell>, rejected: &Rejected, journaled: Journaled, work: &mut Work) {
+    let sequence = rejected.sequence;
+    if let (Some(key), Some(_)) = (rejected.subscription, rejected.durable) {
+        origin.step(work, journaled, |machine, out| {
+            if let Machine::Topic(topic) = machine {
+                topic.rejected(key, sequence, out);
+            }
+        });
+    }
+}
+
+/// The message stays where it was, for want of a journal that takes its move.
+fn take_back(origin: &Arc<Cell>, rejected: Rejected, error: &StoreError, work: &mut Work) {
+    tracing::error!(destination = %origin.destination, %error, "dead letter stays where it was");
+    origin.step(work, Journaled::default(), |machine, _| match machine {
+        Machine::Queue(queue) => queue.take_back(rejected),
+        Machine::Topic(topic) => topic.take_back(rejected),
+    });
 }

@@ -216,16 +216,11 @@ impl Durable {
 }
 
 impl State {
-    /// Delivers to one subscription what waits for it.
-    pub fn dispatch(
-        machine: &mut Machine,
-        now_ms: u64,
-        key: SubscriptionKey,
-        out: &mut impl Outlet,
-    ) {
+    /// Lets deliveries flow to a subscription whose client has been answered.
+    pub fn start(machine: &mut Machine, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
         match machine {
-            Machine::Queue(queue) => queue.dispatch(now_ms, out),
-            Machine::Topic(topic) => topic.dispatch(now_ms, key, out),
+            Machine::Queue(queue) => queue.resume(now_ms, key, out),
+            Machine::Topic(topic) => topic.resume(now_ms, key, out),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod durables;
 pub mod memory;
 pub mod opening;
 pub mod outbox;
+pub mod pace;
 pub mod read_back;
 pub mod records;
 pub mod recover;
@@ -144,18 +145,25 @@ impl Engine {
 
     /// Writes the dead letters that a step has made, so that `work.ticket` covers them.
     pub fn bury_all(self: &Arc<Self>, work: &mut Work) {
-        while let Some((cell, rejected)) = work.rejected.pop() {
-            self.bury(&cell, rejected, work);
+        while !work.rejected.is_empty() {
+            for (cell, rejected) in std::mem::take(&mut work.rejected) {
+                self.bury(&cell, rejected, work);
+            }
+        }
+    }
+
+    /// Does what needs no connection: dead letters and read-back.
+    fn run_detached(self: &Arc<Self>, work: &mut Work) {
+        self.bury_all(work);
+        for (cell, wanted) in work.fetches.drain(..) {
+            self.read_back.ask(cell, wanted);
         }
     }
 
     /// Does what steps have left to do: dead letters, read-back, flushing, and what follows from those.
     pub fn run(self: &Arc<Self>, work: &mut Work) {
         for _ in 0..PUMP_ROUNDS_MAX {
-            self.bury_all(work);
-            for (cell, wanted) in work.fetches.drain(..) {
-                self.read_back.ask(cell, wanted);
-            }
+            self.run_detached(work);
             if work.touched.is_empty() {
                 return;
             }
@@ -164,6 +172,8 @@ impl Engine {
                 self.report(&outbox, work);
             }
         }
+        // The last reports may have made some; a queue that waits for its messages waits for nothing else.
+        self.run_detached(work);
         // A deep backlog flows to a fast consumer: its own task goes on, so that this one can read again.
         for outbox in work.touched.drain(..) {
             outbox.kick();
@@ -211,3 +221,6 @@ impl std::fmt::Debug for Engine {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

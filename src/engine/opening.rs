@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrymq_store::io::RealDisk;
-use ferrymq_store::{Store, StoreConfig, SyncEvent};
+use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent};
 
 use super::durability::Durability;
 use super::recover::Opened;
@@ -56,11 +56,40 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         config,
         Box::new(on_event),
     )?;
-    for warning in &recovered.report.warnings {
-        tracing::warn!("{warning}");
-    }
+    tell(&recovered.report);
     Ok(Opened {
         store: Arc::new(store),
         recovered,
     })
+}
+
+/// Tells the operator what a start found that should not be there.
+fn tell(report: &RecoveryReport) {
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    for damage in &report.quarantined {
+        let (file, offset, len) = (&damage.file, damage.offset, damage.len);
+        tracing::error!(
+            file,
+            offset,
+            len,
+            reason = damage.reason,
+            "damage in the journal was passed over"
+        );
+    }
+    if report.dropped_transactions > 0 {
+        let count = report.dropped_transactions;
+        tracing::error!(
+            count,
+            "transactions without effect: a part of each is damaged or was never written"
+        );
+    }
+    if report.torn_tail_bytes > 0 {
+        let bytes = report.torn_tail_bytes;
+        tracing::info!(
+            bytes,
+            "the last batch was not written to its end and is cut"
+        );
+    }
 }

@@ -96,8 +96,10 @@ pub struct Waiting {
     blocked: Vec<u32>,
     reports: Reports,
     due: Due,
-    /// The connection's task waits for `due` to become empty.
+    /// The connection's task waits for the answers due.
     due_watched: bool,
+    /// The connection's task waits until everything is written.
+    drain_watched: bool,
     accounted: u64,
     busy: bool,
     dirty: bool,
@@ -145,6 +147,7 @@ impl Outbox {
             reports: Reports::default(),
             due: Due::default(),
             due_watched: false,
+            drain_watched: false,
             accounted: 0,
             busy: false,
             dirty: false,
@@ -212,14 +215,13 @@ impl Outbox {
         let mut due = std::mem::take(&mut waiting.due);
         due.release(synced, |frames| waiting.append(frames, &self.buffers));
         waiting.due = due;
-        let waits = !waiting.due.is_empty();
-        if !waits && std::mem::take(&mut waiting.due_watched) {
+        if waiting.due.is_empty() && std::mem::take(&mut waiting.due_watched) {
             self.kick();
         }
-        waits
+        !waiting.due.is_empty()
     }
 
-    /// Whether answers wait for a sync; if so, the connection's task is woken as soon as none does.
+    /// Whether answers wait for a sync. If so, the connection's task is woken when they have been let go.
     pub fn watch_due(&self) -> bool {
         let mut waiting = self.lock();
         waiting.due_watched = !waiting.due.is_empty();
@@ -232,10 +234,12 @@ impl Outbox {
         !waiting.reports.is_empty() || !waiting.due.is_empty()
     }
 
-    /// Whether everything has been written.
-    pub fn is_drained(&self) -> bool {
-        let waiting = self.lock();
-        waiting.appended == waiting.written && waiting.due.is_empty()
+    /// Whether everything has been written. If not, the connection's task is woken when it is.
+    pub fn watch_drained(&self) -> bool {
+        let mut waiting = self.lock();
+        let drained = waiting.is_drained();
+        waiting.drain_watched = !drained;
+        drained
     }
 
     /// Whether the socket was full at the last flush, so that the connection's task must wait for it.
@@ -301,13 +305,14 @@ impl Outbox {
         std::mem::take(&mut self.lock().reports)
     }
 
-    /// Writes what waits, unless somebody else is at it; they will see it.
-    pub fn flush(&self) {
+    /// Writes what waits, unless somebody else is at it; they will see it. Returns whether there is something
+    /// to report: who has flushed for others also reports for them.
+    pub fn flush(&self) -> bool {
         let mut waiting = self.lock();
         loop {
             waiting.dirty = false;
             if waiting.busy || waiting.closed {
-                return;
+                return !waiting.reports.is_empty();
             }
             if waiting.sending.is_empty() {
                 waiting.sending = std::mem::take(&mut waiting.pieces);
@@ -347,9 +352,18 @@ impl Outbox {
                     waiting.pieces.clear();
                     self.memory.release(std::mem::take(&mut waiting.accounted));
                     self.kick();
-                    return;
+                    return !waiting.reports.is_empty();
                 }
             }
+        }
+        let reported = !waiting.reports.is_empty();
+        if waiting.closed {
+            // Its octets have been given back; none must be charged that nobody gives back.
+            return reported;
+        }
+        if waiting.drain_watched && waiting.is_drained() {
+            waiting.drain_watched = false;
+            self.kick();
         }
         let depth = waiting.appended - waiting.written + waiting.due.bytes.len() as u64;
         if depth.abs_diff(waiting.accounted) >= ACCOUNT_STEP_BYTES {
@@ -357,6 +371,7 @@ impl Outbox {
             self.memory
                 .release(std::mem::replace(&mut waiting.accounted, depth));
         }
+        reported
     }
 
     /// Writes until all is gone (`Ok(true)`) or the socket is full; returns the octets written too.
@@ -412,6 +427,12 @@ impl Outbox {
 }
 
 impl Waiting {
+    /// Whether deliveries are still taken: not once the connection is ending.
+    #[must_use]
+    pub fn takes_deliveries(&self) -> bool {
+        !self.closed && !self.deaf
+    }
+
     /// Renders one delivery: `head` writes everything before the body, `tail` follows it. Returns whether
     /// the connection takes more; if not, `consumer` is remembered and resumed when it does.
     pub fn deliver(
@@ -423,9 +444,6 @@ impl Waiting {
         head: impl FnOnce(&mut Vec<u8>),
         tail: &[u8],
     ) -> bool {
-        if self.closed || self.deaf {
-            return false;
-        }
         let piece = self.open_piece(&outbox.buffers);
         let before = piece.len();
         head(piece);
@@ -450,6 +468,10 @@ impl Waiting {
             return false;
         }
         true
+    }
+
+    fn is_drained(&self) -> bool {
+        self.appended == self.written && self.due.is_empty()
     }
 
     /// Marks the outbox as having something to flush; true if it was not marked yet, so that each batch

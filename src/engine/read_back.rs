@@ -6,6 +6,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 
+use ferrymq_store::{ReadOutcome, Store, StoreError};
+
 use super::cell::{Cell, Fetch, Journaled, Machine, Work};
 use super::{Engine, records};
 use crate::broker::Locator;
@@ -58,25 +60,45 @@ fn serve(engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
             .iter()
             .map(|(_, at)| records::to_store(*at))
             .collect();
-        let mut found = Vec::with_capacity(places.len());
-        if let Err(error) = store.read_many(&places, &mut found) {
-            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
-        }
-        found.resize_with(places.len(), || None);
+        let mut found = read(store, &places);
         let now_ms = engine.clock.wall_ms();
-        let lost = found.iter().filter(|message| message.is_none()).count();
+        let lost = found.iter().filter(|found| matches!(found, Ok(None)));
+        let (lost, unread) = (lost.count(), found.iter().filter(|found| found.is_err()));
         if lost > 0 {
             tracing::error!(destination = %cell.destination, lost, "messages are gone from the store");
         }
+        if let Some(Err(error)) = unread.last() {
+            tracing::error!(destination = %cell.destination, %error, "messages could not be read back");
+        }
         cell.step(&mut work, Journaled::default(), |machine, out| {
-            for ((sequence, _), stored) in wanted.iter().zip(found) {
-                let message = stored.map(records::message);
+            for ((sequence, _), found) in wanted.iter().zip(&mut found) {
+                let Ok(stored) = found else { continue };
+                let message = stored.take().map(records::message);
                 match machine {
                     Machine::Queue(queue) => queue.loaded(now_ms, *sequence, message, out),
                     Machine::Topic(topic) => topic.loaded(now_ms, *sequence, message, out),
                 }
             }
+            // Last, so that what could not be read is asked for again by a later step, not in a circle.
+            for _ in found.iter().filter(|found| found.is_err()) {
+                match machine {
+                    Machine::Queue(queue) => queue.unread(),
+                    Machine::Topic(topic) => topic.unread(),
+                }
+            }
         });
         engine.run(&mut work);
     }
+}
+
+/// Reads messages; `None` is one that is gone or damaged.
+fn read(store: &Store, places: &[ferrymq_store::Locator]) -> Vec<ReadOutcome> {
+    let mut found = Vec::with_capacity(places.len());
+    store.read_many(places, &mut found);
+    for outcome in &mut found {
+        if let Err(StoreError::Damaged { .. }) = outcome {
+            *outcome = Ok(None);
+        }
+    }
+    found
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ferrymq_store::{DestinationId, Recovered, RecoveredDestination, RecoveredEntry, Store};
+use ferrymq_store::{
+    DestinationId, Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription, Store,
+};
 
 use super::buffers::Buffers;
 use super::cell::{Cell, Machine};
@@ -71,6 +73,7 @@ impl Engine {
 
     fn adopt(&self, recovered: Recovered) {
         let clean = recovered.clean;
+        let passed = passed(&recovered.subscriptions);
         let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
         let mut backlogs = Vec::new();
         for found in recovered.destinations {
@@ -86,6 +89,7 @@ impl Engine {
                 kind: records::kind_of(kind),
                 name,
             };
+            let next_sequence = next_sequence.max(passed.get(&id).copied().unwrap_or(0));
             let mut machine = self.registry.machine(&destination, next_sequence);
             match &mut machine {
                 Machine::Queue(queue) => {
@@ -181,6 +185,20 @@ impl super::cell::State {
             Machine::Topic(topic) => topic.returned().filter_map(seen).collect(),
         }
     }
+}
+
+/// The first place beyond all that durable subscriptions have passed, for each topic. The journal knows the
+/// places of stored messages only, but positions pass others too: a message put at a place that was passed
+/// would count as acknowledged after the next start.
+fn passed(subscriptions: &[RecoveredSubscription]) -> HashMap<DestinationId, u64> {
+    let mut passed = HashMap::new();
+    for found in subscriptions {
+        let last = found.exceptions.last().copied().unwrap_or(0);
+        let next = last.max(found.through).saturating_add(1);
+        let first = passed.entry(found.definition.topic).or_insert(0);
+        *first = next.max(found.definition.start).max(*first);
+    }
+    passed
 }
 
 /// A recovered message as the core keeps it. After an unclean stop every one counts as delivered before,

@@ -18,8 +18,6 @@ use crate::engine::buffers::READ_BYTES;
 
 /// Reads in a row before others get their turn.
 const READS_PER_TURN: usize = 8;
-/// How long a producer is not read when consumers fall behind.
-const PACE_MS: u64 = 1;
 /// How long a large frame waits for memory.
 const STARVED_MS: u64 = 30_000;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
@@ -70,6 +68,9 @@ pub trait Adapter: Send {
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next;
     /// Octets came at `now_ms`.
     fn heard(&mut self, now_ms: u64);
+    /// Octets that may still gather for this connection at the memory limit, so that what lies behind a large
+    /// frame gets through (SND-5).
+    fn bytes_at_limit(&self) -> u64;
     /// There is no memory for the rest of a frame of which `bytes` have come: says so to the client.
     fn starved(&mut self, session: &mut Session, bytes: u64);
     /// The broker is stopping: says so to the client.
@@ -210,8 +211,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
         }
         self.give_back();
-        if self.session.take_paced() {
-            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + PACE_MS;
+        let pause_ms = self.session.take_pause_ms();
+        if pause_ms > 0 {
+            self.paced_until_ms = self.session.engine.clock.monotonic_ms() + pause_ms;
         }
     }
 
@@ -290,7 +292,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let now_ms = self.session.engine.clock.monotonic_ms();
         if self.paced_until_ms > 0 && now_ms >= self.paced_until_ms {
             let on = self.session.engine.is_store_behind();
-            self.paced_until_ms = if on { now_ms + PACE_MS } else { 0 };
+            self.paced_until_ms = if on { now_ms + 1 } else { 0 };
         }
         match self.phase {
             Phase::Open => self.act_on_events(now_ms),
@@ -300,7 +302,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             }
             _ => {}
         }
-        outbox.flush();
+        if outbox.flush() {
+            self.session.pump();
+        }
         if outbox.is_closed() {
             self.phase = Phase::Ended;
         }
@@ -313,7 +317,8 @@ impl<W: Wire, A: Adapter> Link<W, A> {
     /// alone could fill the memory. Patience is bounded, because it may be such frames that fill it.
     fn look_for_memory(&mut self, now_ms: u64) {
         let memory = &self.session.engine.memory;
-        if self.phase != Phase::Open || self.charged == 0 || !memory.is_full() {
+        let within = self.charged <= self.adapter.bytes_at_limit();
+        if self.phase != Phase::Open || within || !memory.is_full() {
             self.starved_until_ms = 0;
         } else if self.starved_until_ms == 0 {
             self.starved_until_ms = now_ms + STARVED_MS;
@@ -348,7 +353,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         match self.phase {
             Phase::Draining { until_ms, linger } => {
                 let idle = self.adapter.is_idle() && !self.session.is_stalled();
-                if !(outbox.is_drained() && idle) && now_ms < until_ms {
+                if (!outbox.watch_drained() || !idle) && now_ms < until_ms {
                     return;
                 }
                 if !linger || now_ms >= until_ms {

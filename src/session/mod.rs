@@ -1,6 +1,7 @@
 //! One connection, whatever its protocol: what it subscribed to, its transactions, its batch of sends, and
 //! the loop that reads and writes.
 
+mod acknowledgements;
 pub mod link;
 mod state;
 mod transactions;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::engine::{StoreError, SubscriptionId, Ticket};
 
+use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
-use crate::broker::{Ack, AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
+use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
@@ -66,10 +67,11 @@ pub struct Session {
     batch: Batch,
     /// The batch could not be stored for want of space and waits.
     stalled: bool,
-    /// Consumers of what it sends fall behind.
-    paced: bool,
+    /// For how long it should not be read, because consumers of what it sends fall behind.
+    pause_ms: u64,
     now_ms: u64,
-    subscriptions: HashMap<u64, Subscribed>,
+    pub(super) subscriptions: HashMap<u64, Subscribed>,
+    pub(super) acknowledgements: Acknowledgements,
 }
 
 impl Session {
@@ -86,9 +88,10 @@ impl Session {
             serial: 0,
             batch: Batch::default(),
             stalled: false,
-            paced: false,
+            pause_ms: 0,
             now_ms: 0,
             subscriptions: HashMap::new(),
+            acknowledgements: Acknowledgements::default(),
         }
     }
 
@@ -135,9 +138,9 @@ impl Session {
         // Removals of others' deliveries, noted while flushing, are not what this client waits for.
         self.work.take_ticket();
         match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
-            Ok(behind) => {
+            Ok(pause_ms) => {
                 self.stalled = false;
-                self.paced |= behind;
+                self.pause_ms = self.pause_ms.max(pause_ms);
             }
             Err(StoreError::Full) => {
                 if !std::mem::replace(&mut self.stalled, true) {
@@ -163,11 +166,16 @@ impl Session {
         true
     }
 
-    /// Whether this connection should be read again only after a moment, so that consumers catch up and
-    /// messages are still warm when they leave, or so that the disk catches up with what was handed to it. A
-    /// pause, never a wait: it ends by itself.
-    pub fn take_paced(&mut self) -> bool {
-        std::mem::take(&mut self.paced) || self.engine.is_store_behind()
+    /// For how many milliseconds this connection should not be read, so that consumers catch up and messages
+    /// are still warm when they leave, or so that the disk catches up with what was handed to it. A pause,
+    /// never a wait: it ends by itself.
+    pub fn take_pause_ms(&mut self) -> u64 {
+        let pause_ms = std::mem::take(&mut self.pause_ms);
+        if self.engine.is_store_behind() {
+            pause_ms.max(1)
+        } else {
+            pause_ms
+        }
     }
 
     /// Asks to be woken when memory comes free, if it is memory that lacks. A full store is looked at again
@@ -278,7 +286,7 @@ impl Session {
         subscribed
             .cell
             .step(&mut self.work, Journaled::default(), |machine, out| {
-                State::dispatch(machine, now_ms, subscribed.key, out);
+                State::start(machine, now_ms, subscribed.key, out);
             });
     }
 
@@ -314,30 +322,16 @@ impl Session {
         self.subscriptions.get(&serial)
     }
 
-    /// Acknowledges outside a transaction. Returns false if no such delivery waits (ACK-3).
-    pub fn acknowledge(&mut self, serial: u64, which: Which, ack: Ack, answer: Answer<'_>) -> bool {
+    /// Whether a subscription holds the delivery that `which` names.
+    #[must_use]
+    pub fn holds(&self, serial: u64, which: Which) -> bool {
         let Some(subscribed) = self.subscriptions.get(&serial) else {
             return false;
         };
-        let now_ms = self.engine.clock.wall_ms();
-        self.work.take_ticket();
-        let key = subscribed.key;
-        let known =
-            subscribed.cell.step(
-                &mut self.work,
-                Journaled::default(),
-                |machine, out| match machine {
-                    Machine::Queue(queue) => queue.acknowledge(now_ms, key, which, ack, out),
-                    Machine::Topic(topic) => topic.acknowledge(now_ms, key, which, ack, out),
-                },
-            );
-        if known {
-            // A dead letter written now belongs to this acknowledgement and is covered by its answer.
-            self.engine.bury_all(&mut self.work);
-            let ticket = self.work.take_ticket();
-            self.reply(ticket, answer);
+        match &subscribed.cell.lock().machine {
+            Machine::Queue(queue) => queue.holds(subscribed.key, which),
+            Machine::Topic(topic) => topic.holds(subscribed.key, which),
         }
-        known
     }
 
     /// Ends a batch of input: hands the sends over, and lets what all its frames have caused take place in

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::state::{Answer, Session};
 use crate::broker::{Ack, Message, Which};
+use crate::engine::StoreError;
 use crate::engine::cell::{Cell, Journaled, Machine};
 use crate::engine::commit::{Acknowledged, Transaction};
 
@@ -40,9 +41,15 @@ pub enum TransactionError {
     /// No such delivery waits.
     #[error("no such delivery")]
     UnknownDelivery,
+    /// It takes more of the memory than one transaction may; it is rolled back.
+    #[error("the transaction holds more than half of memory.limit ({0} bytes); it is rolled back")]
+    TooLarge(u64),
     /// The store has no space; the transaction stays open and may be committed again.
     #[error("Usage Manager Store Limit reached: the transaction was not applied and stays open")]
     StoreFull,
+    /// The store could not take it; it stays open.
+    #[error("the transaction was not applied: {0}")]
+    Store(String),
 }
 
 /// Open transactions by id.
@@ -101,7 +108,12 @@ impl Session {
     ) -> Result<(), TransactionError> {
         self.make_room(id)?;
         let bytes = message.memory_bytes();
+        let limit_bytes = self.engine.memory.limit_bytes();
         let transaction = self.transactions.get(id)?;
+        if transaction.bytes + bytes > limit_bytes / 2 {
+            self.abort(id, &[])?;
+            return Err(TransactionError::TooLarge(limit_bytes / 2));
+        }
         transaction
             .sends
             .push((Arc::clone(cell), Arc::new(message)));
@@ -158,7 +170,10 @@ impl Session {
         if let Err((transaction, error)) = self.engine.commit(transaction, &mut self.work) {
             tracing::warn!(%error, "transaction not applied");
             self.transactions.open.insert(id.to_owned(), transaction);
-            return Err(TransactionError::StoreFull);
+            return Err(match error {
+                StoreError::Full => TransactionError::StoreFull,
+                error => TransactionError::Store(error.to_string()),
+            });
         }
         self.engine.bury_all(&mut self.work);
         let ticket = self.work.take_ticket();

@@ -1,92 +1,174 @@
 //! ACK and NACK (section 6).
 
-use ferrymq_protocols::stomp::{Ack as WireAck, AckTarget, parse_ack_id, parse_message_id};
+use std::borrow::Cow;
 
-use super::adapter::State;
+use ferrymq_protocols::stomp::{
+    Ack as WireAck, AckTarget, ClientCommand, Frame, parse_ack_id, parse_message_id,
+};
+
+use super::adapter::{State, Step};
 use super::reply::Refusal;
 use crate::broker::{Ack, MessageId, Which};
 use crate::session::{Session, TransactionError};
 
+/// ACK and NACK frames handed to the session and not applied yet, as they came: if one names no waiting
+/// delivery, its ERROR repeats it.
+#[derive(Default)]
+pub(super) struct Unapplied {
+    frames: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Unapplied {
+    fn push(&mut self, raw: &[u8]) {
+        self.frames.extend_from_slice(raw);
+        self.ends.push(self.frames.len());
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.frames[start..self.ends[index]]
+    }
+
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.ends.clear();
+    }
+}
+
 impl State {
-    /// Applies an acknowledgement, at once or in its transaction.
+    /// Applies an acknowledgement: in its transaction, or together with those of the same read.
     pub(super) fn acknowledge(
         &mut self,
         session: &mut Session,
         wanted: &WireAck<'_>,
         ack: Ack,
-    ) -> Result<(), Refusal> {
-        if let Some(transaction) = &wanted.transaction
-            && !session.in_transaction(transaction)
-        {
-            return Err(Refusal::frame(
-                TransactionError::Unknown(transaction.to_string()).to_string(),
-            ));
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
+        if wanted.redelivery_delay_ms.is_some() {
+            return Err(Refusal::not_yet("redelivery-delay on NACK is"));
         }
-        let candidates = self.candidates(wanted);
-        for (serial, which) in candidates {
-            match &wanted.transaction {
-                Some(transaction) => {
-                    match session.acknowledge_in(transaction, serial, which, ack) {
-                        Ok(()) => {
-                            self.answer(wanted.receipt.as_deref(), |answer| {
-                                session.reply(None, answer)
-                            });
-                            return Ok(());
-                        }
-                        Err(TransactionError::UnknownDelivery) => {}
-                        Err(error) => return Err(Refusal::frame(error.to_string())),
-                    }
-                }
-                None => {
-                    let receipt = wanted.receipt.as_deref();
-                    if self.answer(receipt, |answer| {
-                        session.acknowledge(serial, which, ack, answer)
-                    }) {
-                        return Ok(());
-                    }
-                }
-            }
+        let ack = match wanted.requeue {
+            Some(true) => Ack::Requeued,
+            Some(false) => Ack::Refused,
+            None => ack,
+        };
+        if let Some(transaction) = &wanted.transaction {
+            return self.acknowledge_in(session, wanted, transaction, ack);
         }
-        let (what, id) = (
-            if ack == Ack::Consumed { "ACK" } else { "NACK" },
-            named(&wanted.target),
-        );
-        Err(Refusal::frame(format!(
-            "Unexpected {what} received for message-id [{id}]"
-        )))
+        let Some((serial, which)) = self.find(session, wanted) else {
+            return Err(unexpected(wanted, ack));
+        };
+        let receipt = wanted.receipt.as_deref();
+        self.answer(receipt, |answer| {
+            session.acknowledge(serial, which, ack, answer)
+        });
+        self.unapplied.push(raw);
+        Ok(Step::Done)
     }
 
-    /// Where the delivery may wait: one subscription from 1.1 on, any of them in 1.0 (ACK-1).
-    fn candidates(&self, wanted: &WireAck<'_>) -> Vec<(u64, Which)> {
+    /// Applies the acknowledgements gathered so far.
+    pub(super) fn apply_acknowledgements(&mut self, session: &mut Session) -> Step {
+        if self.unapplied.ends.is_empty() {
+            return Step::Done;
+        }
+        let unapplied = std::mem::take(&mut self.unapplied);
+        let mut step = Step::Done;
+        while let Some(index) = session.apply_acknowledgements() {
+            let raw = unapplied.get(index).to_vec();
+            self.read_again(raw, |state, frame, _| {
+                step = state.refuse_acknowledgement(session, frame);
+            });
+            if matches!(step, Step::Close(_)) {
+                break;
+            }
+        }
+        self.unapplied = unapplied;
+        self.unapplied.clear();
+        step
+    }
+
+    fn refuse_acknowledgement(&mut self, session: &mut Session, frame: &Frame<'_>) -> Step {
+        let refusal = match ClientCommand::parse(frame) {
+            Ok(ClientCommand::Ack(ack)) => unexpected(&ack, Ack::Consumed),
+            Ok(ClientCommand::Nack(ack)) => unexpected(&ack, Ack::Failed),
+            _ => unreachable!("only ACK and NACK are gathered"),
+        };
+        self.refuse(session, frame, &refusal)
+    }
+
+    fn acknowledge_in(
+        &mut self,
+        session: &mut Session,
+        wanted: &WireAck<'_>,
+        transaction: &str,
+        ack: Ack,
+    ) -> Result<Step, Refusal> {
+        if !session.in_transaction(transaction) {
+            let unknown = TransactionError::Unknown(transaction.to_owned());
+            return Err(Refusal::frame(unknown.to_string()));
+        }
+        let Some((serial, which)) = self.find(session, wanted) else {
+            return Err(unexpected(wanted, ack));
+        };
+        match session.acknowledge_in(transaction, serial, which, ack) {
+            Ok(()) => {
+                self.answer(wanted.receipt.as_deref(), |answer| {
+                    session.reply(None, answer)
+                });
+                Ok(Step::Done)
+            }
+            Err(TransactionError::UnknownDelivery) => Err(unexpected(wanted, ack)),
+            Err(error) => Err(Refusal::frame(error.to_string())),
+        }
+    }
+
+    /// The subscription and the delivery that a frame names. In 1.0 the subscription has to be searched for.
+    fn find(&self, session: &Session, wanted: &WireAck<'_>) -> Option<(u64, Which)> {
         let by_message = |text: &str| {
-            let id = parse_message_id(text, &self.settings.id_prefix())?;
+            let id = parse_message_id(text, &self.id_prefix)?;
             Some(Which::Message(MessageId {
                 origin: id.origin,
                 serial: id.serial,
             }))
         };
         match &wanted.target {
-            AckTarget::V12 { id } => parse_ack_id(id)
-                .map(|(serial, number)| (serial, Which::Number(number)))
-                .into_iter()
-                .collect(),
+            AckTarget::V12 { id } => {
+                parse_ack_id(id).map(|(serial, number)| (serial, Which::Number(number)))
+            }
             AckTarget::V11 {
                 message_id,
                 subscription,
-            } => {
-                let serial = self.subscriptions.serial(subscription);
-                serial.zip(by_message(message_id)).into_iter().collect()
-            }
-            AckTarget::V10 { message_id, .. } => match by_message(message_id) {
-                Some(which) => self
-                    .subscriptions
-                    .serials()
+            } => self
+                .subscriptions
+                .serial(subscription)
+                .zip(by_message(message_id)),
+            AckTarget::V10 { message_id, .. } => {
+                let which = by_message(&without_escapes(message_id))?;
+                let mut serials = self.subscriptions.serials();
+                serials
+                    .find(|serial| session.holds(*serial, which))
                     .map(|serial| (serial, which))
-                    .collect(),
-                None => Vec::new(),
-            },
+            }
         }
     }
+}
+
+/// A message id as we gave it out: 1.0 has no escapes, and yet some clients (go-stomp) escape the colons of what they
+/// send back. No id of ours holds a backslash, so this mistakes none for another.
+fn without_escapes(message_id: &str) -> Cow<'_, str> {
+    if message_id.contains('\\') {
+        Cow::Owned(message_id.replace("\\c", ":"))
+    } else {
+        Cow::Borrowed(message_id)
+    }
+}
+
+/// ACK-3.
+fn unexpected(wanted: &WireAck<'_>, ack: Ack) -> Refusal {
+    let what = if ack == Ack::Consumed { "ACK" } else { "NACK" };
+    let id = named(&wanted.target);
+    Refusal::frame(format!("Unexpected {what} received for message-id [{id}]"))
 }
 
 fn named<'a>(target: &'a AckTarget<'_>) -> &'a str {

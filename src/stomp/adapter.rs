@@ -13,6 +13,7 @@ use ferrymq_protocols::stomp::{
 use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
+use super::acknowledge::Unapplied;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::Destinations;
@@ -102,6 +103,9 @@ pub(super) struct State {
     pub(super) destinations: Destinations,
     pub(super) subscriptions: Subscriptions,
     pub(super) parked: Parked,
+    pub(super) unapplied: Unapplied,
+    /// What message ids of this broker begin with.
+    pub(super) id_prefix: String,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
     pub(super) starting: Vec<u64>,
     pub(super) scratch: Vec<u8>,
@@ -124,6 +128,7 @@ impl Stomp {
     ) -> Self {
         let mut decoder = Decoder::new(settings.limits, settings.options);
         decoder.set_before_login(true);
+        let id_prefix = settings.id_prefix();
         let state = State {
             settings,
             remote,
@@ -135,6 +140,8 @@ impl Stomp {
             destinations: Destinations::default(),
             subscriptions: Subscriptions::default(),
             parked: Parked::default(),
+            unapplied: Unapplied::default(),
+            id_prefix,
             starting: Vec::new(),
             scratch: Vec::new(),
             opened_ms: now_ms,
@@ -189,6 +196,10 @@ impl Adapter for Stomp {
             }
             self.decoder
                 .set_before_login(self.state.client_id.is_none());
+        };
+        let next = match self.state.apply_acknowledgements(session) {
+            Step::Close(ending) => Next::Close(ending),
+            _ => next,
         };
         session.end_batch();
         *input = thaw(octets, taken, &session.engine.buffers);
@@ -252,6 +263,14 @@ impl Adapter for Stomp {
         self.state.last_heard_ms = now_ms;
     }
 
+    fn bytes_at_limit(&self) -> u64 {
+        let state = &self.state;
+        state
+            .settings
+            .parked_bytes_max
+            .saturating_sub(state.parked.bytes()) as u64
+    }
+
     fn starved(&mut self, session: &mut Session, bytes: u64) {
         tracing::warn!(
             remote = %self.state.remote,
@@ -272,13 +291,7 @@ impl Adapter for Stomp {
     }
 
     fn ended(&mut self, session: &mut Session) {
-        if let Some(client_id) = self.state.client_id.take() {
-            session
-                .engine
-                .connections
-                .unregister(&client_id, &self.state.end);
-            tracing::debug!(client_id, remote = %self.state.remote, "connection ended");
-        }
+        self.state.free_client_id(session);
     }
 }
 
@@ -344,7 +357,12 @@ impl State {
         }
     }
 
-    fn refuse(&mut self, session: &mut Session, frame: &Frame<'_>, refusal: &Refusal) -> Step {
+    pub(super) fn refuse(
+        &mut self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        refusal: &Refusal,
+    ) -> Step {
         session.hand_over();
         tracing::debug!(remote = %self.remote, client_id = self.client_id, refusal.message, "frame refused");
         self.tell(session, refusal, Some((frame.command, frame.headers)));
@@ -384,10 +402,17 @@ impl State {
         }
         let command = ClientCommand::parse(frame)?;
         if let ClientCommand::Send(send) = &command {
+            if let Step::Close(ending) = self.apply_acknowledgements(session) {
+                return Ok(Step::Close(ending));
+            }
             return self.send(session, send, octets, raw);
         }
         if let Some(step) = self.park_behind(session, &command, raw) {
             return Ok(step);
+        }
+        if let ClientCommand::Ack(_) | ClientCommand::Nack(_) = command {
+        } else if let Step::Close(ending) = self.apply_acknowledgements(session) {
+            return Ok(Step::Close(ending));
         }
         session.hand_over();
         match command {
@@ -396,10 +421,10 @@ impl State {
             ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
             ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
             ClientCommand::Ack(ack) => {
-                self.acknowledge(session, &ack, crate::broker::Ack::Consumed)?
+                return self.acknowledge(session, &ack, crate::broker::Ack::Consumed, raw);
             }
             ClientCommand::Nack(ack) => {
-                self.acknowledge(session, &ack, crate::broker::Ack::Failed)?
+                return self.acknowledge(session, &ack, crate::broker::Ack::Failed, raw);
             }
             ClientCommand::Begin(begin) => {
                 session
@@ -422,6 +447,11 @@ impl State {
             ClientCommand::Disconnect(disconnect) => {
                 self.refuse_parked(session);
                 session.outbox.stop_deliveries();
+                // Before the RECEIPT can go out: who has it may come back at once under the same client id, to the
+                // same durable subscription, for the messages it gave back.
+                session.outbox.flush();
+                session.close(Ending::Orderly);
+                self.free_client_id(session);
                 self.answer(disconnect.receipt.as_deref(), |answer| {
                     session.reply(None, answer)
                 });
@@ -429,6 +459,13 @@ impl State {
             }
         }
         Ok(Step::Done)
+    }
+
+    fn free_client_id(&mut self, session: &Session) {
+        if let Some(client_id) = self.client_id.take() {
+            session.engine.connections.unregister(&client_id, &self.end);
+            tracing::debug!(client_id, remote = %self.remote, "connection ended");
+        }
     }
 
     /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
@@ -491,16 +528,10 @@ impl State {
         if self.parked.is_empty() || session.engine.is_full() {
             return;
         }
-        // All are taken out first, so that none is held back by those behind it. One that has to wait again is
-        // parked again, and holds back its like as before.
-        let mut waiting = std::mem::take(&mut self.parked);
-        while let Some((key, raw)) = waiting.pop() {
-            if session.engine.is_full() || session.is_stalled() {
-                self.parked.push(key, &raw);
-                continue;
-            }
-            session.look_at_clock();
-            self.with_parked_frame(raw, |state, frame, octets| {
+        // Each goes through once more; what still has to wait joins a new line, in the old order.
+        session.look_at_clock();
+        for raw in std::mem::take(&mut self.parked).into_frames() {
+            self.read_again(raw, |state, frame, octets| {
                 state.handle(session, frame, octets, octets);
             });
         }
@@ -512,17 +543,21 @@ impl State {
 
     /// Says of every parked SEND that it was not enqueued (CON-17).
     fn refuse_parked(&mut self, session: &mut Session) {
-        while let Some((_, raw)) = self.parked.pop() {
+        for raw in std::mem::take(&mut self.parked).into_frames() {
             let refusal =
                 Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
-            self.with_parked_frame(raw, |state, frame, _| {
+            self.read_again(raw, |state, frame, _| {
                 state.tell(session, &refusal, Some((frame.command, frame.headers)));
             });
         }
     }
 
-    /// Reads a parked frame again; it was whole when it was parked.
-    fn with_parked_frame(&mut self, raw: Vec<u8>, f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes)) {
+    /// Reads a frame again that was whole when it came.
+    pub(super) fn read_again(
+        &mut self,
+        raw: Vec<u8>,
+        f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes),
+    ) {
         let octets = Bytes::from(raw);
         let mut decoder = Decoder::new(self.settings.limits, self.settings.options);
         decoder.set_version(self.version);

@@ -42,10 +42,14 @@ impl Parked {
         self.frames.push_back((key, frame.to_vec()));
     }
 
-    pub(super) fn pop(&mut self) -> Option<(ParkKey, Vec<u8>)> {
-        let (key, frame) = self.frames.pop_front()?;
-        self.bytes -= frame.len();
-        Some((key, frame))
+    /// Octets of the frames in waiting.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All frames, oldest first.
+    pub(super) fn into_frames(self) -> impl Iterator<Item = Vec<u8>> {
+        self.frames.into_iter().map(|(_, frame)| frame)
     }
 }
 
@@ -61,7 +65,7 @@ mod tests {
         parked.push(a.clone(), b"1234");
         assert!(parked.holds_back(&a) && !parked.holds_back(&b));
         assert!(parked.is_full(1, 100) && parked.is_full(10, 4) && !parked.is_full(10, 5));
-        assert_eq!(parked.pop(), Some((a, b"1234".to_vec())));
-        assert!(parked.is_empty() && !parked.is_full(1, 1));
+        parked.push(b, b"5");
+        assert!(parked.into_frames().eq([b"1234".to_vec(), b"5".to_vec()]));
     }
 }

@@ -133,11 +133,10 @@ impl State {
 
     /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
     fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let full = if send.persistent {
-            session.engine.is_store_full()
-        } else {
-            session.engine.memory.is_full()
-        };
+        let engine = &session.engine;
+        let in_memory = !send.persistent || engine.store.is_none() || send.transaction.is_some();
+        let full =
+            in_memory && engine.memory.is_full() || send.persistent && engine.is_store_full();
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return None;
         }
@@ -183,9 +182,17 @@ fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
         Message::new(id, payload, head_len, flags, WIRE_STOMP)
     };
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
-    message.expires_ms = send.expires_ms;
+    message.expires_ms = expiry(session, send);
     message.priority = send.priority;
     message
+}
+
+/// When the message expires: `expires`, or else `expiration` from now (section 10).
+fn expiry(session: &Session, send: &Send<'_>) -> u64 {
+    match send.expiration_ms {
+        Some(after_ms) if send.expires_ms == 0 => session.now_ms().saturating_add(after_ms),
+        _ => send.expires_ms,
+    }
 }
 
 fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {

@@ -45,6 +45,7 @@ pub use config::StoreConfig;
 pub use error::StoreError;
 pub use locator::{DestinationId, Locator, SubscriptionId, Ticket};
 pub use message::{OwnedMessage, OwnedPatch, Patch, StoredMessage, SubscriptionDefinition};
+pub use read::ReadOutcome;
 pub use recovered::{Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription};
 #[cfg(feature = "sim")]
 pub use store::Drive;

@@ -81,6 +81,9 @@ impl Files {
     }
 }
 
+/// What reading one message gives.
+pub type ReadOutcome = Result<Option<OwnedMessage>, StoreError>;
+
 /// A segment's file and salt.
 type Place = (Arc<dyn File>, u64);
 
@@ -98,13 +101,9 @@ impl Shared {
     }
 
     /// See [`crate::Store::read_many`].
-    pub(crate) fn read_many(
-        &self,
-        at: &[Locator],
-        out: &mut Vec<Option<OwnedMessage>>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn read_many(&self, at: &[Locator], out: &mut Vec<ReadOutcome>) {
         let began = out.len();
-        out.resize_with(began + at.len(), || None);
+        out.resize_with(began + at.len(), || Ok(None));
         let mut order: Vec<usize> = (0..at.len()).collect();
         order.sort_unstable_by_key(|&position| at[position]);
         let mut buffer = Vec::new();
@@ -118,19 +117,26 @@ impl Shared {
                 count += 1;
             }
             let (run, others) = rest.split_at(count);
-            self.read_run(at, run, &mut buffer, &mut out[began..])?;
+            if self
+                .read_run(at, run, &mut buffer, &mut out[began..])
+                .is_err()
+            {
+                // One by one, so that what is wrong with one costs no other.
+                for &position in run {
+                    out[began + position] = self.read(at[position]);
+                }
+            }
             rest = others;
         }
-        Ok(())
     }
 
-    /// Reads messages that lie close together.
+    /// Reads messages that lie close together. An error is one of the run as a whole.
     fn read_run(
         &self,
         at: &[Locator],
         run: &[usize],
         buffer: &mut Vec<u8>,
-        out: &mut [Option<OwnedMessage>],
+        out: &mut [ReadOutcome],
     ) -> Result<(), StoreError> {
         let (first, last) = (at[run[0]], at[run[run.len() - 1]]);
         self.is_synced(last)?;
@@ -146,12 +152,11 @@ impl Shared {
             let octets = buffer[..got]
                 .get(index(place.offset() - first.offset())..)
                 .unwrap_or_default();
-            let found = match parse(octets, salt, place.offset()) {
-                Parsed::Found(found) => Some(found),
+            out[position] = match parse(octets, salt, place.offset()) {
+                Parsed::Found(found) => self.resolve(Some(found)),
                 // Longer than what was read, or damaged: the single read tells.
-                Parsed::Longer(_) | Parsed::Damaged(_) => self.fetch(place)?,
+                Parsed::Longer(_) | Parsed::Damaged(_) => self.read(place),
             };
-            out[position] = self.resolve(found)?;
         }
         Ok(())
     }

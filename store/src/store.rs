@@ -17,6 +17,7 @@ use crate::lock::DirectoryLock;
 use crate::message::OwnedMessage;
 use crate::prepare::{self, Preparer};
 use crate::read::Files;
+use crate::read::ReadOutcome;
 use crate::record::Kind;
 use crate::recover;
 use crate::recovered::{self, Recovered};
@@ -66,7 +67,8 @@ pub struct Store {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// The parts of a store without threads.
     manual: Option<Mutex<Parts>>,
-    _lock: Option<DirectoryLock>,
+    /// Held until the store is closed.
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl fmt::Debug for Store {
@@ -136,7 +138,7 @@ impl Store {
             shared,
             threads: Mutex::default(),
             manual: None,
-            _lock: lock,
+            lock: Mutex::new(lock),
         };
         store.note_start()?;
         let parts = Parts { writer, keeper };
@@ -242,16 +244,10 @@ impl Store {
         self.shared.read(at)
     }
 
-    /// Reads several messages with few reads where they lie close together; appends one result per locator, in the order given.
-    ///
-    /// # Errors
-    /// As [`Store::read`]; what was appended before the error stays, the rest is `None`.
-    pub fn read_many(
-        &self,
-        at: &[Locator],
-        out: &mut Vec<Option<OwnedMessage>>,
-    ) -> Result<(), StoreError> {
-        self.shared.read_many(at, out)
+    /// Reads several messages with few reads where they lie close together; appends what [`Store::read`] gives for each
+    /// locator, in the order given. What is wrong with one costs no other.
+    pub fn read_many(&self, at: &[Locator], out: &mut Vec<ReadOutcome>) {
+        self.shared.read_many(at, out);
     }
 
     /// Writes a checkpoint now and waits for it. The store does so by itself from time to time.
@@ -297,6 +293,9 @@ impl Store {
             self.close_by_hand()?;
         }
         self.stop();
+        if let Ok(mut lock) = self.lock.lock() {
+            *lock = None;
+        }
         self.shared.commit.alive()?;
         if self.synced() < ticket {
             return Err(StoreError::Full);

@@ -260,7 +260,7 @@ fn full(destination: &str, count: usize) -> (Server, Vec<u8>) {
 }
 
 fn full_of(body_len: usize, destination: &str, count: usize) -> (Server, Vec<u8>) {
-    let server = Server::with(|config| {
+    let server = Server::with_store(|config| {
         config.memory.limit = SizeOrPercent::Size(ByteSize::from_mib(16));
         config.stomp.parked_bytes_max = ByteSize::from_mib(16);
     });

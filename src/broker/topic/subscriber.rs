@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::broker::delivery::Entry;
-use crate::broker::outlet::Outlet;
+use crate::broker::delivery::{Delivery, Entry};
+use crate::broker::outlet::{Flow, Outgoing, Outlet};
 use crate::broker::subscription::{Subscription, SubscriptionKey};
 
 /// A subscription with its cursor into the topic's log.
@@ -12,6 +12,8 @@ pub(super) struct Subscriber {
     /// The id of a durable subscription; `None` for one that lives with its consumer.
     pub(super) durable: Option<u32>,
     pub(super) consumer: Option<Subscription>,
+    /// The number that the first delivery of the next consumer will get; none is used twice (ACK-4).
+    pub(super) next_number: u64,
     /// What is published from here on has not been handed out.
     pub(super) cursor: u64,
     /// Log entries at or after the cursor that wait for it.
@@ -30,6 +32,7 @@ impl Subscriber {
         Self {
             durable,
             consumer,
+            next_number: 1,
             cursor,
             lag: 0,
             lag_bytes: 0,
@@ -68,46 +71,64 @@ impl Subscriber {
             .min(self.cursor)
     }
 
-    /// Moves the cursor past `sequence`, whose entry waited for this subscription.
-    pub(super) fn advance(&mut self, sequence: u64, entry: &Entry) {
+    /// Moves the cursor past `sequence`, whose entry of `bytes` waited for this subscription.
+    pub(super) fn advance(&mut self, sequence: u64, bytes: u64) {
         self.cursor = sequence + 1;
         self.lag -= 1;
-        self.lag_bytes -= u64::from(entry.bytes.get());
+        self.lag_bytes -= bytes;
     }
 
-    /// Hands `entry` to the consumer, which has credit. Only a durable subscription refers to the record.
+    /// Hands `entry` to the consumer, which has credit; gives it back if the connection refuses it. Only a
+    /// durable subscription refers to the record.
     pub(super) fn hand_out(
         &mut self,
         key: SubscriptionKey,
         sequence: u64,
         mut entry: Entry,
         out: &mut impl Outlet,
-    ) {
+    ) -> Option<Entry> {
         if self.durable.is_none() {
             entry.at = None;
         }
-        if let Some(consumer) = &mut self.consumer {
-            super::hand_out(consumer, key, sequence, entry, out);
+        let (Some(consumer), Some(message)) = (&mut self.consumer, &entry.message) else {
+            return Some(entry);
+        };
+        let number = consumer.number_next();
+        let outgoing = Outgoing {
+            message,
+            number,
+            redelivered: entry.redelivered,
+            redeliveries: entry.redeliveries,
+        };
+        let flow = out.deliver(key, &outgoing);
+        if flow != Flow::Open {
+            consumer.set_blocked(true);
         }
+        if flow == Flow::Refused {
+            return Some(entry);
+        }
+        let id = message.id;
+        consumer.hold(Delivery {
+            number,
+            sequence,
+            id,
+            entry,
+        });
+        None
     }
 
-    /// Hands out what had returned, oldest first (RED-8); returns how many.
-    pub(super) fn pump_returned(&mut self, key: SubscriptionKey, out: &mut impl Outlet) -> u64 {
-        let mut sent = 0;
-        while self.has_credit()
-            && let Some((sequence, entry)) = self.returned.pop_first()
+    /// Drops what was lost in the store and waited for it. What it holds in memory is not lost.
+    pub(super) fn forget(&mut self, sequence: u64, bytes: u64) {
+        if self
+            .returned
+            .get(&sequence)
+            .is_some_and(|entry| entry.message.is_none())
         {
-            self.hand_out(key, sequence, entry, out);
-            sent += 1;
+            self.returned.remove(&sequence);
         }
-        sent
-    }
-
-    /// Drops what was lost in the store.
-    pub(super) fn forget(&mut self, sequence: u64) {
-        self.returned.remove(&sequence);
-        if self.cursor <= sequence && !self.acknowledged.contains(&sequence) {
-            self.lag = self.lag.saturating_sub(1);
+        if self.lag > 0 && self.cursor <= sequence && !self.acknowledged.contains(&sequence) {
+            self.lag -= 1;
+            self.lag_bytes -= bytes;
         }
     }
 }

@@ -33,15 +33,15 @@ use anyhow::bail;
 
 /// Shown at the end of the help.
 pub(crate) const EXAMPLES: &str = "\
+Exit codes: 0 measured, 1 not measured or messages were lost, duplicated or out of order, 2 wrong arguments
+
 Examples:
   ferrymq bench run --count 1000000
   ferrymq bench run --addr 127.0.0.1:61613 --pid 4711 --persistent --receipts 1000 --size 1k --seconds 10
   ferrymq bench run --rate 1000 --seconds 10 --json
   ferrymq bench versus --pid 4711 --runs 5 --rate 1000 --seconds 5
   ferrymq bench sync --dir /var/lib/ferrymq --size 1024 --window 1,100,1000
-  ferrymq bench idle --pid 4711 --connections 10000
-
-Exit codes: 0 measured, 1 not measured or messages were lost, duplicated or out of order, 2 wrong arguments";
+  ferrymq bench idle --pid 4711 --connections 10000";
 
 /// Arguments of `ferrymq bench`.
 #[derive(Debug, Clone, clap::Args)]

@@ -9,6 +9,7 @@ use ferrymq::config::Config;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
 use ferrymq::{Broker, Handle};
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use super::client::Client;
@@ -19,6 +20,8 @@ pub(crate) struct Server {
     runtime: Option<Runtime>,
     handle: Option<Handle>,
     address: SocketAddr,
+    /// Goes with the server.
+    directory: Option<TempDir>,
 }
 
 impl Server {
@@ -51,7 +54,19 @@ impl Server {
             address: handle.stomp_addr(),
             runtime: Some(runtime),
             handle: Some(handle),
+            directory: None,
         }
+    }
+
+    /// One with a store in a directory of its own, otherwise as `change` makes it.
+    pub(crate) fn with_store(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::default();
+        config.broker.data_dir = directory.path().join("data");
+        change(&mut config);
+        let mut server = Self::of(config);
+        server.directory = Some(directory);
+        server
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -1,0 +1,130 @@
+//! The world outside a destination, for tests: keeps every effect in order and does as it is told.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::message::{Locator, Message, MessageFlags, MessageId};
+use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
+use super::subscription::SubscriptionKey;
+
+/// One effect.
+#[derive(Debug)]
+pub(super) enum Event {
+    Deliver {
+        to: SubscriptionKey,
+        id: MessageId,
+        number: u64,
+        redelivered: bool,
+        redeliveries: u16,
+        flow: Flow,
+    },
+    Remove(u64, Locator),
+    Acknowledge(u32, Progress),
+    Redelivered(u64, u16),
+    Reject(Rejected),
+}
+
+/// Remembers effects and answers deliveries as planned.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// Effects of the steps since they were last taken.
+    pub(super) events: Vec<Event>,
+    /// What was asked back and has not been served.
+    pub(super) asked: Vec<(u64, Locator)>,
+    /// Answers to the next deliveries, last one first; open when there are none.
+    pub(super) flows: Vec<Flow>,
+    /// What the store holds.
+    pub(super) stored: BTreeMap<Locator, Arc<Message>>,
+}
+
+impl World {
+    /// The effects so far, which are forgotten.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The ids of what was delivered since effects were last taken; everything else is forgotten too.
+    pub(super) fn delivered(&mut self) -> Vec<u64> {
+        let delivered = |event| match event {
+            Event::Deliver { id, flow, .. } if flow != Flow::Refused => Some(id.serial),
+            _ => None,
+        };
+        self.take().into_iter().filter_map(delivered).collect()
+    }
+
+    /// Keeps a copy of `message` as the store does, at the next place.
+    pub(super) fn store(&mut self, message: &Message) -> Locator {
+        let last = self.stored.keys().next_back().map_or(0, |at| at.0.get());
+        let at = Locator(NonZeroU64::new(last + 1).unwrap());
+        let copy = copy(message);
+        self.stored.insert(at, Arc::new(copy));
+        at
+    }
+
+    /// A copy of what the store holds at `at`, as reading it makes one.
+    pub(super) fn read(&self, at: Locator) -> Option<Arc<Message>> {
+        self.stored.get(&at).map(|message| Arc::new(copy(message)))
+    }
+}
+
+impl Outlet for World {
+    fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
+        let flow = self.flows.pop().unwrap_or(Flow::Open);
+        self.events.push(Event::Deliver {
+            to,
+            id: outgoing.message.id,
+            number: outgoing.number,
+            redelivered: outgoing.redelivered,
+            redeliveries: outgoing.redeliveries,
+            flow,
+        });
+        flow
+    }
+
+    fn remove(&mut self, sequence: u64, at: Locator) {
+        self.events.push(Event::Remove(sequence, at));
+    }
+
+    fn acknowledge(&mut self, subscription: u32, progress: Progress) {
+        self.events.push(Event::Acknowledge(subscription, progress));
+    }
+
+    fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16) {
+        assert!(
+            self.stored.contains_key(&at),
+            "only a stored counter is told"
+        );
+        self.events.push(Event::Redelivered(sequence, redeliveries));
+    }
+
+    fn reject(&mut self, rejected: Rejected) {
+        self.events.push(Event::Reject(rejected));
+    }
+
+    fn fetch(&mut self, sequence: u64, at: Locator) {
+        self.asked.push((sequence, at));
+    }
+}
+
+/// A message whose serial is the sequence it will have.
+pub(super) fn message(serial: u64, size: usize, persistent: bool, expires_ms: u64) -> Message {
+    let flags = if persistent {
+        MessageFlags::PERSISTENT
+    } else {
+        0
+    };
+    let id = MessageId { origin: 1, serial };
+    let mut message = Message::new(id, vec![0; size].into(), 0, MessageFlags(flags), 1);
+    message.expires_ms = expires_ms;
+    message
+}
+
+fn copy(message: &Message) -> Message {
+    let body = Bytes::copy_from_slice(message.body());
+    let mut copy = Message::new(message.id, body, 0, message.flags, message.wire);
+    copy.expires_ms = message.expires_ms;
+    copy
+}

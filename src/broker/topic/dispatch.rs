@@ -1,0 +1,110 @@
+//! What flows to a consumer, and in which order: first what returned or came late, then the log.
+
+use super::Topic;
+use crate::broker::outlet::Outlet;
+use crate::broker::subscription::SubscriptionKey;
+
+impl Topic {
+    /// Delivers to all consumers, beginning after the one for whom messages were last asked back, so that
+    /// each laggard gets its run.
+    pub(super) fn dispatch_all(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        let keys: Vec<SubscriptionKey> = self.subscriptions.keys().collect();
+        let last = self.fetched_for;
+        let next = keys
+            .iter()
+            .position(|key| Some(*key) == last)
+            .map_or(0, |at| at + 1);
+        for key in keys[next..].iter().chain(&keys[..next]) {
+            self.dispatch(now_ms, *key, out);
+        }
+    }
+
+    /// Delivers to one consumer what waits for it.
+    pub fn dispatch(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
+        self.dispatch_returned(now_ms, key, out);
+        while let Some(subscriber) = self.subscriptions.get_mut(key)
+            && subscriber.lag > 0
+            && subscriber.returned.is_empty()
+            && subscriber.has_credit()
+        {
+            let Some(sequence) = self.log.next_from(subscriber.cursor) else {
+                break;
+            };
+            if subscriber.acknowledged.remove(&sequence) {
+                subscriber.cursor = sequence + 1;
+                continue;
+            }
+            let Some(kept) = self.log.get_mut(sequence) else {
+                break;
+            };
+            let Some(message) = &kept.entry.message else {
+                self.fetch(key, sequence, out);
+                break;
+            };
+            let bytes = u64::from(kept.entry.bytes.get());
+            if message.is_expired(now_ms) {
+                subscriber.advance(sequence, bytes);
+                self.expire(key, sequence, out);
+                continue;
+            }
+            let refused = subscriber.hand_out(key, sequence, kept.entry.clone(), out);
+            if refused.is_some() {
+                break;
+            }
+            subscriber.advance(sequence, bytes);
+            self.stats.dispatched += 1;
+            if subscriber.durable.is_some() {
+                self.unload(sequence);
+            } else {
+                self.release(sequence, out);
+            }
+        }
+    }
+
+    /// Hands out what has returned and what came late, oldest first (RED-8).
+    pub(super) fn dispatch_returned(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        out: &mut impl Outlet,
+    ) {
+        while let Some(subscriber) = self.subscriptions.get_mut(key)
+            && subscriber.has_credit()
+            && let Some((sequence, mut entry)) = subscriber.returned.pop_first()
+        {
+            if entry.message.is_none() {
+                let kept = self.log.get(sequence);
+                entry.message = kept.and_then(|kept| kept.entry.message.clone());
+            }
+            let Some(message) = &entry.message else {
+                subscriber.returned.insert(sequence, entry);
+                self.fetch(key, sequence, out);
+                return;
+            };
+            if message.is_expired(now_ms) {
+                let durable = subscriber.durable.is_some();
+                self.let_go(entry.message, u64::from(entry.bytes.get()));
+                if durable {
+                    self.expire(key, sequence, out);
+                } else {
+                    self.stats.expired += 1;
+                }
+                continue;
+            }
+            match subscriber.hand_out(key, sequence, entry, out) {
+                None => self.stats.dispatched += 1,
+                Some(refused) => {
+                    subscriber.returned.insert(sequence, refused);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One subscription will not get an expired message any more (EXP-1).
+    pub(super) fn expire(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        self.stats.expired += 1;
+        self.progress(key, &[sequence], out);
+        self.release(sequence, out);
+    }
+}

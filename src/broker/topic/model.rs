@@ -1,0 +1,597 @@
+//! The topic against an obvious model: for each subscription a list of what it has still to consume.
+//!
+//! Random steps, from numbers that proptest shrinks. After each step every effect must be one the model
+//! allows; references, octets and durable positions must agree with a recount; what can flow must flow.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::broker::double::{Event, World, message};
+use crate::broker::message::MessageId;
+use crate::broker::outlet::{Flow, Progress};
+
+mod checks;
+
+const LIMIT: u16 = 2;
+const WINDOW_BYTES: u64 = 3000;
+const SLOW_BYTES: u64 = 4000;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Ready,
+    Unacked(u64),
+    Taken(usize),
+    Away,
+}
+
+#[derive(Clone, Debug)]
+struct Copy {
+    place: Place,
+    redeliveries: u16,
+    redelivered: bool,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    mode: AckMode,
+    window: Window,
+    blocked: bool,
+}
+
+#[derive(Debug)]
+struct Sub {
+    key: SubscriptionKey,
+    durable: Option<u32>,
+    start: u64,
+    consumer: Option<Consumer>,
+    last_number: u64,
+    /// By sequence: what it has still to consume.
+    copies: BTreeMap<u64, Copy>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    bytes: u64,
+    at: Option<Locator>,
+    expires_ms: u64,
+}
+
+/// How far the journal believes a durable subscription to be.
+#[derive(Debug, Default)]
+struct Position {
+    through: u64,
+    exceptions: BTreeSet<u64>,
+}
+
+impl Position {
+    fn covers(&self, sequence: u64) -> bool {
+        sequence <= self.through || self.exceptions.contains(&sequence)
+    }
+}
+
+struct Test {
+    topic: Topic,
+    world: World,
+    now_ms: u64,
+    sent: HashMap<u64, Sent>,
+    /// Stored and not removed.
+    live: BTreeSet<u64>,
+    subs: Vec<Sub>,
+    next_id: u32,
+    positions: HashMap<u32, Position>,
+    transactions: Vec<Option<(SubscriptionKey, Vec<Delivery>)>>,
+    /// Places promised to a transaction, and whether what fills them is stored.
+    promised: Vec<(u64, bool)>,
+    due_rejected: BTreeSet<(u64, SubscriptionKey)>,
+    away: Vec<Rejected>,
+    store_full: bool,
+    discarded: u64,
+}
+
+type Op = (u8, u16, u16);
+
+impl Test {
+    fn new() -> Self {
+        let limits = TopicLimits {
+            window_bytes: WINDOW_BYTES,
+            slow_bytes_max: SLOW_BYTES,
+        };
+        let policy = RedeliveryPolicy {
+            maximum_redeliveries: Some(LIMIT),
+            is_dead_letter_queue: false,
+        };
+        Self {
+            topic: Topic::new(1, limits, policy),
+            world: World::default(),
+            now_ms: 1000,
+            sent: HashMap::new(),
+            live: BTreeSet::new(),
+            subs: Vec::new(),
+            next_id: 1,
+            positions: HashMap::new(),
+            transactions: Vec::new(),
+            promised: Vec::new(),
+            due_rejected: BTreeSet::new(),
+            away: Vec::new(),
+            store_full: false,
+            discarded: 0,
+        }
+    }
+
+    fn step(&mut self, (op, a, b): Op) {
+        match op % 25 {
+            0..=5 => {
+                let sequence = self.topic.reserve(1);
+                self.publish(sequence, self.topic.has_durables(), a, b);
+            }
+            6 => {
+                let stored = self.topic.has_durables();
+                self.promised.push((self.topic.promise(1), stored));
+            }
+            7 if !self.promised.is_empty() => {
+                let (late, stored) = self.promised.remove(a as usize % self.promised.len());
+                if !b.is_multiple_of(5) {
+                    self.publish(late, stored, b, a);
+                }
+                self.topic.keep_promise(late);
+            }
+            8 | 9 if self.subs.len() < 4 => self.subscribe(a, b),
+            8..=9 => self.activate(a, b),
+            10 => self.unsubscribe(a, b),
+            11 if b.is_multiple_of(3) => self.drop_durable(a),
+            11..=14 => self.acknowledge(a, b),
+            15 => self.take(a, b),
+            16 => self.end_transaction(a, b),
+            17 | 18 => self.written(a, b),
+            19 => self.resume(a),
+            20 if a.is_multiple_of(3) => self.world.flows.push(Flow::Refused),
+            20 => self.world.flows.push(Flow::Full),
+            21 => self.sync(a),
+            22 | 23 => self.serve(a, b),
+            24 if a.is_multiple_of(9) => self.store_full = !self.store_full,
+            _ => self.now_ms += u64::from(a % 8),
+        }
+        self.follow();
+        self.agree();
+    }
+
+    fn publish(&mut self, sequence: u64, stored: bool, a: u16, b: u16) {
+        let persistent = !a.is_multiple_of(3);
+        let expires_ms = match b % 4 {
+            0 => self.now_ms + u64::from(b % 16),
+            _ => 0,
+        };
+        let message = message(sequence, usize::from(a % 900), persistent, expires_ms);
+        let at = (persistent && stored).then(|| self.world.store(&message));
+        let message = Arc::new(message);
+        // A transaction still refers to what it sends.
+        let outside = Arc::clone(&message);
+        let entry = Entry::held(message, at);
+        let sent = Sent {
+            bytes: u64::from(entry.bytes.get()),
+            at,
+            expires_ms,
+        };
+        self.sent.insert(sequence, sent);
+        self.live.extend(at.map(|_| sequence));
+        let expired = expires_ms != 0 && expires_ms <= self.now_ms;
+        for sub in self.subs.iter_mut().filter(|_| !expired) {
+            // A subscription made after the place was promised sees what was not sent before it.
+            if sequence < sub.start && sub.durable.is_some() && at.is_none() && persistent {
+                continue;
+            }
+            let copy = Copy {
+                place: Place::Ready,
+                redeliveries: 0,
+                redelivered: false,
+            };
+            sub.copies.insert(sequence, copy);
+        }
+        let incoming = Incoming { sequence, entry };
+        self.topic.publish(self.now_ms, incoming, &mut self.world);
+        drop(outside);
+    }
+
+    fn subscribe(&mut self, a: u16, b: u16) {
+        let start = self.topic.next_sequence();
+        let (mode, window) = consumer(a, b);
+        let (key, durable, consumer) = if a.is_multiple_of(2) {
+            let id = self.next_id;
+            self.next_id += 1;
+            let through = start - 1;
+            let position = Position {
+                through,
+                ..Position::default()
+            };
+            self.positions.insert(id, position);
+            (
+                self.topic.define_durable(id, start, Vec::new()),
+                Some(id),
+                None,
+            )
+        } else {
+            let consumer = Consumer {
+                mode,
+                window,
+                blocked: true,
+            };
+            (self.topic.subscribe(mode, window), None, Some(consumer))
+        };
+        self.subs.push(Sub {
+            key,
+            durable,
+            start,
+            consumer,
+            last_number: 0,
+            copies: BTreeMap::new(),
+        });
+    }
+
+    fn activate(&mut self, a: u16, b: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let sub = &mut self.subs[at];
+        let (mode, window) = consumer(b, a);
+        let free = sub.consumer.is_none();
+        assert_eq!(self.topic.activate(sub.key, mode, window), free);
+        sub.consumer.get_or_insert(Consumer {
+            mode,
+            window,
+            blocked: true,
+        });
+    }
+
+    fn unsubscribe(&mut self, a: u16, b: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let (key, died) = (self.subs[at].key, b.is_multiple_of(2));
+        if self.subs[at].durable.is_none() {
+            self.subs.remove(at);
+        } else if let Some(consumer) = self.subs[at].consumer.take() {
+            for (index, (_, sequence)) in held(&self.subs[at]).into_iter().enumerate() {
+                let counts = died && index == 0 && consumer.mode != AckMode::Auto;
+                self.expect_return(at, sequence, counts);
+            }
+        }
+        let ending = if died { Ending::Died } else { Ending::Orderly };
+        self.topic.unsubscribe(key, ending, &mut self.world);
+    }
+
+    fn drop_durable(&mut self, a: u16) {
+        let Some(at) = self.pick(a) else { return };
+        if self.subs[at].durable.is_some() && self.subs[at].consumer.is_none() {
+            let key = self.subs.remove(at).key;
+            self.topic.drop_subscription(key, &mut self.world);
+        }
+    }
+
+    fn acknowledge(&mut self, a: u16, b: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let (which, named) = self.name(at, b);
+        let covered = self.covered(at, named);
+        let failed = b.is_multiple_of(3);
+        for sequence in &covered {
+            if failed {
+                self.expect_return(at, *sequence, true);
+            } else {
+                self.subs[at].copies.remove(sequence);
+            }
+        }
+        let ack = if failed { Ack::Failed } else { Ack::Consumed };
+        let key = self.subs[at].key;
+        let known = self
+            .topic
+            .acknowledge(self.now_ms, key, which, ack, &mut self.world);
+        assert_eq!(known, !covered.is_empty(), "{which:?}");
+    }
+
+    fn name(&self, at: usize, b: u16) -> (Which, Option<(u64, u64)>) {
+        let held = held(&self.subs[at]);
+        if held.is_empty() || b.is_multiple_of(11) {
+            return (Which::Number(u64::from(b) + 100_000), None);
+        }
+        let named = held[b as usize % held.len()];
+        let id = MessageId {
+            origin: 1,
+            serial: named.1,
+        };
+        match b % 2 {
+            0 => (Which::Number(named.0), Some(named)),
+            _ => (Which::Message(id), Some(named)),
+        }
+    }
+
+    fn covered(&self, at: usize, named: Option<(u64, u64)>) -> Vec<u64> {
+        let (Some((number, sequence)), Some(consumer)) = (named, &self.subs[at].consumer) else {
+            return Vec::new();
+        };
+        match consumer.mode {
+            AckMode::Auto => Vec::new(),
+            AckMode::Individual => vec![sequence],
+            AckMode::Client => held(&self.subs[at])
+                .into_iter()
+                .filter(|(other, _)| *other <= number)
+                .map(|(_, sequence)| sequence)
+                .collect(),
+        }
+    }
+
+    fn take(&mut self, a: u16, b: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let (which, named) = self.name(at, b);
+        let covered = self.covered(at, named);
+        let place = Place::Taken(self.transactions.len());
+        for sequence in &covered {
+            self.subs[at].copies.get_mut(sequence).unwrap().place = place;
+        }
+        let key = self.subs[at].key;
+        let taken = self.topic.take(self.now_ms, key, which, &mut self.world);
+        let taken = taken.unwrap_or_default();
+        assert!(taken.iter().map(|delivery| delivery.sequence).eq(covered));
+        self.transactions.push(Some((key, taken)));
+    }
+
+    fn end_transaction(&mut self, a: u16, b: u16) {
+        let open: Vec<usize> = (0..self.transactions.len())
+            .filter(|at| self.transactions[*at].is_some())
+            .collect();
+        let Some(&index) = open.get(a as usize % open.len().max(1)) else {
+            return;
+        };
+        let (key, taken) = self.transactions[index].take().unwrap();
+        let at = self.subs.iter().position(|sub| sub.key == key);
+        for delivery in &taken {
+            let Some(at) = at else {
+                self.expect_orphan(key, delivery, b);
+                continue;
+            };
+            match b % 3 {
+                0 => drop(self.subs[at].copies.remove(&delivery.sequence)),
+                1 => self.expect_return(at, delivery.sequence, true),
+                _ => self.expect_restore(at, delivery),
+            }
+        }
+        let (topic, world) = (&mut self.topic, &mut self.world);
+        match b % 3 {
+            0 => topic.commit(self.now_ms, key, taken, Ack::Consumed, world),
+            1 => topic.commit(self.now_ms, key, taken, Ack::Failed, world),
+            _ => topic.restore(self.now_ms, key, taken, world),
+        }
+    }
+
+    /// The subscription has gone: only a dead letter can come of what its transaction holds.
+    fn expect_orphan(&mut self, key: SubscriptionKey, delivery: &Delivery, b: u16) {
+        if b % 3 == 1 && delivery.entry.redeliveries >= LIMIT {
+            self.due_rejected.insert((delivery.sequence, key));
+        }
+    }
+
+    fn expect_restore(&mut self, at: usize, delivery: &Delivery) {
+        let key = self.subs[at].key;
+        let consumer = self.topic.subscriptions[key].consumer.as_ref();
+        // Only the consumer that was given it gets it back as unacknowledged (ACK-6).
+        if consumer.is_some_and(|consumer| consumer.was_given(delivery.number)) {
+            let copy = self.subs[at].copies.get_mut(&delivery.sequence).unwrap();
+            copy.place = Place::Unacked(delivery.number);
+        } else {
+            self.expect_return(at, delivery.sequence, false);
+        }
+    }
+
+    fn written(&mut self, a: u16, b: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let sub = &self.subs[at];
+        if sub
+            .consumer
+            .as_ref()
+            .is_none_or(|consumer| consumer.mode != AckMode::Auto)
+        {
+            return;
+        }
+        let held = held(sub);
+        let count = b as usize % (held.len() + 1);
+        let key = sub.key;
+        for (_, sequence) in &held[..count] {
+            self.subs[at].copies.remove(sequence);
+        }
+        self.topic.written(key, count as u64, &mut self.world);
+    }
+
+    fn resume(&mut self, a: u16) {
+        let Some(at) = self.pick(a) else { return };
+        let sub = &mut self.subs[at];
+        if let Some(consumer) = &mut sub.consumer {
+            consumer.blocked = false;
+        }
+        let key = sub.key;
+        self.topic.resume(self.now_ms, key, &mut self.world);
+    }
+
+    fn sync(&mut self, a: u16) {
+        let places: Vec<Locator> = self.world.stored.keys().copied().collect();
+        let durable = places.get(a as usize % places.len().max(1)).copied();
+        self.topic.set_durable(durable);
+    }
+
+    fn serve(&mut self, a: u16, b: u16) {
+        for _ in 0..=a % 4 {
+            if self.world.asked.is_empty() {
+                return;
+            }
+            let index = b as usize % self.world.asked.len();
+            let (sequence, at) = self.world.asked.swap_remove(index);
+            let lost = a.is_multiple_of(13);
+            if lost && self.topic.log.get(sequence).is_some() {
+                self.live.remove(&sequence);
+                for sub in &mut self.subs {
+                    let returned = &self.topic.subscriptions[sub.key].returned;
+                    let held = returned.get(&sequence).is_some_and(|e| e.message.is_some());
+                    let ready = |copy: &mut Copy| copy.place == Place::Ready;
+                    if !held && sub.copies.get_mut(&sequence).is_some_and(ready) {
+                        sub.copies.remove(&sequence);
+                    }
+                }
+            }
+            let found = self.world.read(at).filter(|_| !lost);
+            let world = &mut self.world;
+            self.topic.loaded(self.now_ms, sequence, found, world);
+        }
+    }
+
+    fn pick(&self, a: u16) -> Option<usize> {
+        (!self.subs.is_empty()).then(|| a as usize % self.subs.len())
+    }
+
+    fn expect_return(&mut self, at: usize, sequence: u64, failed: bool) {
+        let sub = &mut self.subs[at];
+        let copy = sub.copies.get_mut(&sequence).unwrap();
+        copy.place = Place::Ready;
+        copy.redelivered = true;
+        copy.redeliveries += u16::from(failed);
+        if failed && copy.redeliveries > LIMIT {
+            copy.place = Place::Away;
+            self.due_rejected.insert((sequence, sub.key));
+        }
+    }
+
+    /// Checks the effects of a step one after the other, and ends what was rejected.
+    fn follow(&mut self) {
+        loop {
+            for event in self.world.take() {
+                self.follow_event(event);
+            }
+            let Some(rejected) = self.away.pop() else {
+                break;
+            };
+            let (sequence, key) = (rejected.sequence, rejected.subscription.unwrap());
+            let durable = rejected.durable.is_some();
+            let copy = self.subs.iter_mut().find(|sub| sub.key == key);
+            if self.store_full {
+                self.topic.take_back(rejected);
+                if let Some(sub) = copy {
+                    sub.copies.get_mut(&sequence).unwrap().place = Place::Ready;
+                }
+            } else {
+                drop(rejected);
+                copy.map(|sub| sub.copies.remove(&sequence));
+                if durable {
+                    self.topic.rejected(key, sequence, &mut self.world);
+                }
+            }
+        }
+        assert!(
+            self.due_rejected.is_empty(),
+            "what failed too often is told"
+        );
+    }
+
+    fn follow_event(&mut self, event: Event) {
+        match event {
+            Event::Deliver {
+                to,
+                id,
+                number,
+                redelivered,
+                redeliveries,
+                flow,
+            } => {
+                let at = self.subs.iter().position(|sub| sub.key == to).unwrap();
+                self.skip_expired(at, id.serial);
+                assert!(self.has_credit(at), "never beyond the window");
+                let sub = &mut self.subs[at];
+                let mut ready = sub.copies.iter_mut();
+                let first = ready.find(|(_, copy)| copy.place == Place::Ready);
+                let (sequence, copy) = first.expect("only what it has still to consume");
+                assert_eq!(*sequence, id.serial, "the first goes first");
+                assert_eq!(
+                    (copy.redelivered, copy.redeliveries),
+                    (redelivered, redeliveries)
+                );
+                if flow != Flow::Refused {
+                    copy.place = Place::Unacked(number);
+                }
+                assert!(number > sub.last_number, "a number is used once");
+                sub.last_number = number;
+                sub.consumer.as_mut().unwrap().blocked = flow != Flow::Open;
+            }
+            Event::Remove(sequence, at) => {
+                assert!(self.live.remove(&sequence), "{sequence} is removed once");
+                assert_eq!(self.sent[&sequence].at, Some(at));
+            }
+            Event::Acknowledge(id, progress) => {
+                let position = self.positions.get_mut(&id).unwrap();
+                match progress {
+                    Progress::Through(through) => position.through = position.through.max(through),
+                    Progress::Single(sequence) => drop(position.exceptions.insert(sequence)),
+                }
+            }
+            Event::Redelivered(..) => panic!("a topic tells no counts"),
+            Event::Reject(rejected) => {
+                let key = rejected.subscription.unwrap();
+                assert!(self.due_rejected.remove(&(rejected.sequence, key)));
+                self.away.push(rejected);
+            }
+        }
+    }
+
+    /// Expired messages go without a sound when their turn comes.
+    fn skip_expired(&mut self, at: usize, before: u64) {
+        let (sent, now_ms) = (&self.sent, self.now_ms);
+        self.subs[at].copies.retain(|sequence, copy| {
+            let expires_ms = sent[sequence].expires_ms;
+            let expired = expires_ms != 0 && expires_ms <= now_ms;
+            *sequence >= before || copy.place != Place::Ready || !expired
+        });
+    }
+
+    fn has_credit(&self, at: usize) -> bool {
+        let sub = &self.subs[at];
+        let held = held(sub);
+        let bytes: u64 = held
+            .iter()
+            .map(|(_, sequence)| self.sent[sequence].bytes)
+            .sum();
+        sub.consumer.as_ref().is_some_and(|consumer| {
+            !consumer.blocked
+                && (consumer.mode == AckMode::Auto
+                    || held.len() < consumer.window.messages_max as usize
+                        && bytes < consumer.window.bytes_max)
+        })
+    }
+}
+
+fn consumer(a: u16, b: u16) -> (AckMode, Window) {
+    let mode = [AckMode::Auto, AckMode::Client, AckMode::Individual][a as usize % 3];
+    let window = Window {
+        messages_max: u32::from(b % 5 + 1),
+        bytes_max: if b.is_multiple_of(7) { 1500 } else { u64::MAX },
+    };
+    (mode, window)
+}
+
+/// What a consumer holds: numbers with sequences, oldest first.
+fn held(sub: &Sub) -> Vec<(u64, u64)> {
+    let mut held: Vec<_> = sub
+        .copies
+        .iter()
+        .filter_map(|(sequence, copy)| match copy.place {
+            Place::Unacked(number) => Some((number, *sequence)),
+            _ => None,
+        })
+        .collect();
+    held.sort_unstable();
+    held
+}
+
+proptest! {
+    #[test]
+    fn a_topic_behaves_as_a_list_for_each_subscription(
+        ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 0..300)
+    ) {
+        let mut test = Test::new();
+        for op in ops {
+            test.step(op);
+        }
+        test.drain();
+    }
+}

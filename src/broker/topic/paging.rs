@@ -1,0 +1,104 @@
+//! What leaves memory over the window, and how it comes back.
+
+use std::sync::Arc;
+
+use super::Topic;
+use crate::broker::message::Message;
+use crate::broker::outlet::Outlet;
+use crate::broker::subscription::SubscriptionKey;
+
+/// Messages asked back from the store in one go for a lagging durable subscription.
+const FETCH_MESSAGES_MAX: usize = 1024;
+const FETCH_BYTES_MAX: u64 = 2 << 20;
+
+impl Topic {
+    /// Takes a message that was asked back from the store; `None` if the store has lost it.
+    pub fn loaded(
+        &mut self,
+        now_ms: u64,
+        sequence: u64,
+        message: Option<Arc<Message>>,
+        out: &mut impl Outlet,
+    ) {
+        self.fetching = self.fetching.saturating_sub(1);
+        if let Some(kept) = self.log.get_mut(sequence)
+            && kept.entry.message.is_none()
+        {
+            let bytes = u64::from(kept.entry.bytes.get());
+            if message.is_some() {
+                self.held_bytes += bytes;
+                kept.entry.message = message;
+            } else {
+                self.log.remove(sequence);
+                for subscriber in self.subscriptions.values_mut() {
+                    subscriber.forget(sequence, bytes);
+                }
+            }
+        }
+        if self.fetching == 0 {
+            self.dispatch_all(now_ms, out);
+        }
+    }
+
+    /// A message that was asked back could not be read now; a later step asks again.
+    pub fn unread(&mut self) {
+        self.fetching = self.fetching.saturating_sub(1);
+    }
+
+    pub(super) fn page_out(&mut self) {
+        let Some(durable) = self.durable_through else {
+            return;
+        };
+        while self.held_bytes > self.limits.window_bytes {
+            let Some(sequence) = self.log.next_from(self.page_from) else {
+                break;
+            };
+            let Some(kept) = self.log.get(sequence) else {
+                break;
+            };
+            if kept.entry.at.is_some_and(|at| at > durable) {
+                break;
+            }
+            self.unload(sequence);
+            self.page_from = sequence + 1;
+        }
+    }
+
+    /// Lets a durable entry leave memory if more than the window is held.
+    pub(super) fn unload(&mut self, sequence: u64) {
+        if self.held_bytes <= self.limits.window_bytes {
+            return;
+        }
+        if let Some(kept) = self.log.get_mut(sequence)
+            && kept
+                .entry
+                .at
+                .is_some_and(|at| Some(at) <= self.durable_through)
+        {
+            let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
+            self.let_go(message, bytes);
+        }
+    }
+
+    pub(super) fn fetch(&mut self, key: SubscriptionKey, from: u64, out: &mut impl Outlet) {
+        if self.fetching > 0 {
+            return;
+        }
+        self.fetched_for = Some(key);
+        let (mut at, mut bytes) = (from, 0);
+        while self.fetching < FETCH_MESSAGES_MAX && bytes < FETCH_BYTES_MAX {
+            let Some(sequence) = self.log.next_from(at) else {
+                break;
+            };
+            let Some(kept) = self.log.get(sequence) else {
+                break;
+            };
+            if let (None, Some(locator)) = (&kept.entry.message, kept.entry.at) {
+                out.fetch(sequence, locator);
+                self.fetching += 1;
+                bytes += u64::from(kept.entry.bytes.get());
+            }
+            at = sequence + 1;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What becomes of deliveries: consumed, failed, returned; and when a message has served its purpose.
+
+use std::sync::Arc;
+
+use super::Topic;
+use crate::broker::delivery::{Ack, AckMode, Delivery, Which};
+use crate::broker::message::Message;
+use crate::broker::outlet::{Outlet, Progress, Rejected};
+use crate::broker::redelivery::Failure;
+use crate::broker::subscription::SubscriptionKey;
+
+impl Topic {
+    pub(super) fn take_out(&mut self, key: SubscriptionKey, which: Which) -> Option<Vec<Delivery>> {
+        let consumer = self.consumer(key)?;
+        if consumer.mode == AckMode::Auto {
+            return None;
+        }
+        let number = consumer.unacked.find(which)?;
+        let mut taken = Vec::new();
+        consumer.take(number, &mut taken);
+        Some(taken)
+    }
+
+    pub(super) fn leave_transaction(&mut self, key: SubscriptionKey, taken: &[Delivery]) {
+        if let Some(subscriber) = self.subscriptions.get_mut(key) {
+            for delivery in taken {
+                subscriber.in_transactions.remove(&delivery.sequence);
+            }
+        }
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) {
+        if ack != Ack::Consumed {
+            for delivery in taken {
+                match ack {
+                    Ack::Requeued => self.put_back(key, delivery),
+                    Ack::Refused => self.fail(key, delivery, Failure::Refused, out),
+                    _ => self.fail(key, delivery, Failure::Nack, out),
+                }
+            }
+            return;
+        }
+        self.stats.dequeued += taken.len() as u64;
+        let durable = self
+            .subscriptions
+            .get(key)
+            .is_some_and(|subscriber| subscriber.durable.is_some());
+        if durable {
+            let sequences: Vec<u64> = taken.iter().map(|delivery| delivery.sequence).collect();
+            self.progress(key, &sequences, out);
+        }
+        for delivery in taken {
+            self.let_go(
+                delivery.entry.message,
+                u64::from(delivery.entry.bytes.get()),
+            );
+            if durable {
+                self.release(delivery.sequence, out);
+            }
+        }
+    }
+
+    /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
+    pub(super) fn progress(
+        &self,
+        key: SubscriptionKey,
+        acknowledged: &[u64],
+        out: &mut impl Outlet,
+    ) {
+        let Some(subscriber) = self.subscriptions.get(key) else {
+            return;
+        };
+        let Some(id) = subscriber.durable else { return };
+        let promised = self.promised.first().copied().unwrap_or(u64::MAX);
+        let open_from = subscriber.lowest_open().min(promised);
+        if let Some(through) = acknowledged
+            .iter()
+            .copied()
+            .filter(|sequence| *sequence < open_from)
+            .max()
+        {
+            out.acknowledge(id, Progress::Through(through));
+        }
+        for &sequence in acknowledged
+            .iter()
+            .filter(|sequence| **sequence >= open_from)
+        {
+            out.acknowledge(id, Progress::Single(sequence));
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        key: SubscriptionKey,
+        mut delivery: Delivery,
+        failure: Failure,
+        out: &mut impl Outlet,
+    ) {
+        delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
+        let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
+            self.put_back(key, delivery);
+            return;
+        };
+        self.stats.dead_lettered += 1;
+        // A copy leaves, as who else refers to the message decides when its octets are free.
+        let message = delivery.entry.message.take();
+        delivery.entry.message = message.as_deref().cloned().map(Arc::new);
+        self.let_go(message, u64::from(delivery.entry.bytes.get()));
+        // Held open until the dead letter is in the journal, so that no position passes it.
+        let durable = self
+            .subscriptions
+            .get(key)
+            .and_then(|subscriber| subscriber.durable);
+        if durable.is_some() {
+            self.subscriptions[key]
+                .in_transactions
+                .insert(delivery.sequence);
+        }
+        let Delivery {
+            sequence, entry, ..
+        } = delivery;
+        out.reject(Rejected {
+            sequence,
+            entry,
+            cause,
+            expired: false,
+            subscription: Some(key),
+            durable,
+        });
+    }
+
+    pub(super) fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
+        let bytes = u64::from(delivery.entry.bytes.get());
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            self.let_go(delivery.entry.message, bytes);
+            return;
+        };
+        delivery.entry.redelivered = true;
+        // Over the window what the store can give back need not wait in memory for the next consumer.
+        let stored = delivery.entry.at.is_some() && delivery.entry.at <= self.durable_through;
+        let mut unloaded = None;
+        if stored && self.held_bytes > self.limits.window_bytes {
+            unloaded = delivery.entry.message.take();
+        }
+        subscriber
+            .returned
+            .insert(delivery.sequence, delivery.entry);
+        self.let_go(unloaded, bytes);
+    }
+
+    /// One reference to a log entry goes.
+    pub(super) fn release(&mut self, sequence: u64, out: &mut impl Outlet) {
+        let Some(kept) = self.log.get_mut(sequence) else {
+            return;
+        };
+        kept.refs -= 1;
+        if kept.refs > 0 {
+            return;
+        }
+        if let Some(kept) = self.log.remove(sequence) {
+            if let Some(at) = kept.entry.at {
+                out.remove(sequence, at);
+            }
+            self.let_go(kept.entry.message, u64::from(kept.entry.bytes.get()));
+        }
+    }
+
+    /// Drops a reference to a message; the last one frees its memory.
+    pub(super) fn let_go(&mut self, message: Option<Arc<Message>>, bytes: u64) {
+        if message.and_then(Arc::into_inner).is_some() {
+            self.held_bytes -= bytes;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Acknowledgements of one read, applied together: one lock and one journal entry for a run on one destination.
+
+use std::sync::Arc;
+
+use super::state::{Answer, Session};
+use crate::broker::{Ack, Which};
+use crate::engine::cell::{Journaled, Machine};
+
+/// Acknowledgements that wait to be applied, oldest first.
+#[derive(Default)]
+pub(super) struct Acknowledgements {
+    items: Vec<Item>,
+    /// Items before this one are done.
+    applied: usize,
+    answers: Vec<u8>,
+    answered: usize,
+}
+
+struct Item {
+    serial: u64,
+    which: Which,
+    ack: Ack,
+    /// Where its answer ends among the answers.
+    answer_end: usize,
+}
+
+impl Session {
+    /// Adds an acknowledgement outside a transaction to the batch; it takes effect with
+    /// [`Session::apply_acknowledgements`].
+    pub fn acknowledge(&mut self, serial: u64, which: Which, ack: Ack, answer: Answer<'_>) {
+        let batch = &mut self.acknowledgements;
+        batch.answers.extend_from_slice(answer);
+        let answer_end = batch.answers.len();
+        batch.items.push(Item {
+            serial,
+            which,
+            ack,
+            answer_end,
+        });
+    }
+
+    /// Applies the batch up to the first acknowledgement that names no waiting delivery, and returns its
+    /// index in the batch (ACK-3). To be called until it returns `None`.
+    pub fn apply_acknowledgements(&mut self) -> Option<usize> {
+        let mut batch = std::mem::take(&mut self.acknowledgements);
+        let mut unknown = None;
+        while unknown.is_none() && batch.applied < batch.items.len() {
+            if !self.apply_run(&mut batch) {
+                unknown = Some(batch.applied);
+                batch.answered = batch.items[batch.applied].answer_end;
+                batch.applied += 1;
+            }
+        }
+        if unknown.is_none() {
+            batch.items.clear();
+            batch.answers.clear();
+            (batch.applied, batch.answered) = (0, 0);
+        }
+        self.acknowledgements = batch;
+        unknown
+    }
+
+    /// Applies items of one destination. Returns false if the next one names no waiting delivery.
+    fn apply_run(&mut self, batch: &mut Acknowledgements) -> bool {
+        let Some(first) = self.subscription(batch.items[batch.applied].serial) else {
+            return false;
+        };
+        let cell = Arc::clone(&first.cell);
+        let (now_ms, subscriptions) = (self.engine.clock.wall_ms(), &self.subscriptions);
+        self.work.take_ticket();
+        let mut known = true;
+        cell.step(&mut self.work, Journaled::default(), |machine, out| {
+            while let Some(item) = batch.items.get(batch.applied) {
+                let Some(subscribed) = subscriptions.get(&item.serial) else {
+                    break;
+                };
+                if !Arc::ptr_eq(&subscribed.cell, &cell) {
+                    break;
+                }
+                let key = subscribed.key;
+                known = match machine {
+                    Machine::Queue(queue) => {
+                        queue.acknowledge(now_ms, key, item.which, item.ack, out)
+                    }
+                    Machine::Topic(topic) => {
+                        topic.acknowledge(now_ms, key, item.which, item.ack, out)
+                    }
+                };
+                if !known {
+                    break;
+                }
+                batch.applied += 1;
+            }
+        });
+        // Dead letters written now belong to these acknowledgements and are covered by their answers.
+        self.engine.bury_all(&mut self.work);
+        let ticket = self.work.take_ticket();
+        let end = batch
+            .applied
+            .checked_sub(1)
+            .map_or(0, |last| batch.items[last].answer_end);
+        if end > batch.answered {
+            self.reply(ticket, &batch.answers[batch.answered..end]);
+            batch.answered = end;
+        }
+        known
+    }
+}
