@@ -61,7 +61,7 @@ fn kill_9_under_load_loses_nothing_that_was_receipted() {
     let directory = super::directory();
     let mut known = Known::default();
     for round in 0..ROUNDS {
-        let fatal_answer = 20 + random(1500);
+        let fatal_answer = 20 + random(700);
         run(directory.path(), &mut known, fatal_answer, random(200) + 1);
         let Known {
             sent,

@@ -253,6 +253,10 @@ fn failures_are_counted_over_restarts_and_dead_letters_stay() {
                 send_persistent(&mut client, "/queue/other", "fence");
                 client.fence();
             }
+            // An end without DISCONNECT would be a failure more (RED-6).
+            if end != End::Kill {
+                client.disconnect();
+            }
             running.end(end);
         }
         let running = Running::start(directory.path(), end);
