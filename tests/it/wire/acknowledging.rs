@@ -338,11 +338,40 @@ pub(super) const CASES: &[Case] = &[
         client.put(&ack(&again));
         client.messages(["3", "4"]);
     }),
+    // By the header until on_nack is there: straight to the dead letters, in and out of a transaction.
+    case("C249", |_| {
+        let server = Server::start();
+        let (mut client, found) = held(&server, "1.1", "c249", "client-individual", 2);
+        let id = found[0].must("message-id").to_owned();
+        client.ask(&format!(
+            "NACK message-id:{id} subscription:1 requeue:false"
+        ));
+        client.ask("BEGIN transaction:t");
+        let second = found[1].must("message-id");
+        client.ask(&format!(
+            "NACK message-id:{second} subscription:1 requeue:false transaction:t"
+        ));
+        assert_eq!(server.queue_len("ActiveMQ.DLQ"), 1);
+        client.ask("COMMIT transaction:t");
+        client.ask(DLQ);
+        client.message("1").check(&format!(
+            "MESSAGE message-id:{id} original-destination:/queue/c249 dlqDeliveryFailureCause"
+        ));
+        client
+            .message("2")
+            .check("MESSAGE original-destination:/queue/c249");
+        assert_eq!(server.queue_len("c249"), 0);
+    }),
+    // Back at once in its old place, and however often, it is no failure.
     case("C253", |s| {
-        let (mut client, found) = held(s, "1.2", "on-nack", "client", 1);
-        let id = found[0].must("ack");
-        client.put(&format!("NACK id:{id} requeue:true"));
-        client.message("1").check("MESSAGE redelivered:true");
+        let (mut client, found) = held(s, "1.2", "c253", "client-individual", 1);
+        let mut id = found[0].must("ack").to_owned();
+        for _ in 0..20 {
+            client.put(&format!("NACK id:{id} requeue:true"));
+            let again = client.message("1");
+            again.check("MESSAGE redelivered:true JMSXDeliveryCount:1");
+            id = again.must("ack").to_owned();
+        }
     }),
 ];
 

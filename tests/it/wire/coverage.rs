@@ -49,7 +49,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("exclusive consumers and noLocal are refused (not yet)", &[195, 197]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
     ("queue browsers are refused (not yet)", &[225, 226, 227, 229, 231]),
-    ("on_nack and redelivery delays are not built", &[249, 264]),
+    ("redelivery delays are not built", &[264]),
     ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
     ("message groups are not built", &[324, 325, 326]),
     ("administration is not built", &[332]),
