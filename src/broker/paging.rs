@@ -20,6 +20,8 @@ const FETCH_BYTES_MAX: u64 = 2 << 20;
 pub struct Paging {
     /// Octets of messages this destination holds in memory, ready or unacked.
     pub held_bytes: u64,
+    /// Octets of messages that have been acknowledged since somebody last asked.
+    pub drained_bytes: u64,
     window_bytes: u64,
     /// Everything the store has synced: records up to here can be read back.
     durable: Option<Locator>,
@@ -40,6 +42,7 @@ impl Paging {
     pub fn new(window_bytes: u64) -> Self {
         Self {
             held_bytes: 0,
+            drained_bytes: 0,
             window_bytes,
             durable: None,
             page_from: 0,

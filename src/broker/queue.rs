@@ -313,6 +313,11 @@ impl Queue {
         self.len() == 0
     }
 
+    /// Octets of the messages acknowledged since the last call.
+    pub fn take_drained_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.paging.drained_bytes)
+    }
+
     /// Octets of messages held in memory.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
@@ -512,7 +517,7 @@ impl Queue {
 /// A delivery is consumed.
 fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
     stats.dequeued += 1;
-    stats.dequeued_bytes += u64::from(delivery.entry.bytes.get());
+    paging.drained_bytes += u64::from(delivery.entry.bytes.get());
     if delivery.entry.message.is_some() {
         paging.held_bytes -= u64::from(delivery.entry.bytes.get());
     }

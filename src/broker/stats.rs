@@ -7,8 +7,6 @@ pub struct Stats {
     pub enqueued: u64,
     /// Messages removed: acknowledged, expired or dead-lettered.
     pub dequeued: u64,
-    /// Octets of memory of the messages acknowledged.
-    pub dequeued_bytes: u64,
     /// Messages sent to consumers; a redelivery counts again.
     pub dispatched: u64,
     /// Messages that expired.

@@ -272,15 +272,11 @@ impl Cell {
             }
         });
         let state = &mut *state;
-        Ok(match &state.machine {
-            Machine::Queue(queue) => {
-                let drained_bytes = queue.stats.dequeued_bytes;
-                state
-                    .pace
-                    .pause_ms(now_ms, queue.held_bytes(), drained_bytes)
-            }
-            Machine::Topic(_) => 0,
-        })
+        let (machine, pace) = (&mut state.machine, &mut state.pace);
+        Ok(pace.pause_ms(now_ms, || match machine {
+            Machine::Queue(queue) => (queue.held_bytes(), queue.take_drained_bytes()),
+            Machine::Topic(topic) => topic.take_laggard(),
+        }))
     }
 
     /// Defines the destination in the journal, once, before its first record there.

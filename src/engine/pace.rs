@@ -7,35 +7,45 @@
 
 /// Octets of backlog below which nobody pauses.
 const BEHIND_BYTES: u64 = 2 << 20;
-/// Octets a millisecond from which on consumers count as quick: 16 MiB a second.
-const QUICK_BYTES_PER_MS: u64 = 16 << 10;
+/// Octets a millisecond from which on consumers count as quick: 1 MiB a second. Low, because consumers that a
+/// flood keeps from working look slow.
+const QUICK_BYTES_PER_MS: u64 = 1 << 10;
 /// Time over which the rate of draining is measured.
-const SPAN_MS: u64 = 5;
+const SPAN_MS: u64 = 3;
+/// How long consumers count as quick after they were: a flood keeps them from their work for a while.
+const MEMORY_MS: u64 = 100;
 /// The longest pause, so that acknowledgements on the same connection are never far.
 const PAUSE_MS_MAX: u64 = 8;
 
-/// Measures how fast a queue is drained.
+/// Measures how fast a destination is drained.
 #[derive(Debug, Default)]
 pub struct Pace {
     since_ms: u64,
-    drained_bytes: u64,
+    held_bytes: u64,
+    /// The rate when it was last quick.
     bytes_per_ms: u64,
+    quick_until_ms: u64,
 }
 
 impl Pace {
-    /// The pause for a producer, in milliseconds, when `held_bytes` wait at `now_ms` and `drained_bytes`
-    /// have been drained since the start.
-    pub fn pause_ms(&mut self, now_ms: u64, held_bytes: u64, drained_bytes: u64) -> u64 {
+    /// The pause for a producer, in milliseconds. `look` tells how many octets wait, and how many have been
+    /// drained since it was last called; that is from time to time.
+    pub fn pause_ms(&mut self, now_ms: u64, look: impl FnOnce() -> (u64, u64)) -> u64 {
         let span_ms = now_ms.saturating_sub(self.since_ms);
         if span_ms >= SPAN_MS {
-            self.bytes_per_ms = (drained_bytes - self.drained_bytes) / span_ms;
+            let (held_bytes, drained_bytes) = look();
+            self.held_bytes = held_bytes;
             self.since_ms = now_ms;
-            self.drained_bytes = drained_bytes;
+            let bytes_per_ms = drained_bytes / span_ms;
+            if bytes_per_ms >= QUICK_BYTES_PER_MS {
+                self.bytes_per_ms = bytes_per_ms;
+                self.quick_until_ms = now_ms + MEMORY_MS;
+            }
         }
-        if held_bytes <= BEHIND_BYTES || self.bytes_per_ms < QUICK_BYTES_PER_MS {
+        if self.held_bytes <= BEHIND_BYTES || now_ms >= self.quick_until_ms {
             return 0;
         }
-        (held_bytes / self.bytes_per_ms / 2).clamp(1, PAUSE_MS_MAX)
+        (self.held_bytes / self.bytes_per_ms / 2).clamp(1, PAUSE_MS_MAX)
     }
 }
 
@@ -47,23 +57,24 @@ mod tests {
     fn pauses_for_half_the_backlog_of_a_quick_queue() {
         let mut pace = Pace::default();
         assert_eq!(
-            pace.pause_ms(1000, 4 << 20, 0),
+            pace.pause_ms(1000, || (4 << 20, 0)),
             0,
-            "nothing has been drained"
+            "nothing was drained"
         );
-        assert_eq!(pace.pause_ms(1010, 4 << 20, 10 << 20), 2);
-        assert_eq!(pace.pause_ms(1011, 100 << 20, 10 << 20), PAUSE_MS_MAX);
+        assert_eq!(pace.pause_ms(1010, || (4 << 20, 10 << 20)), 2);
+        assert_eq!(pace.pause_ms(1011, || unreachable!("too soon")), 2);
+        assert_eq!(pace.pause_ms(1020, || (100 << 20, 10 << 20)), PAUSE_MS_MAX);
         assert_eq!(
-            pace.pause_ms(1012, 1 << 20, 10 << 20),
+            pace.pause_ms(1030, || (1 << 20, 10 << 20)),
             0,
-            "a short backlog is left alone"
+            "a short backlog"
         );
     }
 
     #[test]
     fn slow_consumers_hold_nobody_up() {
         let mut pace = Pace::default();
-        pace.pause_ms(1000, 0, 0);
-        assert_eq!(pace.pause_ms(2000, 1 << 30, 1 << 20), 0);
+        pace.pause_ms(1000, || (0, 0));
+        assert_eq!(pace.pause_ms(2000, || (1 << 30, 1 << 19)), 0);
     }
 }

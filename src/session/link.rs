@@ -18,6 +18,8 @@ use crate::engine::buffers::READ_BYTES;
 
 /// Reads in a row before others get their turn.
 const READS_PER_TURN: usize = 8;
+/// The same after a pause for consumers that fall behind.
+const READS_AFTER_PAUSE: usize = 2;
 /// How long a large frame waits for memory.
 const STARVED_MS: u64 = 30_000;
 /// How long a half-closed connection is still read, so that the peer sees what was written (ERR-4, CON-17).
@@ -110,6 +112,8 @@ pub struct Link<W, A: Adapter> {
     charged: u64,
     /// Not read before this time, because consumers fall behind.
     paced_until_ms: u64,
+    /// It has just paused.
+    paused: bool,
     /// Set while a large frame is not read further for want of memory: when patience ends.
     starved_until_ms: u64,
 }
@@ -128,6 +132,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             armed_ms: u64::MAX,
             charged: 0,
             paced_until_ms: 0,
+            paused: false,
             starved_until_ms: 0,
         }
     }
@@ -172,7 +177,12 @@ impl<W: Wire, A: Adapter> Link<W, A> {
 
     /// Reads what is there and lets the adapter act on it.
     fn read(&mut self) {
-        for _ in 0..READS_PER_TURN {
+        let reads = if std::mem::take(&mut self.paused) {
+            READS_AFTER_PAUSE
+        } else {
+            READS_PER_TURN
+        };
+        for _ in 0..reads {
             let mut buffer = self
                 .buffer
                 .take()
@@ -213,6 +223,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let pause_ms = self.session.take_pause_ms();
         if pause_ms > 0 {
             self.paced_until_ms = self.session.engine.clock.monotonic_ms() + pause_ms;
+            self.paused = true;
         }
     }
 

@@ -4,6 +4,9 @@ use super::Topic;
 use crate::broker::outlet::Outlet;
 use crate::broker::subscription::SubscriptionKey;
 
+/// Calls of [`Topic::take_laggard`] after which a subscription that has not come on counts as stuck.
+const IDLE_LOOKS_MAX: u32 = 32;
+
 impl Topic {
     /// Delivers to all consumers, beginning after the one for whom messages were last asked back, so that
     /// each laggard gets its run.
@@ -52,6 +55,7 @@ impl Topic {
                 break;
             }
             subscriber.advance(sequence, bytes);
+            subscriber.drained_bytes += bytes;
             self.stats.dispatched += 1;
             if subscriber.durable.is_some() {
                 self.unload(sequence);
@@ -59,6 +63,25 @@ impl Topic {
                 self.release(sequence, out);
             }
         }
+    }
+
+    /// The backlog of the subscription that lags most among those that have come on in one of the last calls,
+    /// and by how many octets it has since the last one. One that is stuck does not count: it may hold nobody
+    /// up.
+    pub fn take_laggard(&mut self) -> (u64, u64) {
+        let mut most = (0, 0);
+        for subscriber in self.subscriptions.values_mut() {
+            let drained_bytes = std::mem::take(&mut subscriber.drained_bytes);
+            subscriber.idle_looks = if drained_bytes > 0 {
+                0
+            } else {
+                subscriber.idle_looks.saturating_add(1)
+            };
+            if subscriber.idle_looks < IDLE_LOOKS_MAX && subscriber.lag_bytes > most.0 {
+                most = (subscriber.lag_bytes, drained_bytes);
+            }
+        }
+        most
     }
 
     /// Hands out what has returned and what came late, oldest first (RED-8).

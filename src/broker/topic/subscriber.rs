@@ -19,6 +19,10 @@ pub(super) struct Subscriber {
     /// Log entries at or after the cursor that wait for it.
     pub(super) lag: usize,
     pub(super) lag_bytes: u64,
+    /// Octets it has taken from its backlog since somebody last asked.
+    pub(super) drained_bytes: u64,
+    /// How often nothing had been taken when somebody asked.
+    pub(super) idle_looks: u32,
     /// What goes out before the cursor moves on: returned deliveries, and places filled late.
     pub(super) returned: BTreeMap<u64, Entry>,
     /// Deliveries in the hands of a transaction or on their way to the dead-letter queue.
@@ -36,6 +40,8 @@ impl Subscriber {
             cursor,
             lag: 0,
             lag_bytes: 0,
+            drained_bytes: 0,
+            idle_looks: 0,
             returned: BTreeMap::new(),
             in_transactions: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
