@@ -219,9 +219,12 @@ impl Adapter for Stomp {
                 session.start_waiting(serial);
             }
         }
-        self.state.replay(session);
+        let step = self.state.replay(session);
         session.end_batch();
-        Next::Read
+        match step {
+            Step::Close(ending) => Next::Close(ending),
+            _ => Next::Read,
+        }
     }
 
     fn deadline_ms(&self, session: &Session) -> Option<u64> {
@@ -523,22 +526,28 @@ impl State {
         Step::Done
     }
 
-    /// Carries parked frames out, oldest first, while there is space.
-    fn replay(&mut self, session: &mut Session) {
+    /// Carries parked frames out, oldest first, while there is space. One that is refused may end the
+    /// connection as any other (`stomp.close_on_error`); those behind it are dropped then.
+    fn replay(&mut self, session: &mut Session) -> Step {
         if self.parked.is_empty() || session.engine.is_full() {
-            return;
+            return Step::Done;
         }
         // Each goes through once more; what still has to wait joins a new line, in the old order.
         session.look_at_clock();
         for raw in std::mem::take(&mut self.parked).into_frames() {
+            let mut step = Step::Done;
             self.read_again(raw, |state, frame, octets| {
-                state.handle(session, frame, octets, octets);
+                step = state.handle(session, frame, octets, octets);
             });
+            if let Step::Close(ending) = step {
+                return Step::Close(ending);
+            }
         }
         if !self.parked.is_empty() {
             session.wait_for_memory();
         }
         session.hand_over();
+        Step::Done
     }
 
     /// Says of every parked SEND that it was not enqueued (CON-17).
