@@ -1,18 +1,15 @@
 //! The loop of one connection: read what is there, let the adapter act on it, write what waits, keep time.
 //!
-//! One task does all of it. It holds a read buffer only while a frame is incomplete, and no timer that is
-//! set anew for each batch: the one sleep is armed for the nearest deadline and looked at when it fires.
+//! One task does all of it. It holds a read buffer only while a frame is incomplete.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, Sleep};
 
 use super::Session;
+use super::alarm::Alarm;
 use crate::broker::Ending;
 use crate::engine::buffers::READ_BYTES;
 
@@ -107,8 +104,7 @@ pub struct Link<W, A: Adapter> {
     buffer: Option<BytesMut>,
     phase: Phase,
     waiting: bool,
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed_ms: u64,
+    alarm: Alarm,
     charged: u64,
     /// Not read before this time, because consumers fall behind.
     paced_until_ms: u64,
@@ -128,8 +124,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             buffer: None,
             phase: Phase::Open,
             waiting: false,
-            sleep: None,
-            armed_ms: u64::MAX,
+            alarm: Alarm::default(),
             charged: 0,
             paced_until_ms: 0,
             paused: false,
@@ -153,7 +148,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                     told = true;
                     if changed.is_ok() { self.stop(); }
                 }
-                () = fire(&mut self.sleep) => { self.armed_ms = u64::MAX; }
+                () = self.alarm.fired() => {}
                 () = outbox.kicked() => {}
                 outcome = self.wire.ready(read, write), if read || write => {
                     if outcome.is_err() { outbox.close(); }
@@ -330,12 +325,15 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         let within = self.charged <= self.adapter.bytes_at_limit();
         if self.phase != Phase::Open || within || !memory.is_full() {
             self.starved_until_ms = 0;
-        } else if self.starved_until_ms == 0 {
-            self.starved_until_ms = now_ms + STARVED_MS;
-            self.session.wait_for_memory();
-        } else if now_ms >= self.starved_until_ms {
+        } else if self.starved_until_ms > 0 && now_ms >= self.starved_until_ms {
             self.adapter.starved(&mut self.session, self.charged);
             self.close(Ending::Died, true);
+        } else {
+            if self.starved_until_ms == 0 {
+                self.starved_until_ms = now_ms + STARVED_MS;
+            }
+            // Again after each wake-up: others may have been quicker.
+            self.session.wait_for_memory();
         }
     }
 
@@ -409,7 +407,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         }
     }
 
-    /// Arms the sleep for the nearest deadline, unless it fires early enough anyway.
+    /// Arms the alarm for the nearest deadline, unless it fires early enough anyway.
     fn arm(&mut self) {
         let deadline_ms = match self.phase {
             Phase::Open => {
@@ -423,18 +421,9 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             Phase::Draining { until_ms, .. } | Phase::Lingering { until_ms, .. } => Some(until_ms),
             Phase::Ended => None,
         };
-        let Some(deadline_ms) = deadline_ms else {
-            return;
-        };
-        if deadline_ms >= self.armed_ms {
-            return;
-        }
-        self.armed_ms = deadline_ms;
-        let now_ms = self.session.engine.clock.monotonic_ms();
-        let after = Duration::from_millis(deadline_ms.saturating_sub(now_ms).max(1));
-        match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(later(after)),
-            None => self.sleep = Some(Box::pin(tokio::time::sleep(after))),
+        if let Some(deadline_ms) = deadline_ms {
+            let now_ms = self.session.engine.clock.monotonic_ms();
+            self.alarm.arm(deadline_ms, now_ms);
         }
     }
 }
@@ -447,18 +436,6 @@ impl<W, A: Adapter> Drop for Link<W, A> {
         self.session.outbox.close();
         self.adapter.ended(&mut self.session);
         self.session.engine.memory.release(self.charged);
-    }
-}
-
-fn later(after: Duration) -> Instant {
-    Instant::now() + after
-}
-
-/// Waits for the sleep, for ever if there is none or it has fired.
-async fn fire(sleep: &mut Option<Pin<Box<Sleep>>>) {
-    match sleep {
-        Some(sleep) if !sleep.is_elapsed() => sleep.await,
-        _ => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! the loop that reads and writes.
 
 mod acknowledgements;
+mod alarm;
 pub mod link;
 mod state;
 mod transactions;

@@ -529,7 +529,12 @@ impl State {
     /// Carries parked frames out, oldest first, while there is space. One that is refused may end the
     /// connection as any other (`stomp.close_on_error`); those behind it are dropped then.
     fn replay(&mut self, session: &mut Session) -> Step {
-        if self.parked.is_empty() || session.engine.is_full() {
+        if self.parked.is_empty() {
+            return Step::Done;
+        }
+        if session.engine.is_full() {
+            // Woken, but others were quicker.
+            session.wait_for_memory();
             return Step::Done;
         }
         // Each goes through once more; what still has to wait joins a new line, in the old order.
