@@ -24,4 +24,4 @@ pub mod transport;
 
 mod start;
 
-pub use start::{Broker, Builder, Handle, StartError};
+pub use start::{Broker, Builder, Handle, RetryFailed, StartError};

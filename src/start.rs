@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
@@ -10,13 +10,17 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
+use crate::broker::{Destination, Message};
 use crate::clock::Clock;
-use crate::config::{Config, Problems};
+use crate::config::reload::Changes;
+use crate::config::{Config, Duration, Problems};
 use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
-use crate::engine::{Engine, Settings};
+use crate::engine::retry::{Retried, RetryError};
+use crate::engine::{Engine, Settings, StoreError};
 use crate::session::Bounds;
 use crate::stomp::StompSettings;
 use crate::transport::listener::StompListener;
@@ -92,6 +96,7 @@ impl Builder {
     pub async fn start(self) -> Result<Handle, StartError> {
         let config = self.config;
         config.check()?;
+        warn_of_policies(&config);
         let clock = self.clock.unwrap_or_default();
         let address = config.stomp.listen;
         let bind_error = |source| StartError::Bind {
@@ -120,13 +125,16 @@ impl Builder {
             stopping,
             alive,
         };
+        let keeping_house = spawn_housekeeping(&config, &engine, stop.subscribe());
         let accepting = tokio::spawn(stomp.run(listener));
         Ok(Handle {
             stomp_addr,
             engine,
+            config: Mutex::new(Box::new(config)),
             stop,
             ended,
             accepting,
+            keeping_house,
         })
     }
 }
@@ -136,9 +144,27 @@ impl Builder {
 pub struct Handle {
     stomp_addr: SocketAddr,
     engine: Arc<Engine>,
+    /// What the broker works with; a reload changes it.
+    config: Mutex<Box<Config>>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     accepting: JoinHandle<()>,
+    keeping_house: JoinHandle<()>,
+}
+
+/// Why dead letters were not retried.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RetryFailed {
+    /// They were refused, or the journal refused.
+    #[error(transparent)]
+    Refused(#[from] RetryError),
+    /// The journal died before the moves were on disk.
+    #[error("the moves are not on disk")]
+    NotSynced(#[from] StoreError),
+    /// The thread that did it is gone.
+    #[error("the retry was not carried out to its end")]
+    Unfinished,
 }
 
 impl Handle {
@@ -154,6 +180,45 @@ impl Handle {
         &self.engine
     }
 
+    /// Replaces the policies of destinations, and the keys that are their defaults, without dropping a connection. Other
+    /// keys keep their value until the next start. Returns what differs.
+    ///
+    /// # Errors
+    /// The new configuration is wrong; the old one goes on.
+    pub fn reload(&self, config: Config) -> Result<Changes, Problems> {
+        config.check()?;
+        let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = running.changes(&config);
+        if changes.policies || !changes.at_once.is_empty() {
+            warn_of_policies(&config);
+            self.engine.set_policies(config.policies());
+        }
+        running.adopt(config);
+        Ok(changes)
+    }
+
+    /// Moves dead letters that wait in the queue `dead_letters` back to where they failed: those that `wanted` wants,
+    /// `count_max` at most (DLQ-6). What it returns is on disk.
+    ///
+    /// # Errors
+    /// There is no such queue, it is none of dead letters, or the store refused.
+    pub async fn retry_dead_letters(
+        &self,
+        dead_letters: Destination,
+        count_max: usize,
+        wanted: impl FnMut(&Message) -> bool + Send + 'static,
+    ) -> Result<Retried, RetryFailed> {
+        let engine = Arc::clone(&self.engine);
+        let retried = tokio::task::spawn_blocking(move || {
+            let retried = engine.retry(&dead_letters, count_max, wanted)?;
+            if let (Some(store), Some(ticket)) = (&engine.store, retried.ticket) {
+                store.wait(ticket)?;
+            }
+            Ok(retried)
+        });
+        retried.await.unwrap_or(Err(RetryFailed::Unfinished))
+    }
+
     /// Waits until the broker has to stop on its own, and says why. Normally for ever.
     pub async fn failed(&self) -> String {
         self.engine.durability.failed().await
@@ -166,6 +231,9 @@ impl Handle {
         if let Err(error) = self.accepting.await {
             tracing::error!(%error, "the acceptor has failed");
         }
+        if let Err(error) = self.keeping_house.await {
+            tracing::error!(%error, "the housekeeping has failed");
+        }
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
         let engine = self.engine;
@@ -173,6 +241,62 @@ impl Handle {
         if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed in good order");
         }
+    }
+}
+
+/// Removes what nobody uses from time to time, if the configuration wants it (GC-1, GC-2).
+fn spawn_housekeeping(
+    config: &Config,
+    engine: &Arc<Engine>,
+    stopping: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let destinations = &config.destinations;
+    let count_max = match destinations.purged_per_sweep_max {
+        0 => usize::MAX,
+        count => count as usize,
+    };
+    let purge = repeat(destinations.purge_interval, stopping.clone(), {
+        let engine = Arc::clone(engine);
+        move || {
+            engine.purge_idle(count_max);
+        }
+    });
+    let timeout = destinations.offline_durable_timeout;
+    let interval = if timeout.is_zero() {
+        timeout
+    } else {
+        destinations.offline_durable_interval
+    };
+    let drop_durables = repeat(interval, stopping, {
+        let engine = Arc::clone(engine);
+        move || {
+            engine.drop_offline_durables(timeout.as_millis());
+        }
+    });
+    tokio::spawn(async move {
+        tokio::join!(purge, drop_durables);
+    })
+}
+
+/// Does something at an interval until the broker stops; never if the interval is nothing.
+async fn repeat(interval: Duration, mut stopping: watch::Receiver<bool>, f: impl Fn()) {
+    if interval.is_zero() {
+        return;
+    }
+    let mut ticks = tokio::time::interval(interval.get());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => f(),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Says which keys of policies do nothing here.
+fn warn_of_policies(config: &Config) {
+    for warning in config.policy_warnings() {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -202,8 +326,7 @@ fn settings(config: &Config) -> Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
         slow_subscriber_bytes_max: config.memory.slow_topic_subscriber_bytes_max.bytes(),
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
-        maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
-        dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
+        policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
     }
 }
@@ -239,9 +362,5 @@ fn stomp_settings(config: &Config) -> StompSettings {
         parked_frames_max: stomp.parked_frames_max as usize,
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
-        queue_prefetch: config.destinations.queue_prefetch,
-        topic_prefetch: config.destinations.topic_prefetch,
-        durable_topic_prefetch: config.destinations.durable_topic_prefetch,
-        auto_create: config.destinations.auto_create,
     }
 }

@@ -73,6 +73,11 @@ impl Paging {
         self.paged += 1;
     }
 
+    /// Notes that an entry without its message was taken out of the log.
+    pub fn left_paged(&mut self) {
+        self.paged -= 1;
+    }
+
     /// Notes that a message joined at `sequence`. What joins within the window stays in memory.
     pub fn joined(&mut self, sequence: u64, bytes: u64) {
         self.held_bytes += bytes;

@@ -132,6 +132,13 @@ impl Limits {
             || self.fails_if_no_space
     }
 
+    /// Whether `usage` is more than may be there.
+    #[must_use]
+    pub fn exceeded(&self, usage: Usage) -> bool {
+        self.messages_max.is_some_and(|max| usage.messages > max)
+            || self.bytes_max.is_some_and(|max| usage.bytes > max)
+    }
+
     /// The limit that one more message of `bytes` octets is beyond, with `usage` there already. A single message fits
     /// into an empty destination whatever its size.
     #[must_use]

@@ -15,6 +15,7 @@ use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
 mod policy;
+mod stock;
 
 pub use policy::{GroupRebalance, QueuePolicy};
 
@@ -45,6 +46,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
+    /// Octets of all messages, wherever they are.
+    bytes: u64,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -64,6 +67,7 @@ impl Queue {
             paging: Paging::new(window_bytes),
             policy,
             in_transactions: 0,
+            bytes: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -91,6 +95,7 @@ impl Queue {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         debug_assert!(sequence < self.next_sequence, "places are reserved before");
+        self.bytes += u64::from(entry.bytes.get());
         if entry.message.is_some() {
             self.paging.joined(sequence, u64::from(entry.bytes.get()));
         }
@@ -110,6 +115,7 @@ impl Queue {
 
     /// Adds a message at start, without delivering anything.
     pub fn recover(&mut self, sequence: u64, entry: Entry) {
+        self.bytes += u64::from(entry.bytes.get());
         self.insert(sequence, entry);
     }
 
@@ -152,7 +158,13 @@ impl Queue {
             let Some(delivery) = subscription.pop() else {
                 break;
             };
-            settle(&mut self.stats, &mut self.paging, &delivery, out);
+            settle(
+                &mut self.stats,
+                &mut self.paging,
+                &mut self.bytes,
+                &delivery,
+                out,
+            );
         }
     }
 
@@ -252,6 +264,7 @@ impl Queue {
         self.stats.expired -= u64::from(expired);
         self.stats.dead_lettered -= u64::from(!expired);
         entry.redelivered |= !expired;
+        self.bytes += u64::from(entry.bytes.get());
         if entry.message.is_some() {
             self.paging.held_bytes += u64::from(entry.bytes.get());
         }
@@ -267,8 +280,15 @@ impl Queue {
         out: &mut impl Outlet,
     ) {
         let before = self.log.len();
+        let bytes = self
+            .log
+            .get(sequence)
+            .map_or(0, |entry| u64::from(entry.bytes.get()));
         let complete = self.paging.loaded(&mut self.log, sequence, message);
-        self.stats.dequeued += (before - self.log.len()) as u64;
+        if self.log.len() < before {
+            self.stats.dequeued += 1;
+            self.bytes -= bytes;
+        }
         if complete {
             self.dispatch(now_ms, out);
         }
@@ -448,7 +468,13 @@ impl Queue {
     fn finish(&mut self, taken: impl Iterator<Item = Delivery>, ack: Ack, out: &mut impl Outlet) {
         for delivery in taken {
             match ack {
-                Ack::Consumed => settle(&mut self.stats, &mut self.paging, &delivery, out),
+                Ack::Consumed => settle(
+                    &mut self.stats,
+                    &mut self.paging,
+                    &mut self.bytes,
+                    &delivery,
+                    out,
+                ),
                 Ack::Failed => self.fail(delivery, Failure::Nack, out),
                 Ack::Refused => self.fail(delivery, Failure::Refused, out),
                 Ack::Requeued => self.put_back(delivery),
@@ -508,6 +534,7 @@ impl Queue {
         expired: bool,
         out: &mut impl Outlet,
     ) {
+        self.bytes -= u64::from(entry.bytes.get());
         if entry.message.is_some() {
             self.paging.held_bytes -= u64::from(entry.bytes.get());
         }
@@ -525,8 +552,15 @@ impl Queue {
 }
 
 /// A delivery is consumed.
-fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
+fn settle(
+    stats: &mut Stats,
+    paging: &mut Paging,
+    bytes: &mut u64,
+    delivery: &Delivery,
+    out: &mut impl Outlet,
+) {
     stats.dequeued += 1;
+    *bytes -= u64::from(delivery.entry.bytes.get());
     paging.drained_bytes += u64::from(delivery.entry.bytes.get());
     if delivery.entry.message.is_some() {
         paging.held_bytes -= u64::from(delivery.entry.bytes.get());

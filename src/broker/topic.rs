@@ -81,6 +81,11 @@ impl Topic {
         }
     }
 
+    /// Changes when a delivery to a durable subscription has failed too often.
+    pub fn set_policy(&mut self, policy: RedeliveryPolicy) {
+        self.policy = policy;
+    }
+
     /// Reserves `count` places; returns the first. A reserved place may stay empty.
     pub fn reserve(&mut self, count: u64) -> u64 {
         let first = self.next_sequence;

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::policy::keys::{self, Effect};
+use super::schema::Written;
 
 /// What differs between a running configuration and one that was read again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +39,26 @@ impl Config {
         }
         changes
     }
+
+    /// Takes over from a configuration that was read again what takes effect without a restart.
+    pub fn adopt(&mut self, new: Self) {
+        for section in Self::sections() {
+            for key in section
+                .keys
+                .iter()
+                .filter(|key| reloads(section.name, key.name))
+            {
+                let written = new.to_toml(section.name, key.name).unwrap_or_default();
+                let Ok(table) = format!("v = {written}").parse::<toml::Table>() else {
+                    continue;
+                };
+                let value = super::policy::literal(&table["v"]);
+                let set = self.set(section.name, key.name, Written::Typed(value));
+                debug_assert_eq!(set, Some(Ok(())), "{}.{}", section.name, key.name);
+            }
+        }
+        self.policy = new.policy;
+    }
 }
 
 /// Whether a key takes effect without a restart.
@@ -68,5 +89,10 @@ mod tests {
         assert_eq!(changes.at_once, ["destinations.queue_prefetch"]);
         assert_eq!(changes.after_restart, ["stomp.headers_max"]);
         assert!(changes.policies);
+        let mut running = old;
+        running.adopt(new.clone());
+        let left = running.changes(&new);
+        assert_eq!((left.at_once.len(), left.policies), (0, false));
+        assert_eq!(left.after_restart, ["stomp.headers_max"]);
     }
 }

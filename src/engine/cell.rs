@@ -4,14 +4,18 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
 use slotmap::SecondaryMap;
 
+use super::dead_letter::Audit;
+use super::housekeeping::Idle;
 use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
+use super::policy::{self, Rules};
 use super::records;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
@@ -123,6 +127,9 @@ pub struct State {
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
+    pub(super) rules: Rules,
+    pub(super) audit: Audit,
+    pub(super) idle: Idle,
 }
 
 /// A destination.
@@ -131,6 +138,8 @@ pub struct Cell {
     pub destination: Destination,
     /// Its id in the journal.
     pub id: DestinationId,
+    /// What of its policy a send has to look at; see `policy.rs`.
+    pub(super) watched: AtomicU8,
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
@@ -152,11 +161,13 @@ impl Cell {
         destination: Destination,
         id: DestinationId,
         machine: Machine,
+        rules: Rules,
         defined: bool,
         store: Option<Arc<Store>>,
         memory: Arc<Memory>,
     ) -> Self {
         let charged_bytes = machine.held_bytes();
+        let watched = AtomicU8::new(rules.watched());
         let state = State {
             machine,
             outboxes: SecondaryMap::new(),
@@ -165,10 +176,14 @@ impl Cell {
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
+            rules,
+            audit: Audit::default(),
+            idle: Idle::default(),
         };
         Self {
             destination,
             id,
+            watched,
             state: Mutex::new(state),
             store,
             memory,
@@ -208,6 +223,7 @@ impl Cell {
             machine,
             outboxes,
             encoders,
+            rules,
             ..
         } = state;
         if let Some(store) = &self.store {
@@ -231,6 +247,7 @@ impl Cell {
             unwinding: std::thread::panicking(),
         };
         let result = f(machine, &mut delivering);
+        policy::drop_head(rules, machine, &mut delivering);
         drop(delivering);
         drop(whole);
         self.settle(state, work, &mut records);
@@ -251,6 +268,7 @@ impl Cell {
         work: &mut Work,
     ) -> Result<u64, StoreError> {
         let mut state = self.lock();
+        state.stamp(now_ms, messages);
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
         let mut places = stored.into_iter();

@@ -69,6 +69,10 @@ impl Engine {
         mut transaction: Transaction,
         work: &mut Work,
     ) -> Result<(), (Transaction, StoreError)> {
+        let now_ms = self.clock.wall_ms();
+        for (cell, message) in &mut transaction.sends {
+            cell.stamp(now_ms, message);
+        }
         let mut parts = partition(&transaction.sends);
         for part in &mut parts {
             let mut state = part.cell.lock();

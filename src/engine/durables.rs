@@ -49,10 +49,45 @@ pub enum DurableError {
 #[derive(Default)]
 pub struct Durables {
     known: Mutex<HashMap<DurableName, Durable>>,
+    /// Since when those without a client have been seen without one, in monotonic milliseconds.
+    offline: Mutex<HashMap<DurableName, u64>>,
     next_id: AtomicU32,
 }
 
 impl Durables {
+    /// The name of the durable subscription `id`.
+    #[must_use]
+    pub fn name_of(&self, id: u32) -> Option<DurableName> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|(_, durable)| durable.id.0 == id);
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// The durable subscriptions that have been without a client for `timeout_ms`, as far as calls of this have seen: the
+    /// first one that finds them without begins to count (GC-2).
+    pub fn offline_since(&self, now_ms: u64, timeout_ms: u64) -> Vec<DurableName> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+        offline.retain(|name, _| known.get(name).is_some_and(|durable| !durable.is_active()));
+        for (name, durable) in known.iter() {
+            if !durable.is_active() {
+                offline.entry(name.clone()).or_insert(now_ms);
+            }
+        }
+        let late = offline
+            .iter()
+            .filter(|(_, since_ms)| now_ms.saturating_sub(**since_ms) >= timeout_ms);
+        late.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The client of a durable subscription is here: what was counted of its absence is forgotten.
+    fn is_back(&self, name: &DurableName) {
+        self.offline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
     /// Adds a recovered subscription.
     pub fn adopt(&self, name: DurableName, durable: Durable) {
         self.next_id.fetch_max(durable.id.0, Ordering::Relaxed);
@@ -93,6 +128,7 @@ impl Engine {
             .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        self.durables.is_back(name);
         if let Some(durable) = known.get(name).cloned() {
             if durable.is_active() {
                 return Err(DurableError::InUse);

@@ -10,14 +10,18 @@ pub mod connections;
 pub mod dead_letter;
 pub mod durability;
 pub mod durables;
+pub mod housekeeping;
 pub mod memory;
+mod moving;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
+pub mod policy;
 pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod retry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ferrymq_store::Store;
 pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
+use crate::broker::Policies;
 use crate::clock::Clock;
 use buffers::Buffers;
 use cell::{Journaled, Machine, Work};
@@ -45,10 +50,8 @@ pub struct Settings {
     pub slow_subscriber_bytes_max: u64,
     /// Octets that may wait for one connection before its subscriptions lose their credit.
     pub outbox_bytes_max: u64,
-    /// Redeliveries before a message is dead-lettered; `None`: never.
-    pub maximum_redeliveries: Option<u16>,
-    /// The shared dead-letter queue.
-    pub dead_letter_queue: String,
+    /// The policies of destinations at the start.
+    pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
 }

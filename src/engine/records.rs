@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use ferrymq_store::{Batch, DestinationId, OwnedMessage, Patch, StoredMessage};
 
-use crate::broker::message::dead_letter_flags;
 use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId};
 
 /// Flag of a stored message whose head begins with its fate as a dead letter.
@@ -77,19 +76,22 @@ pub fn add(
     batch.add(targets, &stored)
 }
 
-/// Writes down that the stored body `of` now also is a dead letter with `fate`.
+/// Writes down that the stored body `of` now also is `message`: its dead letter, or the message that a dead letter was.
 pub fn place(
     batch: &mut Batch<'_>,
     targets: &[(DestinationId, u64)],
     of: Locator,
     message: &Message,
-    fate: &DeadLetter,
 ) -> ferrymq_store::Locator {
-    let extra = write_fate(fate);
+    let extra = message
+        .dead_letter
+        .as_deref()
+        .map(write_fate)
+        .unwrap_or_default();
     let patch = Patch {
-        flags: dead_letter_flags(message.flags).0,
+        flags: message.flags.0,
         priority: message.priority,
-        expires_ms: 0,
+        expires_ms: message.expires_ms,
         body_size: u32::try_from(message.size()).unwrap_or(u32::MAX),
         extra_head: &extra,
     };
@@ -117,7 +119,8 @@ pub fn message(stored: OwnedMessage) -> Arc<Message> {
     }
     if let Some(patch) = stored.patch {
         (flags, priority, expires_ms) = (patch.flags, patch.priority, patch.expires_ms);
-        fate = read_fate(&patch.extra_head).or(fate);
+        // A move replaces what the moves before it said: who was revived has no fate.
+        fate = read_fate(&patch.extra_head);
     }
     let mut message = Message::new(id, payload, head_len, MessageFlags(flags), stored.wire);
     message.timestamp_ms = stored.timestamp_ms;
@@ -133,10 +136,12 @@ fn split_fate(payload: &[u8]) -> Option<(DeadLetter, usize)> {
     Some((read_fate(rest.get(..len)?)?, 4 + len))
 }
 
-/// Three parts: expiry, length of the origin, then origin and cause.
+/// Expiry, time of death, failures, length of the origin, then origin and cause.
 fn write_fate(fate: &DeadLetter) -> Vec<u8> {
-    let mut out = Vec::with_capacity(12 + fate.origin.len() + fate.cause.len());
+    let mut out = Vec::with_capacity(22 + fate.origin.len() + fate.cause.len());
     out.put_u64_le(fate.original_expires_ms);
+    out.put_u64_le(fate.died_ms);
+    out.put_u16_le(fate.failures);
     out.put_u32_le(u32::try_from(fate.origin.len()).unwrap_or(u32::MAX));
     out.put_slice(fate.origin.as_bytes());
     out.put_slice(fate.cause.as_bytes());
@@ -145,12 +150,16 @@ fn write_fate(fate: &DeadLetter) -> Vec<u8> {
 
 fn read_fate(bytes: &[u8]) -> Option<DeadLetter> {
     let (expires, rest) = bytes.split_first_chunk::<8>()?;
+    let (died, rest) = rest.split_first_chunk::<8>()?;
+    let (failures, rest) = rest.split_first_chunk::<2>()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let (origin, cause) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some(DeadLetter {
         origin: String::from_utf8_lossy(origin).into_owned(),
         cause: String::from_utf8_lossy(cause).into_owned(),
         original_expires_ms: u64::from_le_bytes(*expires),
+        failures: u16::from_le_bytes(*failures),
+        died_ms: u64::from_le_bytes(*died),
     })
 }
 
@@ -164,6 +173,8 @@ mod tests {
             origin: "/queue/ü".into(),
             cause: "a:b\nc".into(),
             original_expires_ms: 7,
+            failures: 3,
+            died_ms: 9,
         };
         assert_eq!(read_fate(&write_fate(&fate)), Some(fate));
         assert_eq!(read_fate(b"short"), None);

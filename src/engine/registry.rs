@@ -9,16 +9,34 @@ use ferrymq_store::{DestinationId, Store};
 use super::Settings;
 use super::cell::{Cell, Machine};
 use super::memory::Memory;
+use super::policy::Rules;
 use crate::broker::topic::TopicLimits;
-use crate::broker::{Destination, Kind, Queue, QueuePolicy, RedeliveryPolicy, Topic};
+use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
 /// All destinations.
 pub struct Registry {
     cells: RwLock<HashMap<Destination, Arc<Cell>>>,
     next_id: AtomicU32,
     settings: Settings,
+    policies: RwLock<Arc<Policies>>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
+}
+
+/// Why a destination was not made by its first use.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenRefused {
+    /// It must be there before.
+    #[error("{0} does not exist, and autoCreate is false in its policy (destinations.auto_create)")]
+    NoAutoCreate(Destination),
+    /// There are enough.
+    #[error("{destination} cannot be created: its policy has maxDestinations = {max}")]
+    TooMany {
+        /// The destination.
+        destination: Destination,
+        /// How many there may be.
+        max: u32,
+    },
 }
 
 impl Registry {
@@ -28,19 +46,45 @@ impl Registry {
         Self {
             cells: RwLock::default(),
             next_id: AtomicU32::new(1),
+            policies: RwLock::new(Arc::clone(&settings.policies)),
             settings,
             store,
             memory,
         }
     }
 
-    /// The destination of that name, made if there is none.
-    pub fn get_or_create(&self, destination: &Destination) -> Arc<Cell> {
-        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = cells.get(destination) {
-            return Arc::clone(cell);
+    /// The destination of that name, made if there is none and its policy lets a client make it (DST-13).
+    ///
+    /// # Errors
+    /// It is not there and may not be made.
+    pub fn open(&self, destination: &Destination) -> Result<Arc<Cell>, OpenRefused> {
+        if let Some(cell) = self.get(destination) {
+            return Ok(cell);
         }
-        drop(cells);
+        let policies = self.policies();
+        let policy = policies.of(destination);
+        if !policy.auto_create {
+            return Err(OpenRefused::NoAutoCreate(destination.clone()));
+        }
+        // Of two clients that make the last one at the same time, both may.
+        if let Some(max) = policy.destinations_max {
+            let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+            let alike = cells
+                .keys()
+                .filter(|other| policies.are_alike(destination, other));
+            if alike.count() >= max as usize {
+                let destination = destination.clone();
+                return Err(OpenRefused::TooMany { destination, max });
+            }
+        }
+        Ok(self.get_or_create(destination))
+    }
+
+    /// The destination of that name, made if there is none, whatever its policy.
+    pub fn get_or_create(&self, destination: &Destination) -> Arc<Cell> {
+        if let Some(cell) = self.get(destination) {
+            return cell;
+        }
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let id = DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed));
@@ -85,37 +129,64 @@ impl Registry {
         cell
     }
 
-    /// A machine for `destination` whose next message gets `next_sequence`.
+    /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let redelivery = RedeliveryPolicy {
-            maximum_redeliveries: self.settings.maximum_redeliveries,
-            ..RedeliveryPolicy::default()
-        };
+        let policy = Rules::of(&self.policies(), destination).for_queue();
         match destination.kind {
             Kind::Queue => Machine::Queue(Queue::new(
                 next_sequence,
                 self.settings.queue_window_bytes,
-                QueuePolicy {
-                    redelivery,
-                    is_dead_letter_queue: self.is_dead_letter_queue(destination),
-                    ..QueuePolicy::default()
-                },
+                policy,
             )),
             Kind::Topic => {
                 let limits = TopicLimits {
                     window_bytes: self.settings.queue_window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
-                Machine::Topic(Topic::new(next_sequence, limits, redelivery))
+                Machine::Topic(Topic::new(next_sequence, limits, policy.redelivery))
             }
         }
     }
 
-    /// Whether `destination` is the dead-letter queue (DLQ-5).
+    /// The policies of all destinations.
     #[must_use]
-    pub fn is_dead_letter_queue(&self, destination: &Destination) -> bool {
-        destination.kind == Kind::Queue && destination.name == self.settings.dead_letter_queue
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the policies; destinations that come later follow them. Those that are there are told by the engine.
+    pub(super) fn set_policies(&self, policies: Policies) -> Arc<Policies> {
+        let policies = Arc::new(policies);
+        let mut current = self
+            .policies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::clone(&policies);
+        policies
+    }
+
+    /// Removes destinations that nobody but this registry refers to and that `may_go`, `count_max` at most; returns their
+    /// names. No one can come to refer to one of them meanwhile.
+    pub(super) fn remove_if(
+        &self,
+        count_max: usize,
+        mut may_go: impl FnMut(&Cell) -> bool,
+    ) -> Vec<Destination> {
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        cells.retain(|destination, cell| {
+            if Arc::strong_count(cell) > 1 {
+                cell.is_used();
+                return true;
+            }
+            let goes = gone.len() < count_max && may_go(cell);
+            if goes {
+                gone.push(destination.clone());
+            }
+            !goes
+        });
+        gone
     }
 
     fn make(
@@ -125,10 +196,12 @@ impl Registry {
         machine: Machine,
         defined: bool,
     ) -> Arc<Cell> {
+        let rules = Rules::of(&self.policies(), &destination);
         Arc::new(Cell::new(
             destination,
             id,
             machine,
+            rules,
             defined,
             self.store.clone(),
             Arc::clone(&self.memory),

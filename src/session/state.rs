@@ -10,6 +10,7 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
+use crate::broker::policy::Usage;
 use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
@@ -123,6 +124,28 @@ impl Session {
         }
         self.batch.messages.push(Arc::new(message));
         self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// What of the batch is on its way to `cell`, for its limits.
+    #[must_use]
+    pub fn pending_for(&self, cell: &Arc<Cell>) -> Usage {
+        let mut pending = Usage::default();
+        if self
+            .batch
+            .cell
+            .as_ref()
+            .is_some_and(|open| Arc::ptr_eq(open, cell))
+        {
+            pending.messages = self.batch.messages.len() as u64;
+            let bytes = self
+                .batch
+                .messages
+                .iter()
+                .map(|message| message.memory_bytes());
+            pending.bytes = bytes.sum();
+            pending.memory_bytes = pending.bytes;
+        }
+        pending
     }
 
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and

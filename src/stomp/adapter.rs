@@ -56,14 +56,6 @@ pub struct StompSettings {
     pub parked_bytes_max: usize,
     /// Subscriptions of a connection; 0 for any number.
     pub subscriptions_max: usize,
-    /// Window of a queue subscription (PRE-1).
-    pub queue_prefetch: u32,
-    /// Window of a topic subscription.
-    pub topic_prefetch: u32,
-    /// Window of a durable subscription.
-    pub durable_topic_prefetch: u32,
-    /// Destinations are created by first use (DST-13).
-    pub auto_create: bool,
 }
 
 impl StompSettings {
@@ -103,6 +95,8 @@ pub(super) struct State {
     pub(super) destinations: Destinations,
     pub(super) subscriptions: Subscriptions,
     pub(super) parked: Parked,
+    /// The log knows that the client's producer waits.
+    told_to_wait: bool,
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
@@ -140,6 +134,7 @@ impl Stomp {
             destinations: Destinations::default(),
             subscriptions: Subscriptions::default(),
             parked: Parked::default(),
+            told_to_wait: false,
             unapplied: Unapplied::default(),
             id_prefix,
             starting: Vec::new(),
@@ -512,13 +507,14 @@ impl State {
             session.wait_for_memory();
             return Step::Hold;
         }
-        if self.parked.is_empty() {
+        if !std::mem::replace(&mut self.told_to_wait, true) {
             tracing::warn!(
                 client_id = self.client_id,
                 remote = %self.remote,
+                behind = ?key,
                 used_bytes = session.engine.memory.used_bytes(),
                 limit_bytes = session.engine.memory.limit_bytes(),
-                "memory.limit or the store is full: a producer waits"
+                "memory.limit, the store, or a limit of the destination is full: a producer waits"
             );
         }
         self.parked.push(key, raw);
@@ -548,7 +544,8 @@ impl State {
                 return Step::Close(ending);
             }
         }
-        if !self.parked.is_empty() {
+        self.told_to_wait = !self.parked.is_empty();
+        if self.told_to_wait {
             session.wait_for_memory();
         }
         session.hand_over();

@@ -14,6 +14,7 @@ use super::reply::Refusal;
 use crate::broker::{Message, MessageFlags};
 use crate::engine::Engine;
 use crate::engine::cell::Cell;
+use crate::engine::policy::Admission;
 use crate::session::Session;
 
 /// Destination headers this connection has used, so that a name is read once.
@@ -43,12 +44,7 @@ impl Destinations {
     }
 
     /// The destination that `text` names, made by first use if it may be.
-    fn resolve(
-        &mut self,
-        engine: &Engine,
-        text: &str,
-        auto_create: bool,
-    ) -> Result<Arc<Cell>, Refusal> {
+    fn resolve(&mut self, engine: &Engine, text: &str) -> Result<Arc<Cell>, Refusal> {
         if let Some(cell) = self.known.get(text) {
             return Ok(Arc::clone(cell));
         }
@@ -58,7 +54,7 @@ impl Destinations {
                 "cannot send to {text}: wildcards are for SUBSCRIBE only"
             )));
         }
-        let cell = find(engine, &destination, auto_create)?;
+        let cell = find(engine, &destination)?;
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
@@ -71,16 +67,9 @@ impl Destinations {
 pub(super) fn find(
     engine: &Engine,
     destination: &crate::broker::Destination,
-    auto_create: bool,
 ) -> Result<Arc<Cell>, Refusal> {
-    if auto_create {
-        return Ok(engine.registry.get_or_create(destination));
-    }
-    engine.registry.get(destination).ok_or_else(|| {
-        Refusal::frame(format!(
-            "{destination} does not exist, and destinations.auto_create is false"
-        ))
-    })
+    let opened = engine.registry.open(destination);
+    opened.map_err(|refused| Refusal::frame(refused.to_string()))
 }
 
 impl State {
@@ -92,16 +81,14 @@ impl State {
         octets: &Bytes,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
-        if let Some(step) = self.park_send(session, send, raw) {
-            return Ok(step);
-        }
         if self.destinations.last(&send.destination).is_none() {
-            let cell = self.destinations.resolve(
-                &session.engine,
-                &send.destination,
-                self.settings.auto_create,
-            )?;
+            let cell = self
+                .destinations
+                .resolve(&session.engine, &send.destination)?;
             self.destinations.last = Some((send.destination.to_string(), cell));
+        }
+        if let Some(step) = self.park_send(session, send, raw)? {
+            return Ok(step);
         }
         if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
             return Err(Refusal::not_yet(&format!(
@@ -131,32 +118,47 @@ impl State {
         Ok(Step::Done)
     }
 
-    /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
-    fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
+    /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
+    fn park_send(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        raw: &[u8],
+    ) -> Result<Option<Step>, Refusal> {
+        let Some(cell) = self.destinations.last(&send.destination) else {
+            unreachable!("the destination was just resolved");
+        };
         let engine = &session.engine;
         let in_memory = !send.persistent || engine.store.is_none() || send.transaction.is_some();
-        let full =
-            in_memory && engine.memory.is_full() || send.persistent && engine.is_store_full();
+        let (memory, store) = (
+            in_memory && engine.memory.is_full(),
+            send.persistent && engine.is_store_full(),
+        );
+        if (memory || store) && cell.fails_if_no_space() {
+            let what = if memory { "Memory" } else { "Store" };
+            return Err(Refusal::frame(format!(
+                "Usage Manager {what} Limit reached: the message was not enqueued, as the policy of {} has \
+                 sendFailIfNoSpace = true",
+                cell.destination
+            )));
+        }
+        let bytes = raw.len() as u64;
+        let full = match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
+            Admission::Open => memory || store,
+            Admission::Wait => true,
+            Admission::Refused(text) => return Err(Refusal::frame(text)),
+        };
         if !full && self.parked.is_empty() && !session.is_stalled() {
-            return None;
+            return Ok(None);
         }
         let key = match &send.transaction {
             Some(transaction) => ParkKey::Transaction(transaction.to_string()),
             None => ParkKey::Destination(send.destination.to_string()),
         };
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
-            return None;
+            return Ok(None);
         }
-        // What can never be carried out is refused at once rather than parked.
-        let resolvable = self
-            .destinations
-            .resolve(
-                &session.engine,
-                &send.destination,
-                self.settings.auto_create,
-            )
-            .is_ok();
-        resolvable.then(|| self.park(session, key, raw))
+        Ok(Some(self.park(session, key, raw)))
     }
 }
 

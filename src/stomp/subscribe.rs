@@ -9,6 +9,7 @@ use super::encoder::MessageEncoder;
 use super::reply::Refusal;
 use super::{destination, send};
 use crate::broker::{AckMode, Destination, Kind, Window};
+use crate::engine::cell::Cell;
 use crate::engine::durables::{DurableError, DurableName};
 use crate::session::{Session, SubscribeRequest};
 
@@ -68,7 +69,7 @@ impl State {
         }
         let destination = self.check_subscribe(wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
-        let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
+        let cell = send::find(&session.engine, &destination)?;
         let mode = match wanted.ack {
             WireAck::Auto => AckMode::Auto,
             WireAck::Client => AckMode::Client,
@@ -87,7 +88,7 @@ impl State {
         let request = SubscribeRequest {
             cell: &cell,
             mode,
-            window: self.window(wanted, destination.kind, durable.is_some()),
+            window: window(wanted, &cell, durable.is_some()),
             encoder: Box::new(MessageEncoder::new(
                 template,
                 self.settings.always_content_length,
@@ -171,16 +172,6 @@ impl State {
         })
     }
 
-    fn window(&self, wanted: &Subscribe<'_>, kind: Kind, durable: bool) -> Window {
-        Window::messages(match (wanted.prefetch, kind, durable) {
-            (Some(Prefetch::Messages(count)), ..) => count,
-            (Some(Prefetch::Unlimited), ..) => u32::MAX,
-            (None, Kind::Queue, _) => self.settings.queue_prefetch,
-            (None, Kind::Topic, false) => self.settings.topic_prefetch,
-            (None, Kind::Topic, true) => self.settings.durable_topic_prefetch,
-        })
-    }
-
     /// Ends a subscription, or removes a durable one for good.
     pub(super) fn unsubscribe(
         &mut self,
@@ -230,5 +221,17 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
         DurableError::Store(error) => {
             format!("the durable subscription could not be stored: {error}")
         }
+    })
+}
+
+/// The window that a client asked for, or else the policy of the destination (PRE-1).
+fn window(wanted: &Subscribe<'_>, cell: &Cell, durable: bool) -> Window {
+    let policy = cell.policy();
+    Window::messages(match (wanted.prefetch, cell.destination.kind, durable) {
+        (Some(Prefetch::Messages(count)), ..) => count,
+        (Some(Prefetch::Unlimited), ..) => u32::MAX,
+        (None, Kind::Queue, _) => policy.queue_prefetch,
+        (None, Kind::Topic, false) => policy.topic_prefetch,
+        (None, Kind::Topic, true) => policy.durable_topic_prefetch,
     })
 }

@@ -117,6 +117,15 @@ impl Policies {
         self.choose(destination.kind.into(), &destination.name)
     }
 
+    /// Whether the entry that decides about `destination` is for `other` too (without one: every other of its kind), as
+    /// `maxDestinations` counts them.
+    #[must_use]
+    pub fn are_alike(&self, destination: &Destination, other: &Destination) -> bool {
+        let chain = self.chain(destination.kind.into(), &destination.name);
+        let matches = |entry: &&Policy| entry.pattern.matches(&other.name);
+        destination.kind == other.kind && chain.first().is_none_or(matches)
+    }
+
     /// Whether dead letters of some destination go to `destination` (DLQ-5).
     #[must_use]
     pub fn is_dead_letter_destination(&self, destination: &Destination) -> bool {

@@ -148,7 +148,7 @@ fn find(name: &str) -> Option<&'static PolicyKey> {
     keys::all().find(|key| same(key.name) || key.aliases.iter().any(|alias| same(alias)))
 }
 
-fn literal(value: &toml::Value) -> Literal<'_> {
+pub(super) fn literal(value: &toml::Value) -> Literal<'_> {
     match value {
         toml::Value::String(text) => Literal::Text(text),
         toml::Value::Integer(number) => Literal::Integer(*number),

@@ -126,8 +126,7 @@ fn settings() -> Settings {
         queue_window_bytes: 1 << 20,
         slow_subscriber_bytes_max: 1 << 20,
         outbox_bytes_max: 4096,
-        maximum_redeliveries: Some(6),
-        dead_letter_queue: "DLQ".into(),
+        policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
     }
 }

@@ -1,0 +1,153 @@
+//! What a queue holds: how much it is, dropping the oldest of it, and taking a single message out.
+
+use super::Queue;
+use crate::broker::delivery::Entry;
+use crate::broker::outlet::Outlet;
+use crate::broker::policy::{Limits, Overflow, Usage};
+
+impl Queue {
+    /// What the queue holds, for comparison with its limits.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            messages: self.len() as u64,
+            bytes: self.bytes,
+            memory_bytes: self.held_bytes(),
+        }
+    }
+
+    /// Drops the oldest messages that wait, until the queue is within `limits` or only messages in consumers' hands are
+    /// left, if that is what happens to an overflow. The newest message stays.
+    pub fn drop_head(&mut self, limits: &Limits, out: &mut impl Outlet) {
+        if limits.overflow != Overflow::DropHead {
+            return;
+        }
+        while self.log.len() > 1 && limits.exceeded(self.usage()) {
+            let Some((sequence, entry)) = self.log.first().and_then(|head| self.extract(head))
+            else {
+                break;
+            };
+            self.stats.discarded += 1;
+            if let Some(at) = entry.at {
+                out.remove(sequence, at);
+            }
+        }
+    }
+
+    /// The messages that wait, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.log.iter()
+    }
+
+    /// A message that waits.
+    #[must_use]
+    pub fn peek(&self, sequence: u64) -> Option<&Entry> {
+        self.log.get(sequence)
+    }
+
+    /// Whether the queue holds the message, waiting or in a consumer's hands.
+    #[must_use]
+    pub fn has(&self, sequence: u64) -> bool {
+        let mut consumers = self.subscriptions.values();
+        self.log.get(sequence).is_some()
+            || consumers.any(|consumer| {
+                consumer
+                    .unacked
+                    .iter()
+                    .any(|held| held.sequence == sequence)
+            })
+    }
+
+    /// Takes a message out that waits, for who moves it elsewhere. Its record is the mover's business.
+    pub fn extract(&mut self, sequence: u64) -> Option<(u64, Entry)> {
+        let entry = self.log.remove(sequence)?;
+        let bytes = u64::from(entry.bytes.get());
+        if entry.message.is_some() {
+            self.paging.held_bytes -= bytes;
+        } else {
+            self.paging.left_paged();
+        }
+        self.bytes -= bytes;
+        self.stats.dequeued += 1;
+        Some((sequence, entry))
+    }
+
+    /// Puts back what was taken out and could not be moved.
+    pub fn put_in_place(&mut self, sequence: u64, entry: Entry) {
+        let bytes = u64::from(entry.bytes.get());
+        self.stats.dequeued -= 1;
+        self.bytes += bytes;
+        if entry.message.is_some() {
+            self.paging.held_bytes += bytes;
+        }
+        self.insert(sequence, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::double::{World, message};
+    use crate::broker::queue::{Incoming, QueuePolicy};
+    use std::sync::Arc;
+
+    fn filled(count: u64) -> (Queue, World) {
+        let (mut queue, mut world) = (
+            Queue::new(1, 1 << 20, QueuePolicy::default()),
+            World::default(),
+        );
+        for _ in 0..count {
+            let sequence = queue.reserve(1);
+            let entry = Entry::held(Arc::new(message(sequence, 10, false, 0)), None);
+            queue.push(0, Incoming { sequence, entry }, &mut world);
+        }
+        (queue, world)
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_account_holds() {
+        let (mut queue, mut world) = filled(5);
+        let one = queue.usage().bytes / 5;
+        let limits = Limits {
+            messages_max: Some(3),
+            overflow: Overflow::DropHead,
+            ..Limits::default()
+        };
+        queue.drop_head(
+            &Limits {
+                overflow: Overflow::Reject,
+                ..limits
+            },
+            &mut world,
+        );
+        assert_eq!(queue.len(), 5);
+        queue.drop_head(&limits, &mut world);
+        let left: Vec<u64> = queue.waiting().map(|(sequence, _)| sequence).collect();
+        assert_eq!(left, [3, 4, 5]);
+        assert_eq!(
+            (queue.usage().bytes, queue.usage().memory_bytes),
+            (3 * one, 3 * one)
+        );
+        assert_eq!(queue.stats.discarded, 2);
+        let small = Limits {
+            messages_max: None,
+            bytes_max: Some(1),
+            ..limits
+        };
+        queue.drop_head(&small, &mut world);
+        assert_eq!(queue.len(), 1, "the newest stays");
+    }
+
+    #[test]
+    fn what_is_taken_out_can_be_put_back() {
+        let (mut queue, _) = filled(3);
+        let usage = queue.usage();
+        assert!(queue.extract(7).is_none());
+        let (sequence, entry) = queue.extract(2).expect("it waits");
+        assert!(!queue.has(2) && queue.has(3));
+        assert_eq!(queue.len(), 2);
+        queue.put_in_place(sequence, entry);
+        assert_eq!(queue.usage(), usage);
+        assert!(queue.has(2));
+    }
+}
