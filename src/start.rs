@@ -22,7 +22,7 @@ use crate::engine::recover::Opened;
 use crate::engine::retry::{Retried, RetryError};
 use crate::engine::{Engine, Settings, StoreError};
 use crate::session::Bounds;
-use crate::stomp::StompSettings;
+use crate::stomp::{self, StompSettings};
 use crate::transport::listener::StompListener;
 
 /// The broker; see [`Broker::builder`].
@@ -113,6 +113,7 @@ impl Builder {
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
+        let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let stomp = StompListener {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings(&config)),
@@ -135,6 +136,7 @@ impl Builder {
             ended,
             accepting,
             keeping_house,
+            timing,
         })
     }
 }
@@ -150,6 +152,7 @@ pub struct Handle {
     ended: mpsc::Receiver<()>,
     accepting: JoinHandle<()>,
     keeping_house: JoinHandle<()>,
+    timing: JoinHandle<()>,
 }
 
 /// Why dead letters were not retried.
@@ -233,6 +236,9 @@ impl Handle {
         }
         if let Err(error) = self.keeping_house.await {
             tracing::error!(%error, "the housekeeping has failed");
+        }
+        if let Err(error) = self.timing.await {
+            tracing::error!(%error, "the timer has failed");
         }
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
@@ -328,6 +334,7 @@ fn settings(config: &Config) -> Settings {
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
+        group_reader: Some(stomp::group_of),
     }
 }
 

@@ -152,6 +152,7 @@ impl Engine {
         if !rules.is_dead_letter_destination {
             let is_dead_letter_destination = true;
             cell.set_rules(
+                self.clock.wall_ms(),
                 Rules {
                     is_dead_letter_destination,
                     ..rules

@@ -22,6 +22,7 @@ pub mod records;
 pub mod recover;
 pub mod registry;
 pub mod retry;
+pub mod timer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ferrymq_store::Store;
 pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
-use crate::broker::Policies;
+use crate::broker::{GroupReader, Policies};
 use crate::clock::Clock;
 use buffers::Buffers;
 use cell::{Journaled, Machine, Work};
@@ -40,6 +41,7 @@ use memory::Memory;
 use outbox::Outbox;
 use read_back::ReadBack;
 use registry::Registry;
+use timer::Timer;
 
 /// Values the engine works with; taken from the configuration by whoever builds it.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// How the message group of a message is read, whatever its wire.
+    pub group_reader: Option<GroupReader>,
 }
 
 /// Octets handed to the journal and not written yet from which on connections are read more slowly.
@@ -72,6 +76,8 @@ pub struct Engine {
     pub connections: Connections,
     /// The memory account.
     pub memory: Arc<Memory>,
+    /// What is due when.
+    pub timer: Arc<Timer>,
     /// Buffers to lend.
     pub buffers: Arc<Buffers>,
     /// The journal; `None` without one.

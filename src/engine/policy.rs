@@ -81,7 +81,7 @@ impl Cell {
     }
 
     /// Gives it new rules; what it holds stays and follows them.
-    pub(super) fn set_rules(self: &Arc<Self>, rules: Rules, work: &mut Work) {
+    pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();
@@ -90,8 +90,8 @@ impl Cell {
             &mut state,
             work,
             Journaled::default(),
-            |machine, _| match machine {
-                Machine::Queue(queue) => queue.set_policy(queue_policy),
+            |machine, out| match machine {
+                Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
                 Machine::Topic(topic) => topic.set_policy(queue_policy.redelivery),
             },
         );
@@ -185,10 +185,15 @@ impl Engine {
     /// Replaces the policies of all destinations. Nobody is disconnected; what is there stays and follows the new ones.
     pub fn set_policies(self: &Arc<Self>, policies: Policies) {
         let policies = self.registry.set_policies(policies);
-        let mut work = Work::default();
         for cell in self.registry.all() {
-            cell.set_rules(Rules::of(&policies, &cell.destination), &mut work);
-            self.run(&mut work);
+            self.set_rules(&cell, Rules::of(&policies, &cell.destination));
         }
+    }
+
+    /// Gives one destination other rules, until policies are replaced again.
+    pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
+        let mut work = Work::default();
+        cell.set_rules(self.clock.wall_ms(), rules, &mut work);
+        self.run(&mut work);
     }
 }

@@ -10,6 +10,7 @@ use super::Settings;
 use super::cell::{Cell, Machine};
 use super::memory::Memory;
 use super::policy::Rules;
+use super::timer::Timer;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
@@ -21,6 +22,7 @@ pub struct Registry {
     policies: RwLock<Arc<Policies>>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
+    timer: Arc<Timer>,
 }
 
 /// Why a destination was not made by its first use.
@@ -42,7 +44,12 @@ pub enum OpenRefused {
 impl Registry {
     /// An empty registry.
     #[must_use]
-    pub fn new(settings: Settings, store: Option<Arc<Store>>, memory: Arc<Memory>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Option<Arc<Store>>,
+        memory: Arc<Memory>,
+        timer: Arc<Timer>,
+    ) -> Self {
         Self {
             cells: RwLock::default(),
             next_id: AtomicU32::new(1),
@@ -50,6 +57,7 @@ impl Registry {
             settings,
             store,
             memory,
+            timer,
         }
     }
 
@@ -134,11 +142,14 @@ impl Registry {
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
         let policy = Rules::of(&self.policies(), destination).for_queue();
         match destination.kind {
-            Kind::Queue => Machine::Queue(Queue::new(
-                next_sequence,
-                self.settings.queue_window_bytes,
-                policy,
-            )),
+            Kind::Queue => {
+                let window_bytes = self.settings.queue_window_bytes;
+                let mut queue = Queue::new(next_sequence, window_bytes, policy);
+                if let Some(reader) = self.settings.group_reader {
+                    queue.set_group_reader(reader);
+                }
+                Machine::Queue(queue)
+            }
             Kind::Topic => {
                 let limits = TopicLimits {
                     window_bytes: self.settings.queue_window_bytes,
@@ -205,6 +216,7 @@ impl Registry {
             defined,
             self.store.clone(),
             Arc::clone(&self.memory),
+            Arc::clone(&self.timer),
         ))
     }
 }

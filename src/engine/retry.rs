@@ -106,7 +106,7 @@ impl Engine {
             Machine::Queue(queue) => queue.extract(sequence),
             Machine::Topic(_) => None,
         });
-        let Some((_, entry)) = taken else {
+        let Some(entry) = taken else {
             return Ok(None);
         };
         // Its origin may have been removed meanwhile.
@@ -124,7 +124,7 @@ impl Engine {
         if let Err(error) = moved {
             cell.step(work, Journaled::default(), |machine, _| {
                 if let Machine::Queue(queue) = machine {
-                    queue.put_in_place(sequence, entry);
+                    queue.put_in_place(sequence, entry, message.expires_ms);
                 }
             });
             return Err(error);

@@ -211,5 +211,8 @@ fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {
     if escaped {
         flags |= MessageFlags::ESCAPED;
     }
+    if send.headers.has(Known::JmsxGroupId) {
+        flags |= MessageFlags::GROUPED;
+    }
     MessageFlags(flags)
 }

@@ -1,6 +1,8 @@
 //! What a queue holds: how much it is, dropping the oldest of it, and taking a single message out.
 
 use super::Queue;
+use super::consumer::Consumer;
+use super::lanes::Spot;
 use crate::broker::delivery::Entry;
 use crate::broker::outlet::Outlet;
 use crate::broker::policy::{Limits, Overflow, Usage};
@@ -11,76 +13,81 @@ impl Queue {
     pub fn usage(&self) -> Usage {
         Usage {
             messages: self.len() as u64,
-            bytes: self.bytes,
+            bytes: self.lanes.paging.bytes,
             memory_bytes: self.held_bytes(),
         }
     }
 
-    /// Drops the oldest messages that wait, until the queue is within `limits` or only messages in consumers' hands are
-    /// left, if that is what happens to an overflow. The newest message stays.
+    /// Drops the oldest messages that wait, of the lowest priority first, until the queue is within `limits` or only
+    /// messages in consumers' hands are left, if that is what happens to an overflow. The last one that waits stays.
     pub fn drop_head(&mut self, limits: &Limits, out: &mut impl Outlet) {
         if limits.overflow != Overflow::DropHead {
             return;
         }
-        while self.log.len() > 1 && limits.exceeded(self.usage()) {
-            let Some((sequence, entry)) = self.log.first().and_then(|head| self.extract(head))
+        while self.lanes.len() > 1 && limits.exceeded(self.usage()) {
+            let least = self.lanes.least();
+            let Some((spot, entry)) = least.and_then(|spot| Some((spot, self.take_out(spot)?)))
             else {
                 break;
             };
             self.stats.discarded += 1;
             if let Some(at) = entry.at {
-                out.remove(sequence, at);
+                out.remove(spot.sequence, at);
             }
         }
     }
 
-    /// The messages that wait, oldest first.
+    /// The messages that wait, delayed ones too.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.log.iter()
+        self.lanes.iter()
     }
 
     /// A message that waits.
     #[must_use]
     pub fn peek(&self, sequence: u64) -> Option<&Entry> {
-        self.log.get(sequence)
+        self.lanes.get(self.lanes.find(sequence)?)
     }
 
     /// Whether the queue holds the message, waiting or in a consumer's hands.
     #[must_use]
     pub fn has(&self, sequence: u64) -> bool {
-        let mut consumers = self.subscriptions.values();
-        self.log.get(sequence).is_some()
-            || consumers.any(|consumer| {
-                consumer
-                    .unacked
-                    .iter()
-                    .any(|held| held.sequence == sequence)
-            })
+        let holds = |consumer: &Consumer| {
+            let mut unacked = consumer.subscription.unacked.iter();
+            unacked.any(|held| held.sequence == sequence)
+        };
+        self.lanes.find(sequence).is_some() || self.takers().any(holds)
     }
 
     /// Takes a message out that waits, for who moves it elsewhere. Its record is the mover's business.
-    pub fn extract(&mut self, sequence: u64) -> Option<(u64, Entry)> {
-        let entry = self.log.remove(sequence)?;
-        let bytes = u64::from(entry.bytes.get());
-        if entry.message.is_some() {
-            self.paging.held_bytes -= bytes;
-        } else {
-            self.paging.left_paged();
-        }
-        self.bytes -= bytes;
-        self.stats.dequeued += 1;
-        Some((sequence, entry))
+    pub fn extract(&mut self, sequence: u64) -> Option<Entry> {
+        let spot = self.lanes.find(sequence)?;
+        self.take_out(spot)
     }
 
-    /// Puts back what was taken out and could not be moved.
-    pub fn put_in_place(&mut self, sequence: u64, entry: Entry) {
+    /// Puts back what was taken out and could not be moved. It expires at `expires_ms`, 0 for never.
+    pub fn put_in_place(&mut self, sequence: u64, entry: Entry, expires_ms: u64) {
         let bytes = u64::from(entry.bytes.get());
         self.stats.dequeued -= 1;
-        self.bytes += bytes;
+        self.lanes.paging.bytes += bytes;
         if entry.message.is_some() {
-            self.paging.held_bytes += bytes;
+            self.lanes.paging.held_bytes += bytes;
         }
-        self.insert(sequence, entry);
+        self.insert(self.lanes.spot(sequence, &entry), entry, expires_ms);
+    }
+
+    fn take_out(&mut self, spot: Spot) -> Option<Entry> {
+        let mut entry = self.lanes.remove(spot)?;
+        let bytes = u64::from(entry.bytes.get());
+        self.lanes.paging.bytes -= bytes;
+        if entry.message.is_some() {
+            self.lanes.paging.held_bytes -= bytes;
+        }
+        if entry.is_delayed() {
+            entry.set_delayed(false);
+            self.release_held(spot);
+        }
+        self.stats.dequeued += 1;
+        Some(entry)
     }
 }
 
@@ -143,10 +150,10 @@ mod tests {
         let (mut queue, _) = filled(3);
         let usage = queue.usage();
         assert!(queue.extract(7).is_none());
-        let (sequence, entry) = queue.extract(2).expect("it waits");
+        let entry = queue.extract(2).expect("it waits");
         assert!(!queue.has(2) && queue.has(3));
         assert_eq!(queue.len(), 2);
-        queue.put_in_place(sequence, entry);
+        queue.put_in_place(2, entry, 0);
         assert_eq!(queue.usage(), usage);
         assert!(queue.has(2));
     }

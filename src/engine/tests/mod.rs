@@ -119,6 +119,10 @@ impl Encoder for Plain {
     fn tail(&self) -> &'static [u8] {
         b"\0"
     }
+
+    fn browse_end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"end\n\0");
+    }
 }
 
 fn settings() -> Settings {
@@ -128,6 +132,7 @@ fn settings() -> Settings {
         outbox_bytes_max: 4096,
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        group_reader: None,
     }
 }
 
