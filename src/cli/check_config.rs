@@ -18,7 +18,10 @@ pub(super) struct CheckConfigArgs {
 }
 
 pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
-    load::load(&Sources::file(&arguments.file).with_environment())?;
+    let loaded = load::load(&Sources::file(&arguments.file).with_environment())?;
+    for warning in loaded.config.policy_warnings() {
+        eprintln!("ferrymq: {warning}");
+    }
     writeln!(io::stdout(), "{}: ok", arguments.file.display())?;
     Ok(())
 }

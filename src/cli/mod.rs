@@ -8,6 +8,7 @@
 mod bench;
 mod check_config;
 mod client;
+mod config;
 mod publish;
 mod serve;
 mod subscribe;
@@ -19,6 +20,7 @@ use ferrymq::StartError;
 use ferrymq::config::Problems;
 
 use check_config::CheckConfigArgs;
+use config::ConfigArgs;
 use serve::ServeArgs;
 
 const EXIT_CODES: &str = "\
@@ -46,6 +48,9 @@ enum Command {
     /// Check a configuration file, and the FERRYMQ__… variables over it; report all problems at once
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Show the configuration and policies as they take effect
+    #[command(after_help = config::EXAMPLES)]
+    Config(ConfigArgs),
     /// Send messages to a STOMP broker
     #[command(after_help = publish::EXAMPLES)]
     Pub(publish::Args),
@@ -62,6 +67,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => serve::run(arguments),
             Self::CheckConfig(arguments) => check_config::run(arguments),
+            Self::Config(arguments) => config::run(arguments),
             Self::Pub(arguments) => publish::run(arguments),
             Self::Sub(arguments) => subscribe::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),

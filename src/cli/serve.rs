@@ -17,7 +17,7 @@ use ferrymq::telemetry::logging;
 use ferrymq::{Broker, Handle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,7 @@ Examples:
   FERRYMQ__LOG__LEVEL=debug ferrymq serve --data /var/lib/ferrymq";
 
 /// The file that is read if there is one and no other is named.
-const USUAL_FILE: &str = "activemq.toml";
+pub(super) const USUAL_FILE: &str = "activemq.toml";
 
 // No doc comment and no help here: clap would take it for the whole program's, because it flattens this.
 #[derive(Debug, Args)]
@@ -82,12 +82,14 @@ impl ServeArgs {
 
 pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let config = load::load(&arguments.sources())?.config;
+    let sources = arguments.sources();
+    let config = load::load(&sources)?.config;
     logging::init(config.log.level.as_str(), config.log.format)?;
     warn_of_cut_limits(&config);
     let runtime = runtime(config.broker.worker_threads).context("cannot start the threads")?;
     let outcome = runtime.block_on(Box::pin(serve(
         config,
+        &sources,
         arguments.ready_file.as_deref(),
         &clock,
     )));
@@ -104,7 +106,12 @@ fn runtime(worker_threads: u32) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    sources: &Sources,
+    ready_file: Option<&Path>,
+    clock: &Clock,
+) -> anyhow::Result<()> {
     let mut stops = Stops::listen().context("cannot listen for signals")?;
     if let Some(path) = ready_file {
         remove_stale(path)?;
@@ -129,9 +136,14 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
 
-    let name = tokio::select! {
-        reason = handle.failed() => bail!("the broker had to stop: {reason}"),
-        name = stops.next() => name,
+    let name = loop {
+        tokio::select! {
+            reason = handle.failed() => bail!("the broker had to stop: {reason}"),
+            asked = stops.asked() => match asked {
+                Asked::Stop(name) => break name,
+                Asked::Reload => reload(sources, &handle),
+            },
+        }
     };
     info!(signal = name, "stopping");
     let since_ms = clock.monotonic_ms();
@@ -161,17 +173,61 @@ impl Stops {
         })
     }
 
-    /// Waits for the next one and gives its name. SIGHUP asks for a reload, not for a stop.
+    /// Waits for the next one.
+    async fn asked(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits for the next one that asks for a stop, and gives its name.
     async fn next(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    warn!("SIGHUP: no key reloads yet, restart to change the configuration");
+            match self.asked().await {
+                Asked::Stop(name) => return name,
+                Asked::Reload => {
+                    warn!("SIGHUP: nothing is read again while the broker starts or stops")
                 }
             }
         }
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// A stop; the name of the signal.
+    Stop(&'static str),
+    /// Reading the configuration again.
+    Reload,
+}
+
+/// Reads the configuration again and lets take effect what can. One that is wrong changes nothing.
+fn reload(sources: &Sources, handle: &Handle) {
+    let problems = match load::load(sources) {
+        Ok(loaded) => match handle.reload(loaded.config) {
+            Ok(changes) => {
+                let (at_once, after_restart) =
+                    (changes.at_once.join(" "), changes.after_restart.join(" "));
+                info!(
+                    policies = changes.policies,
+                    at_once, "configuration read again"
+                );
+                if !after_restart.is_empty() {
+                    warn!(
+                        keys = after_restart,
+                        "changed, but these take effect at the next start only"
+                    );
+                }
+                return;
+            }
+            Err(problems) => problems,
+        },
+        Err(problems) => problems,
+    };
+    for problem in &problems.0 {
+        error!(%problem, "the configuration is not read again");
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
+use super::policy::Admission;
 use super::{Engine, records};
+use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
 
@@ -45,6 +47,39 @@ struct Part {
     stored: bool,
 }
 
+/// Why a transaction was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store is full or dead.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One of its destinations is full, and its policy refuses more.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Part {
+    /// Why the destination refuses these messages, if it does. One whose policy lets producers wait takes them: they
+    /// waited when they were sent.
+    fn refusal(&self) -> Option<String> {
+        let ((last, _), rest) = self.messages.split_last()?;
+        let admission = self
+            .cell
+            .admission(last.memory_bytes(), last.is_persistent(), || {
+                let bytes = rest.iter().map(|(message, _)| message.memory_bytes()).sum();
+                Usage {
+                    messages: rest.len() as u64,
+                    bytes,
+                    memory_bytes: bytes,
+                }
+            });
+        match admission {
+            Admission::Refused(text) => Some(text),
+            Admission::Open | Admission::Wait => None,
+        }
+    }
+}
+
 impl Transaction {
     /// How many actions it holds (TX-7).
     #[must_use]
@@ -63,17 +98,20 @@ impl Engine {
     /// Applies a transaction. On an error nothing was applied and the transaction is handed back.
     ///
     /// # Errors
-    /// The store is full or dead.
+    /// The store is full or dead, or a destination is full and its policy refuses more.
     pub fn commit(
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Transaction, StoreError)> {
+    ) -> Result<(), (Transaction, CommitError)> {
         let now_ms = self.clock.wall_ms();
         for (cell, message) in &mut transaction.sends {
             cell.stamp(now_ms, message);
         }
         let mut parts = partition(&transaction.sends);
+        if let Some(text) = parts.iter().find_map(Part::refusal) {
+            return Err((transaction, CommitError::Refused(text)));
+        }
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
@@ -83,7 +121,7 @@ impl Engine {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
-            return Err((transaction, error));
+            return Err((transaction, error.into()));
         }
         let now_ms = self.clock.wall_ms();
         for acknowledged in transaction.acknowledged.drain(..) {

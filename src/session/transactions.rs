@@ -7,7 +7,7 @@ use super::state::{Answer, Session};
 use crate::broker::{Ack, Message, Which};
 use crate::engine::StoreError;
 use crate::engine::cell::{Cell, Journaled, Machine};
-use crate::engine::commit::{Acknowledged, Transaction};
+use crate::engine::commit::{Acknowledged, CommitError, Transaction};
 
 /// Bounds of what a connection may hold in transactions (TX-7).
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,9 @@ pub enum TransactionError {
     /// The store has no space; the transaction stays open and may be committed again.
     #[error("Usage Manager Store Limit reached: the transaction was not applied and stays open")]
     StoreFull,
+    /// A destination is full and refuses more; the transaction stays open and may be committed again.
+    #[error("{0}: the transaction was not applied and stays open")]
+    Refused(String),
     /// The store could not take it; it stays open.
     #[error("the transaction was not applied: {0}")]
     Store(String),
@@ -171,8 +174,9 @@ impl Session {
             tracing::warn!(%error, "transaction not applied");
             self.transactions.open.insert(id.to_owned(), transaction);
             return Err(match error {
-                StoreError::Full => TransactionError::StoreFull,
-                error => TransactionError::Store(error.to_string()),
+                CommitError::Store(StoreError::Full) => TransactionError::StoreFull,
+                CommitError::Store(error) => TransactionError::Store(error.to_string()),
+                CommitError::Refused(text) => TransactionError::Refused(text),
             });
         }
         self.engine.bury_all(&mut self.work);

@@ -58,6 +58,27 @@ impl PartialEq for PolicyEntry {
     }
 }
 
+impl PolicyEntry {
+    /// Where it stands.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether it is laid over less specific entries.
+    #[must_use]
+    pub fn inherits(&self) -> bool {
+        self.inherits
+    }
+
+    /// Its keys and values, and where each stands.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &toml::Value, &Origin)> {
+        self.settings
+            .iter()
+            .map(|setting| (setting.key.name, &setting.value, &setting.origin))
+    }
+}
+
 impl Setting {
     fn said(&self) -> (&'static str, &toml::Value) {
         (self.key.name, &self.value)

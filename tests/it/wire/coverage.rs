@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::table::Case;
 use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
-    redelivering, sending, subscribing, syntax, transactions,
+    policies, redelivering, sending, subscribing, syntax, transactions,
 };
 use crate::{hostile, restart};
 
@@ -42,14 +42,11 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
-    ("limits per destination are not built", &[156, 294]),
     ("selectors are refused (not yet)", &[177, 179, 180, 181, 183, 219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
-    ("policies per destination are not built", &[193, 329]),
     ("noLocal is refused (not yet)", &[197]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
     ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
-    ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("WebSocket, TLS and OpenWire are not built", &[344, 345, 346, 347, 348, 349, 350, 351, 352]),
 ];
@@ -57,7 +54,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
 /// Cases that are tests of their own elsewhere.
 const ELSEWHERE: [&[&str]; 2] = [hostile::COVERED, restart::COVERED];
 
-const TABLES: [&[Case]; 13] = [
+const TABLES: [&[Case]; 14] = [
     acknowledging::CASES,
     browsing::CASES,
     choosing::CASES,
@@ -66,6 +63,7 @@ const TABLES: [&[Case]; 13] = [
     ending::CASES,
     grouping::CASES,
     heart_beats::CASES,
+    policies::CASES,
     redelivering::CASES,
     sending::CASES,
     subscribing::CASES,

@@ -10,6 +10,7 @@ mod durable;
 mod ending;
 mod grouping;
 mod heart_beats;
+mod policies;
 mod redelivering;
 mod sending;
 pub(crate) mod server;

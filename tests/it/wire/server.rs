@@ -6,9 +6,11 @@ use std::sync::Arc;
 use ferrymq::broker::stats::Stats;
 use ferrymq::broker::{Destination, Kind, QueuePolicy};
 use ferrymq::config::Config;
+use ferrymq::config::reload::Changes;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
-use ferrymq::{Broker, Handle};
+use ferrymq::engine::retry::Retried;
+use ferrymq::{Broker, Handle, RetryFailed};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -134,6 +136,22 @@ impl Server {
         let mut rules = cell.rules();
         change(&mut Arc::make_mut(&mut rules.policy).queue);
         engine.set_rules(&cell, rules);
+    }
+
+    /// Reads the configuration again, as `change` makes it from the default.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) -> Changes {
+        let mut config = Config::default();
+        change(&mut config);
+        let handle = self.handle.as_ref().expect("it runs");
+        handle.reload(config).expect("a correct configuration")
+    }
+
+    /// Retries all dead letters in a queue.
+    pub(crate) fn retry(&self, queue: &str) -> Result<Retried, RetryFailed> {
+        let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
+        let handle = handle.expect("it runs");
+        let retry = handle.retry_dead_letters(Destination::queue(queue), usize::MAX, |_| true);
+        runtime.expect("it runs").block_on(retry)
     }
 
     /// The counters of a destination.
