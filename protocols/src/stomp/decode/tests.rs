@@ -199,3 +199,76 @@ fn a_frame_after_many_headers_keeps_no_large_table() {
     assert!(decoder.decode(b"SEND\n\n\0").unwrap().is_some());
     assert!(decoder.table.spans.capacity() <= 64);
 }
+
+/// All frames of a stream: command, headers, body, and whether the head repeated the one before.
+fn frames(decoder: &mut Decoder, mut input: &[u8]) -> Vec<(Vec<(String, String)>, Vec<u8>, bool)> {
+    let mut found = Vec::new();
+    while let Some(frame) = decoder.decode(input).unwrap() {
+        let headers = frame
+            .headers
+            .iter()
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        found.push((headers, frame.body.to_vec(), frame.repeats));
+        input = &input[frame.consumed..];
+    }
+    found
+}
+
+#[test]
+fn a_repeated_head_reads_as_if_it_were_the_first() {
+    let lines = [
+        "a:1\ncontent-length:%\nb:2\nc:3\n",
+        "content-length: % \r\nb\\c:2\r\nb\\c:3\r\n",
+        "a:1\nb:2\ncontent-length:%\ncontent-length:7\n",
+        "a:1\nb:2\n",
+    ];
+    for line in lines {
+        let frame = |length: usize| {
+            let head = format!("SEND\n{}\n", line.replace('%', &length.to_string()));
+            format!("{head}{}\0\n", "x".repeat(length))
+        };
+        let lengths = [5, 5, 123, 0, 99, 100, 1];
+        let stream: String = lengths.iter().map(|&length| frame(length)).collect();
+        let together = frames(&mut decoder(Version::V12), stream.as_bytes());
+        for (index, &length) in lengths.iter().enumerate() {
+            let alone = frames(&mut decoder(Version::V12), frame(length).as_bytes());
+            assert_eq!(together[index].0, alone[0].0, "{line:?} {length}");
+            assert_eq!(together[index].1, alone[0].1, "{line:?} {length}");
+            assert_eq!(together[index].2, index > 0, "{line:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn what_changes_how_a_head_reads_ends_the_repeating() {
+    let mut decoder = decoder(Version::V10);
+    let repeats = |decoder: &mut Decoder, input: &str| frames(decoder, input.as_bytes())[0].2;
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    decoder.set_version(Version::V12);
+    let found = frames(&mut decoder, b"SEND\na: 1\n\n\0");
+    assert_eq!((found[0].0[0].1.as_str(), found[0].2), (" 1", false));
+    decoder.set_before_login(true);
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(!repeats(&mut decoder, "ACK\nid:1\n\n\0"));
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+}
+
+#[test]
+fn a_repeated_head_keeps_to_the_limits() {
+    let mut limits = Limits::default();
+    limits.body_bytes_max = 10;
+    let mut decoder = Decoder::new(limits, DecodeOptions::default());
+    assert!(
+        decoder
+            .decode(b"SEND\ncontent-length:1\n\nx\0")
+            .unwrap()
+            .is_some()
+    );
+    let error = decoder.decode(b"SEND\ncontent-length:11\n\n").unwrap_err();
+    assert!(error.message().contains("maximum data length"), "{error}");
+    let failed = decoder.failed_head(b"SEND\ncontent-length:11\n\n");
+    assert_eq!(failed.map(|(command, _)| command), Some(Command::Send));
+}
