@@ -370,11 +370,11 @@ fn at_the_memory_limit_everything_else_goes_on() {
 #[test]
 fn repeated_sends_wait_for_memory_and_keep_their_order() {
     let (server, _) = full("/queue/repeated", 0);
-    let mut sender = server.client();
+    let sender = server.client();
     let mut writer = sender.writer();
     let body = |number: usize| format!("{number:06}{}", "x".repeat(60_000));
     let frames =
-        (0..500).flat_map(move |number| frame("SEND destination:/queue/repeated", &body(number)));
+        (0..500).flat_map(move |number| frame("SEND destination:/queue/repeated", body(number)));
     let octets: Vec<u8> = frames.collect();
     let pouring = thread::spawn(move || writer.write_all(&octets).expect("it gets through"));
     let memory = &server.engine().memory;

@@ -200,8 +200,15 @@ fn a_frame_after_many_headers_keeps_no_large_table() {
     assert!(decoder.table.spans.capacity() <= 64);
 }
 
-/// All frames of a stream: command, headers, body, and whether the head repeated the one before.
-fn frames(decoder: &mut Decoder, mut input: &[u8]) -> Vec<(Vec<(String, String)>, Vec<u8>, bool)> {
+/// What a frame says.
+struct Said {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    repeats: bool,
+}
+
+/// All frames of a stream.
+fn frames(decoder: &mut Decoder, mut input: &[u8]) -> Vec<Said> {
     let mut found = Vec::new();
     while let Some(frame) = decoder.decode(input).unwrap() {
         let headers = frame
@@ -209,7 +216,11 @@ fn frames(decoder: &mut Decoder, mut input: &[u8]) -> Vec<(Vec<(String, String)>
             .iter()
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        found.push((headers, frame.body.to_vec(), frame.repeats));
+        found.push(Said {
+            headers,
+            body: frame.body.to_vec(),
+            repeats: frame.repeats,
+        });
         input = &input[frame.consumed..];
     }
     found
@@ -233,9 +244,12 @@ fn a_repeated_head_reads_as_if_it_were_the_first() {
         let together = frames(&mut decoder(Version::V12), stream.as_bytes());
         for (index, &length) in lengths.iter().enumerate() {
             let alone = frames(&mut decoder(Version::V12), frame(length).as_bytes());
-            assert_eq!(together[index].0, alone[0].0, "{line:?} {length}");
-            assert_eq!(together[index].1, alone[0].1, "{line:?} {length}");
-            assert_eq!(together[index].2, index > 0, "{line:?} {length}");
+            assert_eq!(
+                together[index].headers, alone[0].headers,
+                "{line:?} {length}"
+            );
+            assert_eq!(together[index].body, alone[0].body, "{line:?} {length}");
+            assert_eq!(together[index].repeats, index > 0, "{line:?} {length}");
         }
     }
 }
@@ -243,12 +257,15 @@ fn a_repeated_head_reads_as_if_it_were_the_first() {
 #[test]
 fn what_changes_how_a_head_reads_ends_the_repeating() {
     let mut decoder = decoder(Version::V10);
-    let repeats = |decoder: &mut Decoder, input: &str| frames(decoder, input.as_bytes())[0].2;
+    let repeats = |decoder: &mut Decoder, input: &str| frames(decoder, input.as_bytes())[0].repeats;
     assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
     assert!(repeats(&mut decoder, "SEND\na: 1\n\n\0"));
     decoder.set_version(Version::V12);
     let found = frames(&mut decoder, b"SEND\na: 1\n\n\0");
-    assert_eq!((found[0].0[0].1.as_str(), found[0].2), (" 1", false));
+    assert_eq!(
+        (found[0].headers[0].1.as_str(), found[0].repeats),
+        (" 1", false)
+    );
     decoder.set_before_login(true);
     assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
     assert!(!repeats(&mut decoder, "ACK\nid:1\n\n\0"));
@@ -258,8 +275,10 @@ fn what_changes_how_a_head_reads_ends_the_repeating() {
 
 #[test]
 fn a_repeated_head_keeps_to_the_limits() {
-    let mut limits = Limits::default();
-    limits.body_bytes_max = 10;
+    let limits = Limits {
+        body_bytes_max: 10,
+        ..Limits::default()
+    };
     let mut decoder = Decoder::new(limits, DecodeOptions::default());
     assert!(
         decoder
