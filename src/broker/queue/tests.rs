@@ -315,3 +315,45 @@ fn a_subscription_may_have_its_own_redelivery() {
     bench.ack_at(20, key, 2, Ack::Failed);
     assert_eq!(bench.queue.stats.dead_lettered, 1);
 }
+
+#[test]
+fn groups_hold_for_messages_that_have_left_memory() {
+    let mut bench = Bench::new();
+    bench.queue = Queue::new(1, 5000, QueuePolicy::default());
+    bench
+        .queue
+        .set_group_reader(crate::broker::double::group_of);
+    for _ in 0..400 {
+        let sequence = bench.queue.reserve(1);
+        let message = crate::broker::double::grouped(sequence, 800, true, (sequence % 4) as u8, 0);
+        let at = bench.world.store(&message);
+        bench.queue.set_durable(Some(at));
+        let entry = Entry::held(Arc::new(message), Some(at));
+        bench
+            .queue
+            .push(0, Incoming { sequence, entry }, &mut bench.world);
+    }
+    assert!(bench.queue.held_bytes() <= 6000);
+    bench.subscribe(AckMode::Individual, 5);
+    bench.subscribe(AckMode::Individual, 5);
+    let mut owners = std::collections::HashMap::new();
+    let mut delivered = 0;
+    while delivered < 400 {
+        let before = delivered;
+        for event in bench.world.take() {
+            if let crate::broker::double::Event::Deliver { to, id, number, .. } = event {
+                delivered += 1;
+                assert_eq!(*owners.entry(id.serial % 4).or_insert(to), to);
+                bench.ack_at(0, to, number, Ack::Consumed);
+            }
+        }
+        for (sequence, at) in std::mem::take(&mut bench.world.asked) {
+            let message = bench.world.read(at);
+            bench.queue.loaded(0, sequence, message, &mut bench.world);
+        }
+        assert!(
+            delivered > before || !bench.world.events.is_empty(),
+            "{delivered} of 400"
+        );
+    }
+}
