@@ -66,6 +66,7 @@ impl Work {
 }
 
 /// The machine of a destination.
+#[expect(clippy::large_enum_variant, reason = "most destinations are queues")]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),
