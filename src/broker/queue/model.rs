@@ -548,8 +548,10 @@ impl Test {
     fn change_policy(&mut self) {
         self.prioritized = !self.prioritized;
         for known in self.known.values_mut() {
-            // What delayed members held back is forgotten.
-            known.life = u64::MAX;
+            if matches!(known.place, Place::Delayed(_)) {
+                // What it held back is forgotten.
+                known.life = u64::MAX;
+            }
         }
         for looker in &mut self.lookers {
             looker.expected.clear();

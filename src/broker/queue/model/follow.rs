@@ -50,8 +50,10 @@ impl Test {
         for (rejected, place) in std::mem::take(&mut self.away) {
             let known = self.known.get_mut(&rejected.sequence).unwrap();
             known.place = place;
-            // A delayed one goes on waiting, but holds nobody back any more.
-            known.life = u64::MAX;
+            if place != Place::Ready {
+                // It goes on waiting, but holds nobody back any more.
+                known.life = u64::MAX;
+            }
             self.queue.take_back(rejected);
         }
         assert!(self.due.removed.is_empty(), "every removal is told");
