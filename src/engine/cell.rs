@@ -70,6 +70,10 @@ impl Work {
 }
 
 /// The machine of a destination.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made once and stays in its cell; a box would cost every step"
+)]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),
@@ -151,6 +155,16 @@ pub struct Cell {
     timer: Arc<Timer>,
 }
 
+/// What all destinations share.
+pub struct Shared {
+    /// The journal; `None` without one.
+    pub store: Option<Arc<Store>>,
+    /// The memory account.
+    pub memory: Arc<Memory>,
+    /// What is due when.
+    pub timer: Arc<Timer>,
+}
+
 /// Which effects are in the journal already, because one group holds them with others.
 #[derive(Clone, Copy, Default)]
 pub struct Journaled {
@@ -169,10 +183,13 @@ impl Cell {
         machine: Machine,
         rules: Rules,
         defined: bool,
-        store: Option<Arc<Store>>,
-        memory: Arc<Memory>,
-        timer: Arc<Timer>,
+        shared: Shared,
     ) -> Self {
+        let Shared {
+            store,
+            memory,
+            timer,
+        } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
         let state = State {

@@ -97,6 +97,12 @@ impl Cell {
         );
     }
 
+    /// Whether a send has to ask for its [`Cell::admission`].
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) & LIMITED != 0
+    }
+
     /// Whether one more message of `bytes` octets may come, while `pending` of the same producer are on their way.
     /// Producers that come at the same time may together go beyond a limit by what each has on its way.
     #[must_use]
@@ -106,7 +112,7 @@ impl Cell {
         persistent: bool,
         pending: impl FnOnce() -> Usage,
     ) -> Admission {
-        if self.watched.load(Ordering::Relaxed) & LIMITED == 0 {
+        if !self.is_limited() {
             return Admission::Open;
         }
         let state = self.lock();
@@ -148,8 +154,7 @@ impl Cell {
     /// Whether a producer gets an error where it would wait for space of the whole broker (USE-5).
     #[must_use]
     pub fn fails_if_no_space(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) & LIMITED != 0
-            && self.lock().rules.policy.limits.fails_if_no_space
+        self.is_limited() && self.lock().rules.policy.limits.fails_if_no_space
     }
 
     /// Stamps a message that goes here in a transaction (EXP-1).

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
-use super::cell::{Cell, Machine};
+use super::cell::{Cell, Machine, Shared};
 use super::memory::Memory;
 use super::policy::Rules;
 use super::timer::Timer;
@@ -208,15 +208,11 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = Rules::of(&self.policies(), &destination);
-        Arc::new(Cell::new(
-            destination,
-            id,
-            machine,
-            rules,
-            defined,
-            self.store.clone(),
-            Arc::clone(&self.memory),
-            Arc::clone(&self.timer),
-        ))
+        let shared = Shared {
+            store: self.store.clone(),
+            memory: Arc::clone(&self.memory),
+            timer: Arc::clone(&self.timer),
+        };
+        Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 }

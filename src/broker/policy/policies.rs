@@ -58,13 +58,20 @@ impl fmt::Debug for Policy {
 }
 
 /// All policies of a broker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Policies {
     base: DestinationPolicy,
     /// The most specific first.
     entries: Vec<Policy>,
     /// Every strategy there is, for [`Policies::is_dead_letter_destination`].
     strategies: Vec<DeadLetterStrategy>,
+}
+
+/// The defaults for all.
+impl Default for Policies {
+    fn default() -> Self {
+        Self::new(DestinationPolicy::default(), Vec::new())
+    }
 }
 
 impl Policies {
