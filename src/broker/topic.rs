@@ -14,7 +14,7 @@ use super::log::Log;
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
-use super::redelivery::{Failure, RedeliveryPolicy};
+use super::redelivery::{Failure, OnNack, RedeliveryPolicy};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
@@ -56,6 +56,7 @@ pub struct Topic {
     fetched_for: Option<SubscriptionKey>,
     limits: TopicLimits,
     policy: RedeliveryPolicy,
+    on_nack: OnNack,
     /// Counters since start.
     pub stats: Stats,
 }
@@ -77,13 +78,14 @@ impl Topic {
             fetched_for: None,
             limits,
             policy,
+            on_nack: OnNack::default(),
             stats: Stats::default(),
         }
     }
 
-    /// Changes when a delivery to a durable subscription has failed too often.
-    pub fn set_policy(&mut self, policy: RedeliveryPolicy) {
-        self.policy = policy;
+    /// Changes when a delivery has failed too often, and what a NACK does.
+    pub fn set_policy(&mut self, policy: RedeliveryPolicy, on_nack: OnNack) {
+        (self.policy, self.on_nack) = (policy, on_nack);
     }
 
     /// Reserves `count` places; returns the first. A reserved place may stay empty.

@@ -4,7 +4,7 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
@@ -149,6 +149,8 @@ pub struct Cell {
     pub id: DestinationId,
     /// What of its policy a send has to look at; see `policy.rs`.
     pub(super) watched: AtomicU8,
+    /// Somebody referred to it when it was last looked at; see `housekeeping.rs`.
+    pub(super) in_use: AtomicBool,
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
@@ -209,6 +211,7 @@ impl Cell {
             destination,
             id,
             watched,
+            in_use: AtomicBool::new(false),
             state: Mutex::new(state),
             store,
             memory,
@@ -273,7 +276,9 @@ impl Cell {
             unwinding: std::thread::panicking(),
         };
         let result = f(machine, &mut delivering);
-        policy::drop_head(rules, machine, &mut delivering);
+        if self.watches(policy::DROPS) {
+            policy::drop_head(rules, machine, &mut delivering);
+        }
         drop(delivering);
         drop(whole);
         self.settle(state, work, &mut records);
@@ -294,7 +299,9 @@ impl Cell {
         work: &mut Work,
     ) -> Result<u64, StoreError> {
         let mut state = self.lock();
-        state.stamp(now_ms, messages);
+        if self.watches(policy::STAMPS) {
+            state.stamp(now_ms, messages);
+        }
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
         let mut places = stored.into_iter();

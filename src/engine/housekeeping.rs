@@ -1,6 +1,7 @@
 //! What nobody uses goes: idle destinations (GC-1) and durable subscriptions whose client stays away (GC-2).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::cell::{Cell, Machine, Work};
@@ -35,16 +36,16 @@ impl Cell {
             idle.since_ms = None;
             return false;
         }
-        if was_used {
+        if was_used || self.in_use.swap(false, Ordering::Relaxed) {
             idle.since_ms = None;
         }
         let since_ms = *idle.since_ms.get_or_insert(now_ms);
         now_ms.saturating_sub(since_ms) >= timeout_ms
     }
 
-    /// The destination is used again.
-    pub(super) fn is_used(&self) {
-        self.lock().idle.since_ms = None;
+    /// Somebody refers to the destination; whoever asks next begins to count anew. Takes no lock: the registry is held.
+    pub(super) fn note_use(&self) {
+        self.in_use.store(true, Ordering::Relaxed);
     }
 }
 

@@ -22,7 +22,9 @@ pub struct Rules {
 /// Messages may be beyond a limit.
 const LIMITED: u8 = 1;
 /// Messages are stamped.
-const STAMPS: u8 = 2;
+pub(super) const STAMPS: u8 = 2;
+/// The oldest messages are dropped beyond a limit.
+pub(super) const DROPS: u8 = 4;
 
 /// Whether a message may be sent to a destination now.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +65,9 @@ impl Rules {
         if self.policy.timestamping.is_on() {
             watched |= STAMPS;
         }
+        if self.policy.limits.overflow == Overflow::DropHead {
+            watched |= DROPS;
+        }
         watched
     }
 }
@@ -92,7 +97,9 @@ impl Cell {
             Journaled::default(),
             |machine, out| match machine {
                 Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
-                Machine::Topic(topic) => topic.set_policy(queue_policy.redelivery),
+                Machine::Topic(topic) => {
+                    topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
+                }
             },
         );
     }
@@ -100,7 +107,13 @@ impl Cell {
     /// Whether a send has to ask for its [`Cell::admission`].
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) & LIMITED != 0
+        self.watches(LIMITED)
+    }
+
+    /// Whether its policy asks for this.
+    #[inline]
+    pub(super) fn watches(&self, what: u8) -> bool {
+        self.watched.load(Ordering::Relaxed) & what != 0
     }
 
     /// Whether one more message of `bytes` octets may come, while `pending` of the same producer are on their way.
@@ -159,7 +172,7 @@ impl Cell {
 
     /// Stamps a message that goes here in a transaction (EXP-1).
     pub(super) fn stamp(&self, now_ms: u64, message: &mut Arc<Message>) {
-        if self.watched.load(Ordering::Relaxed) & STAMPS != 0 {
+        if self.watches(STAMPS) {
             self.lock().stamp(now_ms, std::slice::from_mut(message));
         }
     }

@@ -155,7 +155,9 @@ impl Registry {
                     window_bytes: self.settings.queue_window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
-                Machine::Topic(Topic::new(next_sequence, limits, policy.redelivery))
+                let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
+                topic.set_policy(policy.redelivery, policy.on_nack);
+                Machine::Topic(topic)
             }
         }
     }
@@ -188,7 +190,7 @@ impl Registry {
         let mut gone = Vec::new();
         cells.retain(|destination, cell| {
             if Arc::strong_count(cell) > 1 {
-                cell.is_used();
+                cell.note_use();
                 return true;
             }
             let goes = gone.len() < count_max && may_go(cell);

@@ -291,3 +291,37 @@ fn the_manual_names_every_change_of_the_profile() {
         assert!(manual.contains(&row), "docs/policies.md has no {row}");
     }
 }
+
+/// Spec: behaviour 11.10, every key is known, and what has an effect there has one here or says why not.
+#[test]
+fn every_key_of_activemq_is_known() {
+    let names = "producerFlowControl memoryLimit cursorMemoryHighWaterMark storeUsageHighWaterMark \
+        blockedProducerWarningInterval sendFailIfNoSpace sendFailIfNoSpaceAfterTimeout deadLetterStrategy queuePrefetch \
+        topicPrefetch durableTopicPrefetch queueBrowserPrefetch usePrefetchExtension prioritizedMessages \
+        strictOrderDispatch useConsumerPriority allConsumersExclusiveByDefault consumersBeforeDispatchStarts \
+        timeBeforeDispatchStarts messageGroupMapFactoryType expireMessagesPeriod maxExpirePageSize \
+        gcInactiveDestinations inactiveTimeoutBeforeGC inactiveTimoutBeforeGC gcWithNetworkConsumers \
+        pendingMessageLimitStrategy messageEvictionStrategy slowConsumerStrategy subscriptionRecoveryPolicy \
+        alwaysRetroactive dispatchPolicy pendingQueuePolicy pendingSubscriberPolicy pendingDurableSubscriberPolicy \
+        advisoryForSlowConsumers advisoryForFastProducers advisoryForDiscardingMessages advisoryForDelivery \
+        advisoryForConsumed advisoryForDispatched advisoryWhenFull sendAdvisoryIfNoConsumers includeBodyForAdvisory \
+        persistJMSRedelivered maxDestinations enableAudit maxAuditDepth maxQueueAuditDepth maxProducersToAudit \
+        minimumMessageSize useCache optimizedDispatch lazyDispatch maxPageSize maxBrowsePageSize \
+        reduceMemoryFootprint doOptimzeMessageStorage optimizeMessageStoreInFlightLimit \
+        useTopicSubscriptionInflightStats allowTempDestinationStealing advancedNetworkStatisticsEnabled \
+        advancedMessageStatisticsEnabled messageInterceptorStrategy deadLetterStrategy.queuePrefix \
+        deadLetterStrategy.topicPrefix deadLetterStrategy.useQueueForQueueMessages \
+        deadLetterStrategy.useQueueForTopicMessages deadLetterStrategy.destinationPerDurableSubscriber \
+        deadLetterStrategy.processExpired deadLetterStrategy.processNonPersistent deadLetterStrategy.enableAudit \
+        deadLetterStrategy.expiration maximumRedeliveries initialRedeliveryDelay redeliveryDelay \
+        useExponentialBackOff backOffMultiplier maximumRedeliveryDelay useCollisionAvoidance \
+        collisionAvoidanceFactor timestamping.ttlCeiling timestamping.zeroExpirationOverride timestamping.futureOnly \
+        timestamping.processNetworkMessages";
+    for name in names.split_whitespace() {
+        let key = find(name).unwrap_or_else(|| panic!("{name} is not known"));
+        assert!(
+            !matches!(key.effect, Effect::Refused(_)),
+            "{name} is refused"
+        );
+    }
+}

@@ -192,6 +192,25 @@ pub(super) const CASES: &[Case] = &[
             (server.queue_len("ActiveMQ.DLQ") == 3).then_some(())
         });
     }),
+    case("NAK-2 on a topic", |_| {
+        let server = with(&[
+            "topic = \"dlq\"\nonNack = \"dlq\"",
+            "topic = \"gone\"\nonNack = \"discard\"",
+        ]);
+        for (topic, count) in [("gone", 0), ("dlq", 1)] {
+            let mut client = server.client_named("c");
+            let head = format!("SUBSCRIBE id:1 destination:/topic/{topic} ack:client-individual");
+            client.ask(&format!("{head} activemq.subscriptionName:{topic}"));
+            client.put_with(
+                &format!("SEND destination:/topic/{topic} persistent:true"),
+                "x",
+            );
+            let message = client.message("x");
+            client.ask(&nack(&message));
+            client.leave();
+            assert_eq!(server.queue_len("ActiveMQ.DLQ"), count, "{topic}");
+        }
+    }),
     // A message that two durable subscriptions reject is one dead letter.
     case("DLQ-3", |_| {
         for (audit, count) in [(true, 1), (false, 2)] {
