@@ -92,7 +92,12 @@ fn report(error: &anyhow::Error) {
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_configuration = error.chain().any(|cause| {
-        cause.is::<Problems>() || matches!(cause.downcast_ref(), Some(StartError::Config(_)))
+        let start = cause.downcast_ref();
+        cause.is::<Problems>()
+            || matches!(
+                start,
+                Some(StartError::Config(_) | StartError::Certificate(_))
+            )
     });
     ExitCode::from(if is_configuration { 2 } else { 1 })
 }
