@@ -295,3 +295,104 @@ pub(super) fn subject_of(der: &[u8]) -> Option<String> {
     let certificate = x509_cert::Certificate::from_der(der).ok()?;
     Some(certificate.tbs_certificate.subject.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A certificate of 2026 and the years up to `until`, and its key.
+    fn pair(until: i32) -> (String, String, Vec<u8>) {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let dn = &mut params.distinguished_name;
+        dn.remove(DnType::CommonName);
+        dn.push(DnType::OrganizationName, "Example, Inc");
+        dn.push(DnType::CommonName, "broker");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let der = certificate.der().to_vec();
+        (certificate.pem(), key.serialize_pem(), der)
+    }
+
+    struct Files(TempDir);
+
+    impl Files {
+        fn new(certificate: &str, key: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("certificate.pem"), certificate).unwrap();
+            fs::write(directory.path().join("key.pem"), key).unwrap();
+            Self(directory)
+        }
+
+        fn load(&self, client_auth: ClientAuth) -> Result<Certificates, String> {
+            let path = |name| self.0.path().join(name);
+            let settings = TlsSettings {
+                certificate: path("certificate.pem"),
+                private_key: path("key.pem"),
+                client_ca: path("client-ca.pem"),
+                client_auth,
+                reload_interval: Duration::from_secs(5),
+            };
+            // 2026-01-01
+            let clock = Clock::manual(1_767_225_600_000);
+            let directory = format!("{}/", self.0.path().display());
+            Certificates::load(settings, clock)
+                .map_err(|error| error.to_string().replace(&directory, ""))
+        }
+    }
+
+    #[test]
+    fn a_good_pair_tells_how_long_it_lasts_and_whose_it_is() {
+        let (certificate, key, der) = pair(2027);
+        let files = Files::new(&certificate, &key);
+        let certificates = files.load(ClientAuth::Off).unwrap();
+        assert_eq!(certificates.days_left(), 365);
+        assert_eq!(subject_of(&der).unwrap(), r"CN=broker,O=Example\, Inc");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_and_key() {
+        let (certificate, key, _) = pair(2027);
+        let (expired, expired_key, _) = pair(2025);
+        let (_, foreign_key, _) = pair(2027);
+        let begins = |certificate: &str, key: &str, auth, expected: &str| {
+            let refusal = Files::new(certificate, key).load(auth).unwrap_err();
+            assert!(refusal.starts_with(expected), "{refusal}");
+        };
+        let off = ClientAuth::Off;
+        begins(
+            "x",
+            &key,
+            off,
+            "certificate.pem, which is tls.certificate: holds no certificate in PEM",
+        );
+        begins(
+            &certificate,
+            "x",
+            off,
+            "key.pem, which is tls.private_key: holds no private key in PEM",
+        );
+        begins(
+            &certificate,
+            &foreign_key,
+            off,
+            "key.pem, which is tls.private_key: is not the key of the certificate in ",
+        );
+        begins(
+            &expired,
+            &expired_key,
+            off,
+            "certificate.pem, which is tls.certificate: CN=broker,O=Example\\, Inc has expired at 2025-01-01",
+        );
+        begins(
+            &certificate,
+            &key,
+            ClientAuth::Needed,
+            "client-ca.pem, which is tls.client_ca: No such file",
+        );
+    }
+}

@@ -1,6 +1,8 @@
 //! STOMP over a raw socket: the list of wire cases, part by part, each part a table.
 
 mod acknowledging;
+mod carried;
+pub(crate) mod carrier;
 pub(crate) mod client;
 mod connecting;
 mod coverage;
