@@ -25,7 +25,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or stopped in good order by SIGTERM or SIGINT
   1  failed
-  2  the configuration or the command line is wrong";
+  2  the configuration, the command line or the certificate is wrong";
 
 /// A message broker with JMS semantics. Without a command it serves.
 #[derive(Debug, Parser)]

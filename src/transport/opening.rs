@@ -111,12 +111,15 @@ impl Speaks {
         }
         let mut peer = Peer::at(*remote);
         let certificates = match &self.tls {
-            Tls::Always(certificates) => Some(certificates),
+            Tls::Off => None,
+            Tls::Always(certificates) => match self.detect(&wire, &mut input).await? {
+                Opening::Tls => Some(certificates),
+                other => return Err(Stop(format!("{} on a port for TLS", other.name()))),
+            },
             Tls::Detected(certificates) => {
                 let opening = self.detect(&wire, &mut input).await?;
                 (opening == Opening::Tls).then_some(certificates)
             }
-            Tls::Off => None,
         };
         let Some(certificates) = certificates else {
             return Ok(Opened::Tcp(self.speak(wire, input, peer).await?));
@@ -173,22 +176,21 @@ impl Speaks {
         mut input: BytesMut,
         peer: Peer,
     ) -> Result<Spoken<W>, Stop> {
-        let is_websocket = match self.protocol {
-            Protocol::Stomp => false,
-            Protocol::WebSocket => true,
-            Protocol::Auto => match self.detect(&wire, &mut input).await? {
-                Opening::Http => true,
-                // What is none of all gets its answer from STOMP.
-                Opening::Stomp | Opening::Unknown => false,
-                Opening::OpenWire => {
-                    return Err(Stop("OpenWire is not supported yet".to_owned()));
-                }
-                other => return Err(Stop(format!("{} is not spoken here", other.name()))),
-            },
+        let opening = match self.protocol {
+            Protocol::Stomp => Opening::Stomp,
+            _ => self.detect(&wire, &mut input).await?,
         };
-        if !is_websocket {
-            let wire = Carrier::Plain(wire);
-            return Ok(Spoken { wire, input, peer });
+        match (self.protocol, opening) {
+            // What is none of all gets its answer from STOMP, or from HTTP where there is no STOMP.
+            (Protocol::Stomp, _) | (Protocol::Auto, Opening::Stomp | Opening::Unknown) => {
+                let wire = Carrier::Plain(wire);
+                return Ok(Spoken { wire, input, peer });
+            }
+            (_, Opening::Http) | (Protocol::WebSocket, Opening::Unknown) => {}
+            (Protocol::Auto, Opening::OpenWire) => {
+                return Err(Stop("OpenWire is not supported yet".to_owned()));
+            }
+            (_, other) => return Err(Stop(format!("{} is not spoken on this port", other.name()))),
         }
         self.upgrade(&wire, &mut input).await?;
         let remote = peer.address.to_string();

@@ -25,7 +25,7 @@ pub(crate) struct Server {
     /// Goes with the server.
     directory: Option<TempDir>,
     /// How its clients come, if not by TCP.
-    over: Option<(Over, Authority)>,
+    over: Option<(Over, Box<Authority>)>,
 }
 
 /// How clients come to a server.
@@ -85,7 +85,7 @@ impl Server {
             authority.configure(config);
             change(config);
         });
-        server.over = Some((over, authority));
+        server.over = Some((over, Box::new(authority)));
         server
     }
 
