@@ -2,9 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::Engine;
 use super::cell::{Cell, Machine, Work};
+
+/// What goes by itself, and how often it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct HouseRules {
+    /// How often idle destinations are looked for; zero: never.
+    pub purge_interval: Duration,
+    /// How many of them go each time at most.
+    pub purged_max: usize,
+    /// How often durable subscriptions are looked at.
+    pub offline_interval: Duration,
+    /// Milliseconds without its client after which one goes; 0: none does.
+    pub offline_timeout_ms: u64,
+}
 
 /// How long a destination has been idle, as the sweeps have seen it.
 #[derive(Debug, Default)]
@@ -49,7 +66,43 @@ impl Cell {
     }
 }
 
+/// Does something at an interval; never if the interval is zero.
+async fn repeat(interval: Duration, f: impl Fn()) {
+    if interval.is_zero() {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        f();
+    }
+}
+
 impl Engine {
+    /// Removes what nobody uses from time to time, until the broker stops.
+    pub async fn keep_house(
+        self: Arc<Self>,
+        rules: HouseRules,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let purge = repeat(rules.purge_interval, || {
+            self.purge_idle(rules.purged_max);
+        });
+        let offline_interval = match rules.offline_timeout_ms {
+            0 => Duration::ZERO,
+            _ => rules.offline_interval,
+        };
+        let drop_durables = repeat(offline_interval, || {
+            self.drop_offline_durables(rules.offline_timeout_ms);
+        });
+        tokio::select! {
+            () = purge => {}
+            () = drop_durables => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+
     /// Removes destinations that nobody has used for as long as their policy says, `count_max` at most. A connection that
     /// has sent to a destination counts as its producer as long as it lasts.
     pub fn purge_idle(&self, count_max: usize) -> usize {
