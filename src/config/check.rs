@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use super::load::entry_path;
+use super::{Config, security};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,17 +113,33 @@ impl Config {
     pub fn check(&self) -> Result<(), Problems> {
         let mut problems = Vec::new();
         let mut refused = HashSet::new();
+        let mut look = |key: String, checked: Option<Result<(), String>>| {
+            if let Some(Err(text)) = checked {
+                refused.insert(key.clone());
+                problems.push(Problem {
+                    origin: Origin::Program,
+                    key,
+                    text,
+                    suggestion: None,
+                });
+            }
+        };
         for section in Self::sections() {
-            for key in section.keys {
-                if let Some(Err(text)) = self.in_range(section.name, key.name) {
-                    let key = format!("{}.{}", section.name, key.name);
-                    refused.insert(key.clone());
-                    problems.push(Problem {
-                        origin: Origin::Program,
-                        key,
-                        text,
-                        suggestion: None,
-                    });
+            for key in &section.keys {
+                let checked = self.in_range(section.name, key.name);
+                look(format!("{}.{}", section.name, key.name), checked);
+            }
+            for list in &section.lists {
+                let name = list.name.rsplit('.').next().unwrap_or_default();
+                for index in 0..self.count(section.name, name) {
+                    for key in &list.keys {
+                        let path =
+                            format!("{}.{}", entry_path(section.name, name, index), key.name);
+                        look(
+                            path,
+                            self.in_range_in((section.name, name, index), key.name),
+                        );
+                    }
                 }
             }
         }
@@ -156,11 +173,17 @@ pub(super) fn rules(
 
     let listen = config.stomp.listen;
     rule(
-        &["stomp.listen", "broker.allow_insecure"],
-        !listen.ip().to_canonical().is_loopback() && !config.broker.allow_insecure,
+        &[
+            "stomp.listen",
+            "broker.allow_insecure",
+            "security.users_file",
+        ],
+        !listen.ip().to_canonical().is_loopback()
+            && !config.broker.allow_insecure
+            && !config.security.keeps_strangers_out(),
         format!(
-            "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, or set \
-             broker.allow_insecure = true"
+            "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, give users \
+             (security.users_file), or set broker.allow_insecure = true"
         ),
     );
     let (min, max) = (config.stomp.heart_beat_min, config.stomp.heart_beat_max);
@@ -195,13 +218,14 @@ pub(super) fn rules(
             "must be the bare name of one queue, without wildcards or prefix; found {dead_letters:?}"
         ),
     );
+    problems.extend(security::problems(&config.security, refused, origin));
     problems
 }
 
 /// Below it a broker could not hold one read of each connection.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
 
-fn is_printable(text: &str) -> bool {
+pub(super) fn is_printable(text: &str) -> bool {
     !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 

@@ -19,7 +19,9 @@ pub enum Literal<'a> {
     Float(f64),
     /// `true` or `false`.
     Boolean(bool),
-    /// Something no key takes (an array, a table, a date); the name of its type.
+    /// An array of strings.
+    Texts(&'a [&'a str]),
+    /// Something no key takes (another array, a table, a date); the name of its type.
     Other(&'static str),
 }
 
@@ -30,6 +32,7 @@ impl fmt::Display for Literal<'_> {
             Self::Integer(number) => write!(out, "{number}"),
             Self::Float(number) => write!(out, "{number}"),
             Self::Boolean(truth) => write!(out, "{truth}"),
+            Self::Texts(texts) => write!(out, "{texts:?}"),
             Self::Other(name) => write!(out, "{name}"),
         }
     }
@@ -182,6 +185,30 @@ impl Leaf for String {
     }
 }
 
+impl Leaf for Vec<String> {
+    const EXPECTED: &'static str = "an array of strings such as [\"a\", \"b\"]";
+
+    /// One string with commas will do too: the environment has nothing else.
+    fn read(literal: &Literal<'_>) -> Result<Self, String> {
+        let owned = |text: &str| text.trim().to_owned();
+        let texts: Self = match literal {
+            Literal::Texts(texts) => texts.iter().map(|text| owned(text)).collect(),
+            Literal::Text("") => return Ok(Self::new()),
+            Literal::Text(text) => text.split(',').map(owned).collect(),
+            other => return Err(expected::<Self>(other)),
+        };
+        if texts.iter().any(String::is_empty) {
+            return Err(format!("{}, none of them empty", expected::<Self>(literal)));
+        }
+        Ok(texts)
+    }
+
+    fn to_toml(&self) -> String {
+        let texts: Vec<String> = self.iter().map(|text| quoted(text)).collect();
+        format!("[{}]", texts.join(", "))
+    }
+}
+
 impl Leaf for PathBuf {
     const EXPECTED: &'static str = "a path such as \"data\"";
 
@@ -220,7 +247,12 @@ mod tests {
     fn round<T: Leaf + PartialEq + fmt::Debug>(value: &T) {
         let document = format!("x = {}", value.to_toml());
         let table: toml::Table = document.parse().expect("toml");
+        let texts: Vec<&str>;
         let literal = match &table["x"] {
+            toml::Value::Array(array) => {
+                texts = array.iter().filter_map(toml::Value::as_str).collect();
+                Literal::Texts(&texts)
+            }
             toml::Value::String(text) => Literal::Text(text),
             toml::Value::Integer(number) => Literal::Integer(*number),
             toml::Value::Float(number) => Literal::Float(*number),
@@ -236,6 +268,8 @@ mod tests {
         round(&7_u32);
         round(&2.0_f64);
         round(&"a \"quoted\"\nname".to_owned());
+        round(&Vec::<String>::new());
+        round(&vec!["a, \"b\"".to_owned(), "c".to_owned()]);
         round(&PathBuf::from("some where/data"));
         round(&SocketAddr::from(([127, 0, 0, 1], 61613)));
     }
@@ -254,6 +288,11 @@ mod tests {
             Err("expected true or false, found \"yes\"".to_owned())
         );
         assert_eq!(bool::read_text("true"), Ok(true));
+        assert_eq!(
+            Vec::<String>::read_text("a, b").as_deref(),
+            Ok(&["a".to_owned(), "b".to_owned()][..])
+        );
+        assert!(Vec::<String>::read_text("a,,b").is_err());
         assert!(u32::read(&Literal::Integer(-1)).is_err());
         assert!(f64::read_text("inf").is_err());
     }
