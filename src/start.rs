@@ -17,6 +17,7 @@ use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
+use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::StompSettings;
 use crate::transport::listener::StompListener;
@@ -57,6 +58,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Users or access rules cannot be read.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -93,6 +97,7 @@ impl Builder {
         let config = self.config;
         config.check()?;
         let clock = self.clock.unwrap_or_default();
+        let security = read_security(&config, &clock).await?;
         let address = config.stomp.listen;
         let bind_error = |source| StartError::Bind {
             key: "stomp.listen",
@@ -110,7 +115,7 @@ impl Builder {
         let (alive, ended) = mpsc::channel(1);
         let stomp = StompListener {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config)),
+            settings: Arc::new(stomp_settings(&config, &security)),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,
@@ -124,6 +129,7 @@ impl Builder {
         Ok(Handle {
             stomp_addr,
             engine,
+            security,
             stop,
             ended,
             accepting,
@@ -136,6 +142,7 @@ impl Builder {
 pub struct Handle {
     stomp_addr: SocketAddr,
     engine: Arc<Engine>,
+    security: Arc<Security>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     accepting: JoinHandle<()>,
@@ -152,6 +159,19 @@ impl Handle {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Takes over what can change while the broker runs: users and access rules, the users file included. Open
+    /// connections follow at once. Everything else in `config` is left for the next start.
+    ///
+    /// # Errors
+    /// The configuration or the users file is wrong; everything stays as it was.
+    pub async fn reload(&self, config: Config) -> Result<(), StartError> {
+        config.check()?;
+        let security = Arc::clone(&self.security);
+        blocking(move || security.reload(&config.security)).await??;
+        self.engine.connections.wake_all();
+        Ok(())
     }
 
     /// Waits until the broker has to stop on its own, and says why. Normally for ever.
@@ -176,6 +196,19 @@ impl Handle {
     }
 }
 
+/// Runs `work`, which reads files, where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
+}
+
+async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
+    let (settings, clock) = (config.security.clone(), clock.clone());
+    Ok(blocking(move || Security::new(&settings, clock)).await??)
+}
+
 async fn open_store(
     config: &Config,
     durability: &Arc<Durability>,
@@ -190,9 +223,8 @@ async fn open_store(
         checkpoint_interval: config.store.checkpoint_interval.get(),
     };
     let durability = Arc::clone(durability);
-    let opened = tokio::task::spawn_blocking(move || opening::open(&values, &durability)).await;
-    let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    opened
+    blocking(move || opening::open(&values, &durability))
+        .await?
         .map(Some)
         .map_err(|source| StartError::Store { directory, source })
 }
@@ -208,7 +240,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn stomp_settings(config: &Config) -> StompSettings {
+fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
     let stomp = &config.stomp;
     StompSettings {
         broker_name: config.broker.name.clone(),
@@ -243,5 +275,6 @@ fn stomp_settings(config: &Config) -> StompSettings {
         topic_prefetch: config.destinations.topic_prefetch,
         durable_topic_prefetch: config.destinations.durable_topic_prefetch,
         auto_create: config.destinations.auto_create,
+        security: Arc::clone(security),
     }
 }

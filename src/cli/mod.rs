@@ -8,7 +8,10 @@
 mod bench;
 mod check_config;
 mod client;
+mod passwd;
+mod properties;
 mod publish;
+mod reload;
 mod serve;
 mod subscribe;
 
@@ -46,6 +49,9 @@ enum Command {
     /// Check a configuration file, and the FERRYMQ__… variables over it; report all problems at once
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Make, change or remove a user of a users file
+    #[command(after_help = passwd::EXAMPLES)]
+    Passwd(passwd::Args),
     /// Send messages to a STOMP broker
     #[command(after_help = publish::EXAMPLES)]
     Pub(publish::Args),
@@ -62,6 +68,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => serve::run(arguments),
             Self::CheckConfig(arguments) => check_config::run(arguments),
+            Self::Passwd(arguments) => passwd::run(arguments),
             Self::Pub(arguments) => publish::run(arguments),
             Self::Sub(arguments) => subscribe::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),

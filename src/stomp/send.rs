@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Known, Send, encode_receipt};
+use ferrymq_protocols::stomp::{Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
-use super::destination;
 use super::parked::ParkKey;
 use super::reply::Refusal;
+use super::{access, destination};
 use crate::broker::{Message, MessageFlags};
 use crate::engine::Engine;
 use crate::engine::cell::Cell;
+use crate::security::{Access, Right};
 use crate::session::Session;
 
 /// Destination headers this connection has used, so that a name is read once.
@@ -42,10 +43,17 @@ impl Destinations {
             .map(|(_, cell)| cell)
     }
 
-    /// The destination that `text` names, made by first use if it may be.
+    /// Forgets all names: what may be sent to has changed.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The destination that `text` names, made by first use if it may be; only one the user may write to is
+    /// remembered.
     fn resolve(
         &mut self,
         engine: &Engine,
+        access: Option<&Access>,
         text: &str,
         auto_create: bool,
     ) -> Result<Arc<Cell>, Refusal> {
@@ -58,29 +66,13 @@ impl Destinations {
                 "cannot send to {text}: wildcards are for SUBSCRIBE only"
             )));
         }
-        let cell = find(engine, &destination, auto_create)?;
+        let cell = access::open(engine, access, Right::Write, &destination, auto_create)?;
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
         self.known.insert(text.to_owned(), Arc::clone(&cell));
         Ok(cell)
     }
-}
-
-/// The destination of that name, made if there is none and it may be (DST-13).
-pub(super) fn find(
-    engine: &Engine,
-    destination: &crate::broker::Destination,
-    auto_create: bool,
-) -> Result<Arc<Cell>, Refusal> {
-    if auto_create {
-        return Ok(engine.registry.get_or_create(destination));
-    }
-    engine.registry.get(destination).ok_or_else(|| {
-        Refusal::frame(format!(
-            "{destination} does not exist, and destinations.auto_create is false"
-        ))
-    })
 }
 
 impl State {
@@ -98,6 +90,7 @@ impl State {
         if self.destinations.last(&send.destination).is_none() {
             let cell = self.destinations.resolve(
                 &session.engine,
+                self.access.as_ref(),
                 &send.destination,
                 self.settings.auto_create,
             )?;
@@ -109,7 +102,7 @@ impl State {
                 known.name()
             )));
         }
-        let message = build(session, send, octets);
+        let message = build(session, send, octets, self.user_id());
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -152,6 +145,7 @@ impl State {
             .destinations
             .resolve(
                 &session.engine,
+                self.access.as_ref(),
                 &send.destination,
                 self.settings.auto_create,
             )
@@ -164,11 +158,15 @@ impl State {
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
 /// Makes the message: the user's lines and a small body, copied once into memory of their size.
-fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
+/// `user_id` is told to receivers as JMSXUserID; what the client says it is was dropped (SEC-11).
+fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes, user_id: Option<&str>) -> Message {
     let borrows = send.body.len() >= BORROWED_BODY_BYTES;
     let copied: &[u8] = if borrows { &[] } else { send.body };
     let mut payload = Vec::with_capacity(send.user_head_len_hint() + copied.len());
-    let head = send.write_user_head(&mut payload);
+    let mut head = send.write_user_head(&mut payload);
+    if let Some(user) = user_id {
+        head = head.and(push_header(Known::JmsxUserId.name(), user, &mut payload));
+    }
     let head_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     payload.extend_from_slice(copied);
     // Boxed, so that the capacity is the length and no second allocation is needed to share it.

@@ -7,7 +7,7 @@ use super::{
     acknowledging, connecting, durable, ending, heart_beats, sending, subscribing, syntax,
     transactions,
 };
-use crate::{hostile, restart};
+use crate::{hostile, restart, security};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -37,7 +37,6 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
     ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
@@ -58,7 +57,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 2] = [hostile::COVERED, restart::COVERED];
+const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, security::COVERED];
 
 const TABLES: [&[Case]; 9] = [
     acknowledging::CASES,
