@@ -69,6 +69,7 @@ impl State {
             Change::Changed => {}
         }
         self.destinations.forget();
+        self.last_send = None;
         session.hand_over();
         for (serial, refusal) in self.lost_subscriptions() {
             self.forget_subscription(serial);
