@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ferrymq::StartError;
 use ferrymq::config::Problems;
+use ferrymq::security::SecurityError;
 
 use check_config::CheckConfigArgs;
 use serve::ServeArgs;
@@ -99,7 +100,10 @@ fn report(error: &anyhow::Error) {
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_configuration = error.chain().any(|cause| {
-        cause.is::<Problems>() || matches!(cause.downcast_ref(), Some(StartError::Config(_)))
+        let start = cause.downcast_ref();
+        cause.is::<Problems>()
+            || cause.is::<SecurityError>()
+            || matches!(start, Some(StartError::Config(_) | StartError::Security(_)))
     });
     ExitCode::from(if is_configuration { 2 } else { 1 })
 }

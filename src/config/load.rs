@@ -171,7 +171,7 @@ impl Loader {
             let DeValue::Table(table) = value.get_ref() else {
                 let text = format!(
                     "expected a table, written [{section}], found {}",
-                    literal_of(value, None)
+                    Literal::of(value)
                 );
                 self.problem(at(value.span().start), section.to_owned(), text, None);
                 continue;
@@ -185,8 +185,7 @@ impl Loader {
                     self.entries(section, key.get_ref(), value, &at, &broken);
                     continue;
                 }
-                let texts = texts_of(value);
-                let written = Written::Typed(literal_of(value, texts.as_deref()));
+                let written = Written::Typed(Literal::of(value));
                 self.set(section, key.get_ref(), written, key_origin, value_origin);
             }
         }
@@ -207,7 +206,7 @@ impl Loader {
     ) {
         let path = format!("{section}.{list}");
         let DeValue::Array(entries) = value.get_ref() else {
-            let found = literal_of(value, None);
+            let found = Literal::of(value);
             let text = format!("expected tables, each written [[{path}]], found {found}");
             self.problem(at(value.span().start), path, text, None);
             return;
@@ -215,7 +214,7 @@ impl Loader {
         for entry in entries {
             let origin = at(entry.span().start);
             let DeValue::Table(table) = entry.get_ref() else {
-                let found = literal_of(entry, None);
+                let found = Literal::of(entry);
                 let text = format!("expected a table, written [[{path}]], found {found}");
                 self.problem(origin, path.clone(), text, None);
                 continue;
@@ -230,8 +229,7 @@ impl Loader {
                 if line_of(&key_origin).is_some_and(|line| broken.contains(&line)) {
                     continue;
                 }
-                let texts = texts_of(value);
-                let written = Written::Typed(literal_of(value, texts.as_deref()));
+                let written = Written::Typed(Literal::of(value));
                 let place = (section, list, index);
                 self.set_in(place, key.get_ref(), written, key_origin, value_origin);
             }
@@ -428,40 +426,6 @@ fn line_of(origin: &Origin) -> Option<usize> {
     match origin {
         Origin::File { line, .. } => Some(*line),
         _ => None,
-    }
-}
-
-/// The strings of an array that holds nothing else.
-fn texts_of<'a>(value: &'a Spanned<DeValue<'_>>) -> Option<Vec<&'a str>> {
-    let DeValue::Array(array) = value.get_ref() else {
-        return None;
-    };
-    let text = |entry: &'a Spanned<DeValue<'_>>| match entry.get_ref() {
-        DeValue::String(text) => Some(text.as_ref()),
-        _ => None,
-    };
-    array.iter().map(text).collect()
-}
-
-/// The value as a literal; `texts` is what [`texts_of`] said of it.
-fn literal_of<'a>(value: &'a Spanned<DeValue<'_>>, texts: Option<&'a [&'a str]>) -> Literal<'a> {
-    if let Some(texts) = texts {
-        return Literal::Texts(texts);
-    }
-    match value.get_ref() {
-        DeValue::String(text) => Literal::Text(text),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(
-            Literal::Other("a number that is too large"),
-            Literal::Integer,
-        ),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(Literal::Other("a number that is too large"), Literal::Float),
-        DeValue::Boolean(truth) => Literal::Boolean(*truth),
-        DeValue::Datetime(_) => Literal::Other("a date or time"),
-        DeValue::Array(_) => Literal::Other("an array"),
-        DeValue::Table(_) => Literal::Other("a table"),
     }
 }
 

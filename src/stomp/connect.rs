@@ -69,7 +69,8 @@ impl State {
         tracing::debug!(client_id, user = access.user(), remote = %self.remote, version = %connect.version, "connected");
         self.client_id = Some(client_id);
         self.access = Some(access);
-        Ok(Step::Done)
+        // Users may have changed since the login was decided. From here on a change wakes this connection.
+        Ok(self.follow_access(session))
     }
 
     /// The decision about the login; `None` while there is none.

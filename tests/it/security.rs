@@ -472,6 +472,8 @@ fn users_make_a_public_address_acceptable() {
         output(&mut ferrymq(directory.path(), &["check-config", "a.toml"])).0
     };
     assert_eq!(check(""), Some(2));
+    assert_eq!(check("users_file = \"users\"\n"), Some(2), "no such file");
+    fs::write(directory.path().join("users"), "").expect("a file");
     assert_eq!(check("users_file = \"users\"\n"), Some(0));
     assert_eq!(
         check("users_file = \"users\"\nanonymous_access = true\n"),
@@ -483,4 +485,45 @@ fn users_make_a_public_address_acceptable() {
         ),
         Some(0)
     );
+}
+
+/// Blocks of one language in a page.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let opening = format!("```{language}\n");
+    page.split(&*opening)
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("there is one always"))
+        .collect()
+}
+
+/// In order and in one directory: a configuration becomes activemq.toml, commands run where a reader would run them.
+#[test]
+fn what_the_page_shows_works() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let directory = directory();
+    let (configurations, commands) = (blocks(&page, "toml"), blocks(&page, "sh"));
+    assert!(
+        configurations.len() >= 4 && commands.len() >= 3,
+        "the page has snippets"
+    );
+    fs::write(directory.path().join("activemq.toml"), configurations[0]).expect("a file");
+    let ferrymq_path = Path::new(env!("CARGO_BIN_EXE_ferrymq"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = vec![ferrymq_path.parent().expect("a directory").to_owned()];
+    places.extend(std::env::split_paths(&path));
+    let path = std::env::join_paths(places).expect("a path");
+    for command in commands {
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-e", "-c", command])
+            .current_dir(directory.path());
+        let (code, _, stderr) = output(shell.env("PATH", &path).stdin(Stdio::null()));
+        assert_eq!(code, Some(0), "{command}\n{stderr}");
+    }
+    for configuration in configurations {
+        fs::write(directory.path().join("a.toml"), configuration).expect("a file");
+        let (code, _, stderr) = output(&mut ferrymq(directory.path(), &["check-config", "a.toml"]));
+        assert_eq!(code, Some(0), "{configuration}\n{stderr}");
+    }
 }
