@@ -45,6 +45,8 @@ pub struct StompSettings {
     pub connect_timeout_ms: u64,
     /// Close after every ERROR (D-1).
     pub close_on_error: bool,
+    /// The `server` header of CONNECTED (CON-9).
+    pub server: String,
     /// Refuse unknown ack modes.
     pub strict_ack_mode: bool,
     /// `content-length` on every MESSAGE (D-11).

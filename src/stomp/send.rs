@@ -309,5 +309,23 @@ fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {
     if escaped {
         flags |= MessageFlags::ESCAPED;
     }
+    if send.headers.has(Known::Transformation) && is_of_stompjms(send) {
+        flags |= MessageFlags::COUNTS_REDELIVERIES;
+    }
     MessageFlags(flags)
+}
+
+/// Whether the message bears the mark by which FuseSource's JMS client knows the type of its own messages.
+fn is_of_stompjms(send: &Send<'_>) -> bool {
+    const TYPES: [&str; 7] = [
+        "MESSAGE",
+        "BYTES",
+        "MAP",
+        "OBJECT",
+        "STREAM",
+        "TEXT",
+        "TEXT_NULL",
+    ];
+    let mark = send.headers.get(Known::Transformation);
+    mark.is_some_and(|mark| TYPES.contains(&mark.as_ref()))
 }

@@ -324,6 +324,26 @@ fn same(server: &Server, headers: &str) {
     .check(&format!("MESSAGE {headers}"));
 }
 
+/// FuseSource's JMS client takes any delivery count for that of redeliveries.
+#[test]
+fn a_client_that_counts_redeliveries_sees_the_count_when_there_are_some() {
+    let server = Server::start();
+    server
+        .client()
+        .ask_with("SEND destination:/queue/counts transformation:TEXT", "x");
+    let mut first = server.client();
+    first.ask("SUBSCRIBE id:1 destination:/queue/counts ack:client");
+    first
+        .message("x")
+        .check("MESSAGE !JMSXDeliveryCount transformation:TEXT");
+    first.leave();
+    let mut second = server.client();
+    second.ask("SUBSCRIBE id:1 destination:/queue/counts ack:client");
+    second
+        .message("x")
+        .check("MESSAGE JMSXDeliveryCount:2 redelivered:true");
+}
+
 /// What a SEND says is looked at anew whenever it says anything else than the one before.
 #[test]
 fn repeated_sends_differ_where_they_differ() {
