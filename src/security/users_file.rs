@@ -42,10 +42,15 @@ impl fmt::Display for Lines<'_> {
 /// # Errors
 /// It cannot be read, or every line that is wrong with its number.
 pub fn read(path: &Path) -> Result<Vec<User>, UsersFileError> {
-    let text = fs::read_to_string(path).map_err(|source| UsersFileError::Unreadable {
+    let unreadable = |source| UsersFileError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    if fs::metadata(path).map_err(unreadable)?.mode() & 0o007 != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "everybody on this machine can read or write the users file: chmod o-rwx");
+    }
     parse(&text).map_err(|problems| {
         let at = |(line, text): &(usize, String)| format!("{}:{line}: {text}", path.display());
         UsersFileError::Wrong(problems.iter().map(at).collect())
@@ -191,6 +196,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HASH: &str =
@@ -231,6 +238,20 @@ mod tests {
         );
         assert!(problems[0].1.contains("ferrymq passwd"));
         assert!(!format!("{problems:?}").contains("hunter2"));
+    }
+
+    proptest! {
+        /// Whatever stands in a file, it is read or told by line, and what is read can be written.
+        #[test]
+        fn any_text_is_read_or_refused(text in "([#:,$=a-z é]{0,12}\n|(a|b):\\$argon2id\\$v=19\\$m=8,t=1,p=1\\$c29tZXNhbHQ\\$[A-Z]{0,44}:(x(,y)?)?\n){0,4}") {
+            match parse(&text) {
+                Ok(users) => {
+                    let lines: Vec<String> = users.iter().map(line_of).collect();
+                    prop_assert_eq!(parse(&lines.join("\n")), Ok(users));
+                }
+                Err(problems) => prop_assert!(problems.iter().all(|(line, _)| *line <= text.lines().count())),
+            }
+        }
     }
 
     #[test]

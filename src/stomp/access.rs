@@ -16,7 +16,8 @@ impl From<Denied> for Refusal {
     }
 }
 
-/// The destination for whoever may do `right` with it, made by first use if that is allowed (DST-13, SEC-5).
+/// The destination for whoever may do `right` with it, made by first use if that is allowed (DST-13, SEC-5). The only way
+/// of this room from a name to a destination, so that nothing gets past the rules.
 pub(super) fn open(
     engine: &Engine,
     access: Option<&Access>,
