@@ -201,8 +201,8 @@ section! {
         /// The most passwords verified at a time. Each verification keeps a core and, as `ferrymq passwd` makes hashes,
         /// 19 MiB busy for some 30 ms.
         verifications_max: u32 = 2, from 1 to 256;
-        /// How long the next login of the same name from the same address waits after three wrong ones; twice as long
-        /// after each further one. The same for an address after twenty wrong ones of whatever names. 0s: it never
+        /// How long the next login of the same name from the same address waits after three different wrong passwords;
+        /// twice as long after each further one. The same for an address after twenty of whatever names. 0s: it never
         /// waits.
         login_delay: Duration = "500ms", from "0s" to "1m";
         /// The longest such wait.

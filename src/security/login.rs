@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::password::Password;
+use super::remembered::Digest;
 use super::snapshot::Snapshot;
-use super::throttle::{Notable, Turn};
+use super::throttle::{FORGET_MS, Notable, Turn};
 use super::{Access, Refused, Security};
+use crate::config::HashedPassword;
 
 /// What a client sends of itself. Empty texts count as none.
 #[derive(Clone, Copy)]
@@ -64,6 +66,11 @@ struct Claim {
 }
 
 impl Claim {
+    /// As much of the name as the log takes.
+    fn logged_name(&self) -> String {
+        self.name.chars().take(LOGGED_NAME_CHARS).collect()
+    }
+
     fn refused(&self) -> Refused {
         Refused::Invalid {
             name: self.name.clone(),
@@ -86,13 +93,18 @@ impl Security {
             Ok(decided) => return Login::Done(decided),
             Err(claim) => claim,
         };
-        let wait_ms = match self.turn(&claim) {
-            Turn::Refused => return Login::Done(Err(claim.refused())),
-            Turn::After(0) => match self.remembered(&claim) {
-                Some(access) => return Login::Done(access),
-                None => 0,
+        // The turn comes before the look whether the password was right of late: else that could be guessed at full
+        // speed.
+        let wait_ms = match self.wrong_again(&claim) {
+            Some(wait_ms) => wait_ms,
+            None => match self.turn(&claim) {
+                Turn::Refused => return Login::Done(Err(claim.refused())),
+                Turn::After(0) => match self.right_again(&claim) {
+                    Some(access) => return Login::Done(access),
+                    None => 0,
+                },
+                Turn::After(wait_ms) => wait_ms,
             },
-            Turn::After(wait_ms) => wait_ms,
         };
         let outcome = Arc::new(Mutex::new(None));
         let (security, slot) = (Arc::clone(self), Arc::clone(&outcome));
@@ -160,15 +172,32 @@ impl Security {
             .admit(now_ms, claim.remote, &claim.name, delays)
     }
 
-    /// Whether the password was right a short while ago.
-    fn remembered(self: &Arc<Self>, claim: &Claim) -> Option<Result<Access, Refused>> {
+    fn digest(&self, snapshot: &Snapshot, claim: &Claim) -> Digest {
+        let none = HashedPassword::default();
+        let hash = snapshot.user(&claim.name).map(|user| &user.password);
+        self.remembered
+            .digest(&claim.name, hash.unwrap_or(&none), &claim.password)
+    }
+
+    /// How long who sends the same wrong password again has to wait for the same answer; `None` if it is another.
+    fn wrong_again(&self, claim: &Claim) -> Option<u64> {
+        let snapshot = self.current.load();
+        let digest = self.digest(&snapshot, claim);
+        let is_wrong = self.remembered.is_wrong(self.clock.monotonic_ms(), digest);
+        is_wrong.then(|| {
+            let user = claim.logged_name();
+            tracing::debug!(user, remote = %claim.remote, "the same wrong password again");
+            snapshot.delays.first_ms
+        })
+    }
+
+    /// Lets in who has shown the right password a short while ago.
+    fn right_again(self: &Arc<Self>, claim: &Claim) -> Option<Result<Access, Refused>> {
         let snapshot = self.current.load_full();
         let user = snapshot.user(&claim.name)?;
-        let now_ms = self.clock.monotonic_ms();
-        let known = self
-            .cache
-            .knows(now_ms, &user.name, &user.password, &claim.password);
-        known.then(|| {
+        let digest = self.digest(&snapshot, claim);
+        let is_right = self.remembered.is_right(self.clock.monotonic_ms(), digest);
+        is_right.then(|| {
             let identity = Snapshot::by_password(user);
             Access::grant(self, Arc::clone(&snapshot), identity)
         })
@@ -182,9 +211,12 @@ impl Security {
         let Ok(permit) = verifications.acquire_owned().await else {
             return Err(claim.refused());
         };
-        // Others of the same user may have been verified while this one waited.
-        if let Some(access) = self.remembered(&claim) {
+        // The same may have been verified while this one waited.
+        if let Some(access) = self.right_again(&claim) {
             return access;
+        }
+        if self.wrong_again(&claim).is_some() {
+            return Err(claim.refused());
         }
         let refused = claim.refused();
         let verified = tokio::task::spawn_blocking(move || {
@@ -210,13 +242,8 @@ impl Security {
         }
         let now_ms = self.clock.monotonic_ms();
         let until_ms = now_ms + snapshot.login_cache_ms;
-        self.cache.remember(
-            now_ms,
-            until_ms,
-            &user.name,
-            &user.password,
-            &claim.password,
-        );
+        let digest = self.digest(&snapshot, claim);
+        self.remembered.right(now_ms, until_ms, digest);
         self.throttle.succeeded(claim.remote, &claim.name);
         let identity = Snapshot::by_password(user);
         Access::grant(self, Arc::clone(&snapshot), identity)
@@ -225,8 +252,10 @@ impl Security {
     /// Counts a wrong login, and says so once for each name and address.
     fn wrong(&self, snapshot: &Snapshot, claim: &Claim) -> Refused {
         let now_ms = self.clock.monotonic_ms();
+        let digest = self.digest(snapshot, claim);
+        self.remembered.wrong(now_ms, now_ms + FORGET_MS, digest);
         let Claim { name, remote, .. } = claim;
-        let user: String = name.chars().take(LOGGED_NAME_CHARS).collect();
+        let user = claim.logged_name();
         match self.throttle.failed(now_ms, *remote, name, snapshot.delays) {
             Notable::First => tracing::info!(user, %remote, "wrong name or password"),
             Notable::Slowed {

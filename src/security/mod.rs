@@ -2,15 +2,15 @@
 //!
 //! - Users and rules are an immutable [`snapshot`] that a reload swaps for the next. A connection compares pointers to
 //!   see that, see [`Access::refresh`].
-//! - Passwords are verified on threads for blocking work, a few at a time, see [`login`]. What was right is remembered
-//!   for a short while ([`login_cache`]), what was wrong makes the next one wait ([`throttle`]).
+//! - Passwords are verified on threads for blocking work, a few at a time, see [`login`]. What was right or wrong is
+//!   [`remembered`] for a short while; each further wrong one makes the next wait ([`throttle`]).
 //! - Nothing here logs, shows or returns a password or its hash.
 
 mod access;
 mod acl;
 mod login;
-mod login_cache;
 mod password;
+mod remembered;
 mod snapshot;
 mod throttle;
 pub mod users_file;
@@ -31,7 +31,7 @@ pub use snapshot::SecurityError;
 use crate::clock::Clock;
 use crate::config;
 use access::UserConnections;
-use login_cache::LoginCache;
+use remembered::Remembered;
 use snapshot::Snapshot;
 use throttle::Throttle;
 
@@ -59,7 +59,7 @@ pub enum Refused {
 /// Users, rules, and what is remembered of logins.
 pub struct Security {
     current: ArcSwap<Snapshot>,
-    cache: LoginCache,
+    remembered: Remembered,
     throttle: Throttle,
     verifications: Arc<Semaphore>,
     connections: UserConnections,
@@ -75,7 +75,7 @@ impl Security {
         let snapshot = Snapshot::of(settings)?;
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
-            cache: LoginCache::new(),
+            remembered: Remembered::new(),
             throttle: Throttle::default(),
             verifications: Arc::new(Semaphore::new(settings.verifications_max as usize)),
             connections: UserConnections::default(),

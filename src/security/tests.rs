@@ -242,8 +242,8 @@ async fn guessing_waits_and_a_remembered_password_is_no_way_around() {
     settings.login_delay_max = config::Duration::from_millis(60_000);
     let security = security(&settings);
     assert!(log_in(&security, "u", "right").await.is_ok());
-    for _ in 0..3 {
-        assert!(log_in(&security, "u", "wrong").await.is_err());
+    for wrong in ["one", "two", "three"] {
+        assert!(log_in(&security, "u", wrong).await.is_err());
     }
     let started = tokio::time::Instant::now();
     let (access, waited) = decide(&security, &attempt(Some("u"), Some("right"))).await;
@@ -255,6 +255,26 @@ async fn guessing_waits_and_a_remembered_password_is_no_way_around() {
             .0
             .is_ok()
     );
+}
+
+/// A client with an old password once made everybody of its name and address wait for ever.
+#[tokio::test(start_paused = true)]
+async fn the_same_wrong_password_again_makes_nobody_else_wait() {
+    let security = security(&settings(vec![user("u", "right", &[])]));
+    for name in ["u", "nobody"] {
+        for _ in 0..10 {
+            assert!(log_in(&security, name, "old").await.is_err());
+        }
+    }
+    let started = tokio::time::Instant::now();
+    assert!(log_in(&security, "u", "right").await.is_ok());
+    assert!(started.elapsed() < std::time::Duration::from_millis(400));
+    // What was wrong is right when the password is changed to it.
+    security
+        .reload(&settings(vec![user("u", "old", &[])]))
+        .expect("correct");
+    assert!(log_in(&security, "u", "old").await.is_ok());
+    assert!(log_in(&security, "u", "right").await.is_err());
 }
 
 #[test]

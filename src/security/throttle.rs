@@ -1,5 +1,6 @@
 //! Wrong passwords make the next login wait, so that guessing is slow (CON-7).
 //!
+//! - Only different passwords are counted: the same one again is no guess, see `remembered.rs`.
 //! - Two things are counted: a name from an address, and an address whatever the name. Nobody else waits for them.
 //! - Each attempt takes its turn before it is looked at, so that many at once are no faster than one after the other;
 //!   a turn too far ahead is refused unseen.
@@ -15,7 +16,7 @@ const FREE_OF_NAME: u32 = 3;
 /// Wrong logins from one address, whatever the names.
 const FREE_OF_ADDRESS: u32 = 20;
 /// How long a count is kept at least without a further attempt; twice as long at most.
-const FORGET_MS: u64 = 10 * 60 * 1000;
+pub(super) const FORGET_MS: u64 = 10 * 60 * 1000;
 /// Counts kept in each half.
 const KEYS_MAX: usize = 16 * 1024;
 

@@ -561,8 +561,9 @@ fn a_login_that_waits_holds_up_nobody_and_is_given_up_with_its_connection() {
     slow.security.login_delay_max = slow.security.login_delay;
     slow.stomp.connect_timeout = ferrymq::config::Duration::from_millis(5_000);
     let server = Server::of(slow);
-    for _ in 0..3 {
-        server.turned_away("CONNECT login:u passcode:hunter2", "ERROR message~'[u]'");
+    for number in 0..3 {
+        let head = format!("CONNECT login:u passcode:guess{number}");
+        server.turned_away(&head, "ERROR message~'[u]'");
     }
     let mut waiting = server.open();
     waiting.put(&login("u"));
