@@ -8,13 +8,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{Origin, Problem, Problems, nearest, rules};
 use super::leaf::Literal;
 use super::schema::Written;
 use super::{Config, schema::SectionInfo};
+
+mod lists;
+
+pub(super) use lists::entry_path;
 
 /// What every variable begins with: `FERRYMQ__STOMP__LISTEN` is `stomp.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "FERRYMQ__";
@@ -84,11 +87,6 @@ fn place_of(origins: &HashMap<String, Origin>, path: &str) -> Origin {
     };
     let found = origins.get(path).or_else(entry);
     found.cloned().unwrap_or(Origin::Default)
-}
-
-/// An entry of a list as people count: `security.user[1]` is the first.
-pub(super) fn entry_path(section: &str, list: &str, index: usize) -> String {
-    format!("{section}.{list}[{}]", index + 1)
 }
 
 /// Loads the configuration.
@@ -195,89 +193,6 @@ impl Loader {
         });
     }
 
-    /// Reads the tables of a list, `[[section.list]]`.
-    fn entries(
-        &mut self,
-        section: &str,
-        list: &str,
-        value: &Spanned<DeValue<'_>>,
-        at: &dyn Fn(usize) -> Origin,
-        broken: &HashSet<usize>,
-    ) {
-        let path = format!("{section}.{list}");
-        let DeValue::Array(entries) = value.get_ref() else {
-            let found = Literal::of(value);
-            let text = format!("expected tables, each written [[{path}]], found {found}");
-            self.problem(at(value.span().start), path, text, None);
-            return;
-        };
-        for entry in entries {
-            let origin = at(entry.span().start);
-            let DeValue::Table(table) = entry.get_ref() else {
-                let found = Literal::of(entry);
-                let text = format!("expected a table, written [[{path}]], found {found}");
-                self.problem(origin, path.clone(), text, None);
-                continue;
-            };
-            let Some(index) = self.config.push(section, list) else {
-                continue;
-            };
-            self.origins
-                .insert(entry_path(section, list, index), origin);
-            for (key, value) in table {
-                let (key_origin, value_origin) = (at(key.span().start), at(value.span().start));
-                if line_of(&key_origin).is_some_and(|line| broken.contains(&line)) {
-                    continue;
-                }
-                let written = Written::Typed(Literal::of(value));
-                let place = (section, list, index);
-                self.set_in(place, key.get_ref(), written, key_origin, value_origin);
-            }
-        }
-    }
-
-    /// Sets one key of an entry that is there.
-    fn set_in(
-        &mut self,
-        place: (&str, &str, usize),
-        key: &str,
-        written: Written<'_>,
-        key_origin: Origin,
-        value_origin: Origin,
-    ) {
-        let (section, list, index) = place;
-        let path = format!("{}.{key}", entry_path(section, list, index));
-        match self.config.set_in(place, key, written) {
-            Some(Ok(())) => {
-                self.origins.insert(path, value_origin);
-            }
-            Some(Err(text)) => {
-                self.refused.insert(path.clone());
-                self.problem(value_origin, path, text, None);
-            }
-            None => {
-                let keys = self.list(section, list).map(|known| &known.keys);
-                let names = keys.into_iter().flatten().map(|known| known.name);
-                let suggestion = nearest(key, names).map(str::to_owned);
-                self.problem(key_origin, path, "unknown key".to_owned(), suggestion);
-            }
-        }
-    }
-
-    fn list(&self, section: &str, list: &str) -> Option<&SectionInfo> {
-        let holds = |known: &&SectionInfo| {
-            known
-                .name
-                .strip_prefix(section)
-                .and_then(|rest| rest.strip_prefix('.'))
-                == Some(list)
-        };
-        self.sections
-            .iter()
-            .flat_map(|known| &known.lists)
-            .find(holds)
-    }
-
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
         let mut variables: Vec<_> = variables
             .iter()
@@ -346,6 +261,10 @@ impl Loader {
             Some(Err(text)) => {
                 self.refused.insert(path.clone());
                 self.problem(value_origin, path, text, None);
+            }
+            None if self.list(section, key).is_some() => {
+                let text = format!("stands in the file only, each entry written [[{path}]]");
+                self.problem(key_origin, path, text, None);
             }
             None => {
                 let suggestion = self
@@ -548,6 +467,47 @@ segment_bytes = "1 KiB"
                 "f.toml:2:1: log: expected a table, written [log], found an array",
             ]
         );
+    }
+
+    #[test]
+    fn entries_of_lists_are_read_and_their_problems_have_places() {
+        let file = r#"
+[[security.user]]
+name = "a"
+groups = ["x", "y"]
+[[security.user]]
+nmae = "b"
+groups = [1]
+[[security.user]]
+name = "a"
+[security.acl]
+queue = "q"
+"#;
+        assert_eq!(
+            problems(file, &[("FERRYMQ__SECURITY__USER", "x")], &[]),
+            [
+                "f.toml:6:1: security.user[2].nmae: unknown key; did you mean `name`?",
+                "f.toml:7:10: security.user[2].groups: expected a string, found 1",
+                "f.toml:10:1: security.acl: expected tables, each written [[security.acl]], found a table",
+                "environment FERRYMQ__SECURITY__USER: security.user: stands in the file only, each entry written \
+                 [[security.user]]",
+                "f.toml:5:1: security.user[2].name: must be a name without ':', ',' and control characters, not empty, \
+                 no '#' in front",
+                "f.toml:9:8: security.user[3].name: there is a user a already",
+            ]
+        );
+        let loaded = load_text(
+            "[[security.user]]\nname = \"a\"\ngroups = [\"x\", \"y\"]\n",
+            &[],
+            &[],
+        );
+        let loaded = loaded.expect("no problems");
+        let user = &loaded.config.security.user[0];
+        assert_eq!((user.name.as_str(), user.groups.len()), ("a", 2));
+        assert!(matches!(
+            loaded.origin("security", "user[1].groups"),
+            Origin::File { line: 3, .. }
+        ));
     }
 
     #[test]
