@@ -29,7 +29,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or stopped in good order by SIGTERM or SIGINT
   1  failed
-  2  the configuration or the command line is wrong";
+  2  the configuration, the command line or the certificate is wrong";
 
 /// A message broker with JMS semantics. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -103,7 +103,10 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
         let start = cause.downcast_ref();
         cause.is::<Problems>()
             || cause.is::<SecurityError>()
-            || matches!(start, Some(StartError::Config(_) | StartError::Security(_)))
+            || matches!(
+                start,
+                Some(StartError::Config(_) | StartError::Certificate(_) | StartError::Security(_))
+            )
     });
     ExitCode::from(if is_configuration { 2 } else { 1 })
 }

@@ -66,7 +66,8 @@ impl State {
         };
         encode_connected(&connected, &mut self.scratch);
         session.reply(None, &self.scratch);
-        tracing::debug!(client_id, user = access.user(), remote = %self.remote, version = %connect.version, "connected");
+        let certificate = self.certificate_dn.as_deref();
+        tracing::debug!(client_id, user = access.user(), remote = %self.remote, version = %connect.version, certificate, "connected");
         self.client_id = Some(client_id);
         self.access = Some(access);
         // Users may have changed since the login was decided. From here on a change wakes this connection.
@@ -89,7 +90,7 @@ impl State {
         let attempt = Attempt {
             name: connect.login.as_deref(),
             password: connect.passcode.as_deref(),
-            certificate: self.certificate.as_deref(),
+            certificate: self.certificate_dn.as_deref(),
             remote: self.remote.ip(),
         };
         let outbox = Arc::clone(&session.outbox);

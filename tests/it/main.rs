@@ -5,5 +5,6 @@ mod hostile;
 mod restart;
 mod security;
 mod tidy;
+mod transport;
 mod wait;
 mod wire;
