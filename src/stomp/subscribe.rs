@@ -9,9 +9,10 @@ use ferrymq_protocols::stomp::{
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send, wishes};
+use super::{access, destination, wishes};
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::durables::{DurableError, DurableName};
+use crate::security::Right;
 use crate::session::{Session, SubscribeRequest};
 
 /// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
@@ -41,6 +42,13 @@ impl Known {
     /// All serials, oldest first.
     pub(super) fn serials(&self) -> impl Iterator<Item = u64> {
         self.all.iter().map(|(serial, ..)| *serial)
+    }
+
+    /// All of them, oldest first: serial, destination, id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Destination, Option<&str>)> {
+        self.all
+            .iter()
+            .map(|(serial, destination, id)| (*serial, destination, id.as_deref()))
     }
 
     fn add(&mut self, serial: u64, destination: Destination, id: Option<String>) {
@@ -80,7 +88,13 @@ impl State {
         }
         let destination = self.check_subscribe(wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
-        let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
+        let cell = access::open(
+            &session.engine,
+            self.access.as_ref(),
+            Right::Read,
+            &destination,
+            self.settings.auto_create,
+        )?;
         let mode = match wanted.ack {
             WireAck::Auto => AckMode::Auto,
             WireAck::Client => AckMode::Client,
@@ -207,6 +221,10 @@ impl State {
     ) -> Result<(), Refusal> {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
+            // Who may not read what it holds may not throw it away either.
+            if let Some(topic) = session.engine.durables.topic_of(&name) {
+                access::check(self.access.as_ref(), Right::Read, &topic)?;
+            }
             return self
                 .answer(wanted.receipt.as_deref(), |answer| {
                     session.unsubscribe_durable(&name, answer)
@@ -221,12 +239,17 @@ impl State {
         let Some(serial) = serial else {
             return Err(Refusal::frame("No subscription matched."));
         };
-        self.subscriptions.remove(serial);
-        self.starting.retain(|starting| *starting != serial);
+        self.forget_subscription(serial);
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.unsubscribe(serial, answer)
         });
         Ok(())
+    }
+
+    /// The client's name for a subscription means nothing any more.
+    pub(super) fn forget_subscription(&mut self, serial: u64) {
+        self.subscriptions.remove(serial);
+        self.starting.retain(|starting| *starting != serial);
     }
 }
 
