@@ -18,7 +18,7 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
-use crate::stomp::StompSettings;
+use crate::stomp::{self, StompSettings};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
@@ -109,6 +109,7 @@ impl Builder {
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
+        let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let service = Service {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings(&config)),
@@ -142,6 +143,7 @@ impl Builder {
             stop,
             ended,
             accepting,
+            timing,
         })
     }
 }
@@ -156,6 +158,7 @@ pub struct Handle {
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     accepting: Vec<JoinHandle<()>>,
+    timing: JoinHandle<()>,
 }
 
 impl Handle {
@@ -213,6 +216,9 @@ impl Handle {
             if let Err(error) = accepting.await {
                 tracing::error!(%error, "an acceptor has failed");
             }
+        }
+        if let Err(error) = self.timing.await {
+            tracing::error!(%error, "the timer has failed");
         }
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
@@ -323,6 +329,7 @@ fn settings(config: &Config) -> Settings {
         maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
         dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
         memory_limit_bytes: config.memory.limit_bytes(),
+        group_reader: Some(stomp::group_of),
     }
 }
 
@@ -351,6 +358,7 @@ fn stomp_settings(config: &Config) -> StompSettings {
         heart_beat_grace: stomp.heart_beat_grace,
         connect_timeout_ms: stomp.connect_timeout.as_millis(),
         close_on_error: stomp.close_on_error,
+        server: stomp.server.clone(),
         strict_ack_mode: stomp.strict_ack_mode,
         always_content_length: stomp.always_content_length,
         allow_link_stealing: stomp.allow_link_stealing,

@@ -5,12 +5,15 @@ mod adapter;
 mod connect;
 mod destination;
 mod encoder;
+mod group;
 mod parked;
 mod reply;
 mod send;
 mod subscribe;
+mod wishes;
 
 pub use adapter::{Stomp, StompSettings};
+pub use group::group_of;
 
 /// The wire code of messages whose head is canonical STOMP 1.2 header lines.
 pub const WIRE_STOMP: u8 = 1;

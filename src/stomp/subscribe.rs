@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (section 5).
 
+use std::collections::HashSet;
+
 use ferrymq_protocols::stomp::{
     AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
@@ -7,10 +9,13 @@ use ferrymq_protocols::stomp::{
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send};
+use super::{destination, send, wishes};
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::durables::{DurableError, DurableName};
 use crate::session::{Session, SubscribeRequest};
+
+/// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
+const BROWSER_PREFETCH: u32 = 500;
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
@@ -19,12 +24,18 @@ pub(super) struct Known {
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
     all: Vec<(u64, Destination, Option<String>)>,
     last_serial: u64,
+    browsers: HashSet<u64>,
 }
 
 impl Known {
     /// The serial of the subscription `id`.
     pub(super) fn serial(&self, id: &str) -> Option<u64> {
         self.by_id.get(id).copied()
+    }
+
+    /// Whether the subscription only looks.
+    pub(super) fn is_browser(&self, serial: u64) -> bool {
+        self.browsers.contains(&serial)
     }
 
     /// All serials, oldest first.
@@ -40,6 +51,7 @@ impl Known {
     }
 
     fn remove(&mut self, serial: u64) {
+        self.browsers.remove(&serial);
         if let Some(at) = self.all.iter().position(|(known, ..)| *known == serial)
             && let (_, _, Some(id)) = self.all.remove(at)
         {
@@ -93,6 +105,7 @@ impl State {
                 self.settings.always_content_length,
             )),
             durable: durable.clone(),
+            wishes: wishes::of(wanted, mode, destination.kind)?,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
@@ -103,6 +116,9 @@ impl State {
             destination,
             wanted.id.as_ref().map(ToString::to_string),
         );
+        if wanted.browser {
+            self.subscriptions.browsers.insert(serial);
+        }
         if durable.is_some() {
             self.starting.push(serial);
         }
@@ -113,15 +129,16 @@ impl State {
         let destination = destination::parse(&wanted.destination)?;
         let not_yet = [
             (destination.is_wildcard(), "wildcard subscriptions are"),
-            (wanted.browser, "queue browsers are"),
             (wanted.selector.is_some(), "selectors are"),
-            (wanted.exclusive, "exclusive consumers are"),
             (wanted.no_local, "noLocal is"),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
         ];
         if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
             return Err(Refusal::not_yet(what));
+        }
+        if wanted.browser && destination.kind == Kind::Topic {
+            return Err(Refusal::frame("cannot browse a topic"));
         }
         if self.settings.strict_ack_mode && !wanted.ack_is_known {
             return Err(Refusal::frame(
@@ -175,6 +192,7 @@ impl State {
         Window::messages(match (wanted.prefetch, kind, durable) {
             (Some(Prefetch::Messages(count)), ..) => count,
             (Some(Prefetch::Unlimited), ..) => u32::MAX,
+            (None, Kind::Queue, _) if wanted.browser => BROWSER_PREFETCH,
             (None, Kind::Queue, _) => self.settings.queue_prefetch,
             (None, Kind::Topic, false) => self.settings.topic_prefetch,
             (None, Kind::Topic, true) => self.settings.durable_topic_prefetch,
