@@ -157,8 +157,8 @@ pub struct Handle {
     certificates: Option<Arc<Certificates>>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
-    accepting: Vec<JoinHandle<()>>,
     timing: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Handle {
