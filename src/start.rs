@@ -18,7 +18,7 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
-use crate::stomp::StompSettings;
+use crate::stomp::{StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::listener::StompListener;
 
 /// The broker; see [`Broker::builder`].
@@ -106,11 +106,14 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
+        let stomp_settings = stomp_settings(&config);
+        let reader = StompProperties::new(stomp_settings.id_prefix());
+        engine.properties.register(WIRE_STOMP, Arc::new(reader));
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let stomp = StompListener {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config)),
+            settings: Arc::new(stomp_settings),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,

@@ -14,12 +14,14 @@ pub mod delivery;
 pub mod destination;
 #[cfg(test)]
 mod double;
+pub mod filter;
 pub mod log;
 pub mod message;
 pub mod outlet;
 pub mod paging;
 pub mod queue;
 pub mod redelivery;
+pub mod selector;
 pub mod stats;
 pub mod subscription;
 pub mod topic;
@@ -27,6 +29,7 @@ pub mod unacked;
 
 pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
 pub use destination::{Destination, Kind};
+pub use filter::Filter;
 pub use message::{DeadLetter, Locator, Message, MessageFlags, MessageId};
 pub use outlet::{Flow, Outgoing, Outlet, Rejected};
 pub use queue::Queue;
