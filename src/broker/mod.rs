@@ -21,6 +21,7 @@ pub mod outlet;
 pub mod paging;
 pub mod queue;
 pub mod redelivery;
+pub mod scheduler;
 pub mod selector;
 pub mod stats;
 pub mod subscription;
