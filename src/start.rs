@@ -109,6 +109,7 @@ impl Builder {
         let stomp_settings = stomp_settings(&config);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let stomp = StompListener {

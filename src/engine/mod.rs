@@ -11,6 +11,8 @@ pub mod dead_letter;
 pub mod durability;
 pub mod durables;
 pub mod filter;
+mod fire;
+pub mod job_records;
 pub mod memory;
 pub mod opening;
 pub mod outbox;
@@ -20,6 +22,7 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +41,7 @@ use outbox::Outbox;
 use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
+use schedule::Scheduling;
 
 /// Values the engine works with; taken from the configuration by whoever builds it.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ pub struct Engine {
     pub buffers: Arc<Buffers>,
     /// The journal; `None` without one.
     pub store: Option<Arc<Store>>,
+    /// Messages to be delivered later.
+    pub scheduling: Arc<Scheduling>,
     /// Answers that wait for a sync.
     pub durability: Arc<Durability>,
     /// Settings.
@@ -119,6 +125,7 @@ impl Engine {
 
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.
     pub fn close(&self) {
+        self.scheduling.stop();
         self.note_for_restart();
         if let Some(store) = &self.store
             && let Err(error) = store.close()
@@ -216,6 +223,12 @@ impl Engine {
         outbox.flush();
         self.report(outbox, work);
         self.run(work);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.scheduling.stop();
     }
 }
 

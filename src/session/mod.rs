@@ -4,8 +4,10 @@
 mod acknowledgements;
 mod alarm;
 pub mod link;
+mod schedule;
 mod state;
 mod transactions;
 
+pub use schedule::Cancel;
 pub use state::{Answer, Session, SubscribeRequest, Subscribed};
 pub use transactions::{Bounds, TransactionError};

@@ -8,6 +8,7 @@ mod encoder;
 mod parked;
 mod properties;
 mod reply;
+mod schedule;
 mod send;
 mod subscribe;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt};
+use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
@@ -25,14 +25,6 @@ pub(super) struct Destinations {
 
 /// Names remembered for one connection.
 const NAMES_MAX: usize = 1024;
-
-/// Headers that ask for a delayed delivery, which is not built yet.
-const SCHEDULED: [Known; 4] = [
-    Known::ScheduledDelay,
-    Known::ScheduledPeriod,
-    Known::ScheduledRepeat,
-    Known::ScheduledCron,
-];
 
 impl Destinations {
     fn last(&self, text: &str) -> Option<&Arc<Cell>> {
@@ -172,21 +164,13 @@ impl State {
         if let Some(step) = self.park_send(session, send, raw) {
             return Ok(step);
         }
-        if self.destinations.last(&send.destination).is_none() {
-            let cell = self.destinations.resolve(
-                &session.engine,
-                &send.destination,
-                self.settings.auto_create,
-            )?;
-            self.destinations.last = Some((send.destination.to_string(), cell));
+        if send.concerns_scheduler()
+            && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
+        {
+            return Ok(step);
         }
-        if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
-            return Err(Refusal::not_yet(&format!(
-                "scheduled messages ({}) are",
-                known.name()
-            )));
-        }
-        let message = build(session, send, octets);
+        self.resolve(session, send)?;
+        let message = build(session, send, octets, None);
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -211,9 +195,37 @@ impl State {
         Ok(Step::Done)
     }
 
+    /// Finds the destination of a SEND, which is the last one from then on.
+    fn resolve(&mut self, session: &Session, send: &Send<'_>) -> Result<(), Refusal> {
+        if self.destinations.last(&send.destination).is_none() {
+            let cell = self.destinations.resolve(
+                &session.engine,
+                &send.destination,
+                self.settings.auto_create,
+            )?;
+            self.destinations.last = Some((send.destination.to_string(), cell));
+        }
+        Ok(())
+    }
+
+    /// The destination of a SEND.
+    pub(super) fn cell_of(
+        &mut self,
+        session: &Session,
+        send: &Send<'_>,
+    ) -> Result<Arc<Cell>, Refusal> {
+        self.destinations.resolve(
+            &session.engine,
+            &send.destination,
+            self.settings.auto_create,
+        )
+    }
+
     /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
     fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let full = !has_room(session, send.persistent, send.transaction.is_some());
+        // What is scheduled is kept in the store, persistent or not.
+        let stored = send.persistent || send.concerns_scheduler();
+        let full = !has_room(session, stored, send.transaction.is_some());
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return None;
         }
@@ -248,10 +260,21 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
-/// Makes the message of a SEND.
-fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
+/// Makes the message of a SEND. One that is to be scheduled says its job's id (SCH-4).
+pub(super) fn build(
+    session: &mut Session,
+    send: &Send<'_>,
+    octets: &Bytes,
+    job: Option<u64>,
+) -> Message {
     let mut escaped = false;
-    let head = |payload: &mut Vec<u8>| escaped = send.write_user_head(payload).escaped;
+    let head = |payload: &mut Vec<u8>| {
+        escaped = send.write_user_head(payload).escaped;
+        if let Some(job) = job {
+            let id = super::schedule::job_id(job);
+            push_header(Known::ScheduledJobId.name(), &id, payload);
+        }
+    };
     let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
     message.flags = flags(send, escaped);
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());

@@ -22,8 +22,8 @@ mod user_head;
 mod version;
 
 pub use command::{
-    Ack, AckMode, AckTarget, ClientCommand, Connect, Disconnect, Prefetch, Send, Subscribe,
-    TransactionCommand, Unsubscribe,
+    Ack, AckMode, AckTarget, ClientCommand, Connect, Disconnect, Prefetch, ScheduleHeaders,
+    SchedulerAction, Send, Subscribe, TransactionCommand, Unsubscribe,
 };
 pub use decode::{DecodeOptions, Decoder, idle_prefix};
 pub use encode::{

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::Case;
 use super::{
-    acknowledging, connecting, durable, ending, heart_beats, sending, subscribing, syntax,
-    transactions,
+    acknowledging, connecting, durable, ending, heart_beats, scheduling, sending, subscribing,
+    syntax, transactions,
 };
 use crate::{hostile, restart};
 
@@ -39,7 +39,6 @@ const LIST: &[u16] = &[
 const NOT_YET: &[(&str, &[u16])] = &[
     ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
     ("limits per destination are not built", &[156, 294]),
@@ -60,12 +59,13 @@ const NOT_YET: &[(&str, &[u16])] = &[
 /// Cases that are tests of their own elsewhere.
 const ELSEWHERE: [&[&str]; 2] = [hostile::COVERED, restart::COVERED];
 
-const TABLES: [&[Case]; 9] = [
+const TABLES: [&[Case]; 10] = [
     acknowledging::CASES,
     connecting::CASES,
     durable::CASES,
     ending::CASES,
     heart_beats::CASES,
+    scheduling::CASES,
     sending::CASES,
     subscribing::CASES,
     syntax::CASES,

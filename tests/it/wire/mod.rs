@@ -7,6 +7,7 @@ mod coverage;
 mod durable;
 mod ending;
 mod heart_beats;
+mod scheduling;
 mod sending;
 pub(crate) mod server;
 mod subscribing;
