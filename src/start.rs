@@ -18,7 +18,7 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
-use crate::stomp::{StompProperties, StompSettings, WIRE_STOMP};
+use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::listener::StompListener;
 
 /// The broker; see [`Broker::builder`].
@@ -112,6 +112,7 @@ impl Builder {
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
+        let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let stomp = StompListener {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings),
@@ -131,6 +132,7 @@ impl Builder {
             stop,
             ended,
             accepting,
+            timing,
         })
     }
 }
@@ -143,6 +145,7 @@ pub struct Handle {
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     accepting: JoinHandle<()>,
+    timing: JoinHandle<()>,
 }
 
 impl Handle {
@@ -169,6 +172,9 @@ impl Handle {
         self.stop.send_replace(true);
         if let Err(error) = self.accepting.await {
             tracing::error!(%error, "the acceptor has failed");
+        }
+        if let Err(error) = self.timing.await {
+            tracing::error!(%error, "the timer has failed");
         }
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
@@ -209,6 +215,7 @@ fn settings(config: &Config) -> Settings {
         maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
         dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
         memory_limit_bytes: config.memory.limit_bytes(),
+        group_reader: Some(stomp::group_of),
     }
 }
 

@@ -10,6 +10,7 @@
 //! - nothing is delivered beyond a window, and never twice without having returned;
 //! - the log is in order of sequence, and a returned message takes its old place.
 
+pub mod adaptive;
 pub mod delivery;
 pub mod destination;
 #[cfg(test)]
@@ -28,12 +29,12 @@ pub mod subscription;
 pub mod topic;
 pub mod unacked;
 
-pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, GroupKey, Which};
 pub use destination::{Destination, Kind};
 pub use filter::Filter;
 pub use message::{DeadLetter, Locator, Message, MessageFlags, MessageId};
 pub use outlet::{Flow, Outgoing, Outlet, Rejected};
-pub use queue::Queue;
-pub use redelivery::RedeliveryPolicy;
+pub use queue::{GroupMark, GroupReader, Queue, QueuePolicy, Wishes};
+pub use redelivery::{OnNack, RedeliveryOverride, RedeliveryPolicy};
 pub use subscription::{SubscriptionKey, Window};
 pub use topic::Topic;

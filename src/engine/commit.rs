@@ -130,14 +130,9 @@ impl Engine {
         acknowledged: &[Acknowledged],
         work: &mut Work,
     ) -> Result<(), StoreError> {
-        let now_ms = self.clock.wall_ms();
         let Some(store) = &self.store else {
-            if !new_jobs.is_empty() {
-                let mut jobs = self.scheduling.lock();
-                for job in new_jobs.drain(..) {
-                    let due_ms = job.schedule.first_ms(now_ms);
-                    self.adopt_job(&mut jobs, job, due_ms, None, work);
-                }
+            if let Some(mut jobs) = self.prepare_jobs(new_jobs)? {
+                self.adopt_jobs(&mut jobs, new_jobs, Vec::new(), work);
             }
             return Ok(());
         };
@@ -153,21 +148,12 @@ impl Engine {
             return Ok(());
         }
         self.define_parts(parts)?;
-        let mut jobs = None;
-        if !new_jobs.is_empty() {
-            let jobs = jobs.insert(self.scheduling.lock());
-            for job in &*new_jobs {
-                self.define_schedule(jobs, &job.cell)?;
-            }
-        }
-        let mut scheduled = Vec::with_capacity(new_jobs.len());
+        let jobs = self.prepare_jobs(new_jobs)?;
+        let mut places = Vec::new();
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
                 if let Some(jobs) = &jobs {
-                    for job in &*new_jobs {
-                        let due_ms = job.schedule.first_ms(now_ms);
-                        scheduled.push((due_ms, jobs.write(batch, job, due_ms)));
-                    }
+                    places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
                 }
                 for part in parts.iter_mut().filter(|part| part.stored) {
                     for (sequence, (message, at)) in (part.first..).zip(&mut part.messages) {
@@ -187,9 +173,7 @@ impl Engine {
         })?;
         work.ticket = work.ticket.max(Some(ticket));
         if let Some(mut jobs) = jobs {
-            for (job, (due_ms, at)) in new_jobs.drain(..).zip(scheduled) {
-                self.adopt_job(&mut jobs, job, due_ms, at, work);
-            }
+            self.adopt_jobs(&mut jobs, new_jobs, places, work);
         }
         Ok(())
     }
@@ -249,7 +233,7 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
     // A queue goes on dispatching inside `commit`, which may settle other deliveries: those of `auto`
     // consumers are settled when they are written, never here, so nothing but `taken` is suppressed.
     cell.step(work, journaled, |machine, out| match machine {
-        Machine::Queue(queue) => queue.commit(now_ms, taken, ack, out),
+        Machine::Queue(queue) => queue.commit(now_ms, key, taken, ack, out),
         Machine::Topic(topic) => topic.commit(now_ms, key, taken, ack, out),
     });
 }

@@ -16,8 +16,9 @@ use super::durables::{Durable, DurableName, Durables};
 use super::memory::Memory;
 use super::read_back::ReadBack;
 use super::registry::Registry;
+use super::timer::Timer;
 use super::{Engine, Settings, job_records, records};
-use crate::broker::{Destination, Entry, Locator};
+use crate::broker::{Destination, Entry, Locator, MessageFlags};
 use crate::clock::Clock;
 
 /// Octets of memory a stored message costs beside its payload, once it is read back.
@@ -50,8 +51,15 @@ impl Engine {
             || clock.wall_ms() & 0xffff_ffff,
             |recovered| recovered.epoch,
         );
+        let timer = Arc::new(Timer::default());
         let engine = Arc::new(Self {
-            registry: Registry::new(settings.clone(), store.clone(), Arc::clone(&memory)),
+            registry: Registry::new(
+                settings.clone(),
+                store.clone(),
+                Arc::clone(&memory),
+                Arc::clone(&timer),
+            ),
+            timer,
             durables: Durables::default(),
             connections: Connections::default(),
             memory,
@@ -104,7 +112,7 @@ impl Engine {
             match &mut machine {
                 Machine::Queue(queue) => {
                     for found in entries {
-                        queue.recover(found.sequence, entry(&found, clean));
+                        queue.recover(found.sequence, entry(&found, clean), found.expires_ms);
                     }
                     self.registry.adopt(destination, id, machine);
                 }
@@ -218,6 +226,8 @@ fn entry(found: &RecoveredEntry, clean: bool) -> Entry {
     let mut entry = Entry::stored(
         records::from_store(found.at),
         u64::from(found.size) + OVERHEAD_BYTES,
+        found.priority,
+        MessageFlags(found.flags),
     );
     let (redeliveries, redelivered) = records::count_of(found.redeliveries);
     entry.redeliveries = redeliveries;

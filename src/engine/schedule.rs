@@ -23,8 +23,24 @@ pub struct NewJob {
     pub number: u64,
     /// The message, which says its job id already.
     pub message: Message,
-    /// When it is due.
+    /// When it is to be delivered.
     pub schedule: Schedule,
+    /// When it is due first, once it is scheduled.
+    due_ms: Option<u64>,
+}
+
+impl NewJob {
+    /// A message for `cell`, with a number from [`Engine::reserve_job`].
+    #[must_use]
+    pub fn new(cell: Arc<Cell>, number: u64, message: Message, schedule: Schedule) -> Self {
+        Self {
+            cell,
+            number,
+            message,
+            schedule,
+            due_ms: None,
+        }
+    }
 }
 
 /// Jobs that somebody wants to see.
@@ -116,31 +132,59 @@ impl Engine {
     /// # Errors
     /// The store is full or dead.
     pub fn schedule(&self, job: NewJob, work: &mut Work) -> Result<(), StoreError> {
-        let mut jobs = self.scheduling.lock();
-        let due_ms = job.schedule.first_ms(self.clock.wall_ms());
-        let mut at = None;
+        let mut new_jobs = vec![job];
+        let Some(mut jobs) = self.prepare_jobs(&mut new_jobs)? else {
+            return Ok(());
+        };
+        let mut places = Vec::new();
         if let Some(store) = &self.store {
-            self.define_schedule(&mut jobs, &job.cell)?;
-            let write = |batch: &mut Batch<'_>| jobs.write(batch, &job, due_ms);
-            let (written, ticket) = store.append(|batch| batch.transaction(write))?;
+            let write = |batch: &mut Batch<'_>| jobs.write(batch, &new_jobs[0]);
+            let (place, ticket) = store.append(|batch| batch.transaction(write))?;
             work.ticket = work.ticket.max(Some(ticket));
-            at = written;
+            places.push(place);
         }
-        self.adopt_job(&mut jobs, job, due_ms, at, work);
+        self.adopt_jobs(&mut jobs, &mut new_jobs, places, work);
         Ok(())
     }
 
-    /// Takes a job in that the journal has at `at`, or that there is no journal for. The one whose key it has goes; should
-    /// a crash come before that is written, a start finds both, and the later one wins again.
-    pub(super) fn adopt_job(
+    /// Locks the scheduler to take jobs in, with all that the journal has to know before them. `None`: there are none.
+    ///
+    /// # Errors
+    /// The store is full or dead.
+    pub(super) fn prepare_jobs(
+        &self,
+        new_jobs: &mut [NewJob],
+    ) -> Result<Option<MutexGuard<'_, Jobs>>, StoreError> {
+        if new_jobs.is_empty() {
+            return Ok(None);
+        }
+        let mut jobs = self.scheduling.lock();
+        let now_ms = self.clock.wall_ms();
+        for job in new_jobs {
+            job.due_ms = job.schedule.first_ms(now_ms);
+            self.define_schedule(&mut jobs, &job.cell)?;
+        }
+        Ok(Some(jobs))
+    }
+
+    /// Takes jobs in that the journal has at `places`, or that there is no journal for.
+    pub(super) fn adopt_jobs(
         &self,
         jobs: &mut Jobs,
-        job: NewJob,
-        due_ms: Option<u64>,
-        at: Option<Locator>,
+        new_jobs: &mut Vec<NewJob>,
+        places: Vec<Option<Locator>>,
         work: &mut Work,
     ) {
-        let Some(due_ms) = due_ms else {
+        let places = places.into_iter().chain(std::iter::repeat(None));
+        for (job, at) in new_jobs.drain(..).zip(places) {
+            self.adopt_job(jobs, job, at, work);
+        }
+    }
+
+    /// Takes one job in. The one whose key it has goes; should a crash come before that is written, a start finds both,
+    /// and the later one wins again.
+    fn adopt_job(&self, jobs: &mut Jobs, job: NewJob, at: Option<Locator>, work: &mut Work) {
+        let Some(due_ms) = job.due_ms else {
             // A cron expression whose last instant has passed.
             return;
         };
@@ -149,6 +193,7 @@ impl Engine {
             number,
             mut message,
             schedule,
+            ..
         } = job;
         self.target(jobs, &cell);
         let message = at.is_none().then(|| {
@@ -173,11 +218,7 @@ impl Engine {
     }
 
     /// The schedule of a destination, known to the journal from now on.
-    pub(super) fn define_schedule(
-        &self,
-        jobs: &mut Jobs,
-        cell: &Arc<Cell>,
-    ) -> Result<(), StoreError> {
+    fn define_schedule(&self, jobs: &mut Jobs, cell: &Arc<Cell>) -> Result<(), StoreError> {
         let target = self.target(jobs, cell);
         if let (Some(store), false) = (&self.store, target.defined) {
             let destination = &cell.destination;
@@ -259,13 +300,8 @@ impl Engine {
 
 impl Jobs {
     /// Writes a job in a transaction: the message, and the job that refers to it.
-    pub(super) fn write(
-        &self,
-        batch: &mut Batch<'_>,
-        job: &NewJob,
-        due_ms: Option<u64>,
-    ) -> Option<Locator> {
-        let due_ms = due_ms?;
+    pub(super) fn write(&self, batch: &mut Batch<'_>, job: &NewJob) -> Option<Locator> {
+        let due_ms = job.due_ms?;
         let schedule = self.targets.get(&job.cell.id.0)?.id;
         let target = (schedule, job.number);
         let body = records::add(batch, &[target], &job.message);

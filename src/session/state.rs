@@ -10,7 +10,7 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
-use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
+use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window, Wishes};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
@@ -42,6 +42,8 @@ pub struct SubscribeRequest<'a> {
     pub encoder: Box<dyn Encoder>,
     /// The name of the durable subscription, if it is one.
     pub durable: Option<DurableName>,
+    /// What it asks of a queue.
+    pub wishes: Wishes,
 }
 
 #[derive(Default)]
@@ -227,6 +229,7 @@ impl Session {
             window,
             encoder,
             durable,
+            wishes,
         } = request;
         let (subscribed, ticket) = match durable {
             Some(name) => {
@@ -252,7 +255,7 @@ impl Session {
             None => {
                 let mut state = cell.lock();
                 let key = match &mut state.machine {
-                    Machine::Queue(queue) => queue.subscribe(mode, window),
+                    Machine::Queue(queue) => queue.subscribe_as(mode, window, wishes),
                     Machine::Topic(topic) => topic.subscribe(mode, window),
                 };
                 cell.attach(&mut state, key, &self.outbox, encoder, mode);

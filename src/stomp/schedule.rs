@@ -45,12 +45,8 @@ impl State {
             return Ok(Some(self.park(session, park_key(), raw)));
         }
         let number = session.engine.reserve_job();
-        let job = NewJob {
-            cell,
-            number,
-            message: send::build(session, send, octets, Some(number)),
-            schedule,
-        };
+        let message = send::build(session, send, octets, Some(number));
+        let job = NewJob::new(cell, number, message, schedule);
         if let Some(transaction) = &send.transaction {
             session
                 .schedule_in(transaction, job)

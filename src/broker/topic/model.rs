@@ -87,7 +87,7 @@ impl Test {
         };
         let policy = RedeliveryPolicy {
             maximum_redeliveries: Some(LIMIT),
-            is_dead_letter_queue: false,
+            ..RedeliveryPolicy::default()
         };
         Self {
             topic: Topic::new(1, limits, policy),
@@ -266,7 +266,7 @@ impl Test {
         for sequence in &covered {
             match ack {
                 Ack::Consumed => drop(self.subs[at].copies.remove(sequence)),
-                Ack::Failed => self.expect_return(at, *sequence, true),
+                Ack::Failed | Ack::FailedFor(_) => self.expect_return(at, *sequence, true),
                 Ack::Requeued => self.expect_return(at, *sequence, false),
                 Ack::Refused => self.expect_refusal(at, *sequence),
             }
@@ -489,6 +489,7 @@ impl Test {
 
     fn follow_event(&mut self, event: Event) {
         match event {
+            Event::Browsed(_) => panic!("nobody browses a topic"),
             Event::Deliver {
                 to,
                 id,
@@ -496,6 +497,7 @@ impl Test {
                 redelivered,
                 redeliveries,
                 flow,
+                ..
             } => {
                 let at = self.subs.iter().position(|sub| sub.key == to).unwrap();
                 self.skip_expired(at, id.serial);

@@ -128,6 +128,7 @@ impl Topic {
         out.reject(Rejected {
             sequence,
             entry,
+            expires_ms: 0,
             cause,
             expired: false,
             subscription: Some(key),

@@ -105,6 +105,7 @@ impl Subscriber {
             number,
             redelivered: entry.redelivered,
             redeliveries: entry.redeliveries,
+            first_of_group: false,
         };
         let flow = out.deliver(key, &outgoing);
         if flow != Flow::Open {
@@ -118,7 +119,9 @@ impl Subscriber {
             number,
             sequence,
             id,
+            expires_ms: 0,
             entry,
+            group: None,
         });
         None
     }

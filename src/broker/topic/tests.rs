@@ -173,7 +173,10 @@ fn laggards_get_their_messages_back_in_turn() {
     });
     for sequence in 1..=3000 {
         let at = bench.world.store(&message(sequence, 10, true, 0));
-        assert!(bench.topic.recover(sequence, Entry::stored(at, 202)));
+        assert!(bench.topic.recover(
+            sequence,
+            Entry::stored(at, 202, 4, crate::broker::MessageFlags(0))
+        ));
     }
     for key in keys {
         let window = Window::messages(10_000);

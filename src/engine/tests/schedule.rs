@@ -29,12 +29,7 @@ fn job(
 ) -> NewJob {
     let mut message = Message::clone(&message(1, serial, 10, persistent));
     message.timestamp_ms = engine.clock.wall_ms();
-    NewJob {
-        cell: Arc::clone(cell),
-        number: engine.reserve_job(),
-        message,
-        schedule,
-    }
+    NewJob::new(Arc::clone(cell), engine.reserve_job(), message, schedule)
 }
 
 fn schedule(engine: &Engine, cell: &Arc<Cell>, serial: u64, persistent: bool, schedule: Schedule) {
