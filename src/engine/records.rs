@@ -10,8 +10,9 @@ use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId}
 
 /// Flag of a stored message whose head begins with its fate as a dead letter.
 const FATE_IN_HEAD: u8 = 128;
-/// Flag of a placed message: what is placed begins with its identity, which may be another than the body's.
-const IDENTITY: u8 = 64;
+/// The same bit of a placed message: what its reference adds begins with its identity, which may be another than the
+/// body's. (What is dead is never placed again, so no body of a placed message begins with a fate.)
+const IDENTITY: u8 = 128;
 /// Octets of an identity: origin, serial, timestamp.
 const IDENTITY_BYTES: usize = 24;
 /// Lowest bit of a stored counter: the message was in a frame to a consumer before.
@@ -135,7 +136,7 @@ pub fn message(stored: OwnedMessage) -> Arc<Message> {
     let (mut flags, mut priority, mut expires_ms) =
         (stored.flags, stored.priority, stored.expires_ms);
     let mut fate = None;
-    if flags & FATE_IN_HEAD != 0 {
+    if stored.patch.is_none() && flags & FATE_IN_HEAD != 0 {
         flags &= !FATE_IN_HEAD;
         if let Some((found, used)) = split_fate(&payload) {
             fate = Some(found);

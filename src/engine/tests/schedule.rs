@@ -173,7 +173,10 @@ fn the_identity_of_a_delivery_survives() {
     let directory = tempfile::tempdir().unwrap();
     let engine = stored_at(directory.path(), 1000);
     let cell = queue(&engine, "q");
-    schedule(&engine, &cell, 1, true, numbers(0, 10, 1));
+    let mut twice = job(&engine, &cell, 1, true, numbers(0, 10, 1));
+    // Every flag a message may have.
+    twice.message.flags = MessageFlags(0x7f);
+    engine.schedule(twice, &mut Work::default()).unwrap();
     engine.clock.advance(500);
     fire(&engine);
     let read = |engine: &Engine, cell: &Cell| -> Vec<(MessageId, u64)> {
@@ -188,11 +191,11 @@ fn the_identity_of_a_delivery_survives() {
         live(engine);
         let store = engine.store.as_ref().unwrap();
         let read = |at| records::message(store.read(records::to_store(at)).unwrap().unwrap());
-        places
-            .into_iter()
-            .map(read)
-            .map(|found| (found.id, found.timestamp_ms))
-            .collect()
+        let facts = |found: Arc<Message>| {
+            assert_eq!((found.flags, found.size()), (MessageFlags(0x7f), 10));
+            (found.id, found.timestamp_ms)
+        };
+        places.into_iter().map(read).map(facts).collect()
     };
     let before = read(&engine, &cell);
     assert_eq!(before.len(), 2);
