@@ -19,7 +19,7 @@ use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
-use crate::stomp::{self, StompSettings};
+use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
@@ -112,12 +112,16 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
+        let stomp_settings = stomp_settings(&config, &security);
+        let reader = StompProperties::new(stomp_settings.id_prefix());
+        engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let service = Service {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config, &security)),
+            settings: Arc::new(stomp_settings),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,

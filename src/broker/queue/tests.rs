@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::outlet::Flow;
