@@ -19,7 +19,7 @@ use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
-use crate::stomp::{self, StompSettings};
+use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
@@ -59,12 +59,12 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Users or access rules cannot be read.
-    #[error(transparent)]
-    Security(#[from] SecurityError),
     /// The certificate of the listeners with TLS cannot be used.
     #[error("no TLS with {0}")]
     Certificate(#[from] CertificateError),
+    /// Users or access rules cannot be read.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -101,8 +101,8 @@ impl Builder {
         let config = self.config;
         config.check()?;
         let clock = self.clock.unwrap_or_default();
-        let security = read_security(&config, &clock).await?;
         let certificates = load_certificates(&config, &clock)?;
+        let security = read_security(&config, &clock).await?;
         // The addresses first: a broker that cannot listen leaves the store alone.
         let mut bound = Vec::new();
         for listening in config.listeners().into_iter().filter(|one| one.enabled) {
@@ -112,12 +112,16 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
+        let stomp_settings = stomp_settings(&config, &security);
+        let reader = StompProperties::new(stomp_settings.id_prefix());
+        engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let service = Service {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config, &security)),
+            settings: Arc::new(stomp_settings),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,
@@ -144,8 +148,8 @@ impl Builder {
         Ok(Handle {
             addresses,
             engine,
-            security,
             certificates,
+            security,
             stop,
             ended,
             accepting,
@@ -160,8 +164,8 @@ pub struct Handle {
     /// By section of the configuration; `stomp` is the first.
     addresses: Vec<(&'static str, SocketAddr)>,
     engine: Arc<Engine>,
-    security: Arc<Security>,
     certificates: Option<Arc<Certificates>>,
+    security: Arc<Security>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     timing: JoinHandle<()>,
@@ -196,7 +200,8 @@ impl Handle {
         Some(self.certificates.as_ref()?.days_left())
     }
 
-    /// Reads the certificate again. If it cannot be used, the log says why, and the old one stays.
+    /// Reads again what can be read again while the broker runs: the certificate. If it cannot be used, the log says
+    /// why, and the old one stays.
     pub fn reload_certificates(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.reload();
@@ -247,19 +252,6 @@ impl Handle {
             tracing::error!(%error, "the store was not closed in good order");
         }
     }
-}
-
-/// Runs `work`, which reads files, where it holds up nobody.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StartError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
-}
-
-async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
-    let (settings, clock) = (config.security.clone(), clock.clone());
-    Ok(blocking(move || Security::new(&settings, clock)).await??)
 }
 
 async fn bind(listening: &Listening) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -330,6 +322,19 @@ fn speaks(
         message_bytes_max: config.websocket.message_bytes_max.bytes(),
         opening_bytes_max: config.stomp.before_login_bytes_max.to_usize(),
     }
+}
+
+/// Runs `work`, which reads files, where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
+}
+
+async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
+    let (settings, clock) = (config.security.clone(), clock.clone());
+    Ok(blocking(move || Security::new(&settings, clock)).await??)
 }
 
 async fn open_store(

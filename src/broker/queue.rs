@@ -33,8 +33,8 @@ mod timing;
 mod turns;
 
 use browse::Browse;
+pub use consumer::Wishes;
 use consumer::{Consumer, Selection};
-pub use consumer::{Filter, Wishes};
 use delays::Delays;
 use expiry::Expiry;
 use groups::Groups;

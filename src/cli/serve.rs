@@ -177,7 +177,10 @@ async fn serve(
             reason = handle.failed() => bail!("the broker had to stop: {reason}"),
             name = signals.stop_or_reload() => match name {
                 Some(name) => break name,
-                None => "SIGHUP",
+                None => {
+                    handle.reload_certificates();
+                    "SIGHUP"
+                }
             },
             () = reloader.changed() => "a file has changed",
         };

@@ -67,7 +67,8 @@ impl State {
         encode_connected(&connected, &mut self.scratch);
         session.reply(None, &self.scratch);
         let certificate = self.certificate_dn.as_deref();
-        tracing::debug!(client_id, user = access.user(), remote = %self.remote, version = %connect.version, certificate, "connected");
+        let user = access.user();
+        tracing::debug!(client_id, user, remote = %self.remote, version = %connect.version, certificate, "connected");
         self.client_id = Some(client_id);
         self.access = Some(access);
         // Users may have changed since the login was decided. From here on a change wakes this connection.

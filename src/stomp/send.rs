@@ -27,14 +27,6 @@ pub(super) struct Destinations {
 /// Names remembered for one connection.
 const NAMES_MAX: usize = 1024;
 
-/// Headers that ask for a delayed delivery, which is not built yet.
-const SCHEDULED: [Known; 4] = [
-    Known::ScheduledDelay,
-    Known::ScheduledPeriod,
-    Known::ScheduledRepeat,
-    Known::ScheduledCron,
-];
-
 impl Destinations {
     fn last(&self, text: &str) -> Option<&Arc<Cell>> {
         self.last
@@ -164,22 +156,17 @@ impl State {
         if let Some(step) = self.park_send(session, send, raw) {
             return Ok(step);
         }
-        if self.destinations.last(&send.destination).is_none() {
-            let cell = self.destinations.resolve(
-                &session.engine,
-                self.access.as_ref(),
-                &send.destination,
-                self.settings.auto_create,
-            )?;
-            self.destinations.last = Some((send.destination.to_string(), cell));
+        if send.concerns_scheduler()
+            && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
+        {
+            return Ok(step);
         }
-        if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
-            return Err(Refusal::not_yet(&format!(
-                "scheduled messages ({}) are",
-                known.name()
-            )));
-        }
-        let message = build(session, send, octets, self.user_id());
+        self.resolve(session, send)?;
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: None,
+        };
+        let message = build(session, send, octets, stamps);
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -204,9 +191,39 @@ impl State {
         Ok(Step::Done)
     }
 
+    /// Finds the destination of a SEND, which is the last one from then on.
+    fn resolve(&mut self, session: &Session, send: &Send<'_>) -> Result<(), Refusal> {
+        if self.destinations.last(&send.destination).is_none() {
+            let cell = self.destinations.resolve(
+                &session.engine,
+                self.access.as_ref(),
+                &send.destination,
+                self.settings.auto_create,
+            )?;
+            self.destinations.last = Some((send.destination.to_string(), cell));
+        }
+        Ok(())
+    }
+
+    /// The destination of a SEND.
+    pub(super) fn cell_of(
+        &mut self,
+        session: &Session,
+        send: &Send<'_>,
+    ) -> Result<Arc<Cell>, Refusal> {
+        self.destinations.resolve(
+            &session.engine,
+            self.access.as_ref(),
+            &send.destination,
+            self.settings.auto_create,
+        )
+    }
+
     /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
     fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let full = !has_room(session, send.persistent, send.transaction.is_some());
+        // What is scheduled is kept in the store, persistent or not.
+        let stored = send.persistent || send.concerns_scheduler();
+        let full = !has_room(session, stored, send.transaction.is_some());
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return None;
         }
@@ -242,14 +259,31 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
-/// Makes the message of a SEND. `user_id` is told to receivers as JMSXUserID; what the client says it is was dropped
-/// (SEC-11).
-fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes, user_id: Option<&str>) -> Message {
+/// What a message says beside what its sender said.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamps<'a> {
+    /// JMSXUserID; what the client says it is was dropped (SEC-11).
+    pub(super) user_id: Option<&'a str>,
+    /// The job of a message that is to be scheduled (SCH-4).
+    pub(super) job: Option<u64>,
+}
+
+/// Makes the message of a SEND.
+pub(super) fn build(
+    session: &mut Session,
+    send: &Send<'_>,
+    octets: &Bytes,
+    stamps: Stamps<'_>,
+) -> Message {
     let mut escaped = false;
     let head = |payload: &mut Vec<u8>| {
         let mut flags = send.write_user_head(payload);
-        if let Some(user) = user_id {
+        if let Some(user) = stamps.user_id {
             flags = flags.and(push_header(Known::JmsxUserId.name(), user, payload));
+        }
+        if let Some(job) = stamps.job {
+            let id = super::schedule::job_id(job);
+            flags = flags.and(push_header(Known::ScheduledJobId.name(), &id, payload));
         }
         escaped = flags.escaped;
     };

@@ -88,6 +88,12 @@ impl State {
         }
         let destination = self.check_subscribe(wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
+        let mode = match wanted.ack {
+            WireAck::Auto => AckMode::Auto,
+            WireAck::Client => AckMode::Client,
+            WireAck::ClientIndividual => AckMode::Individual,
+        };
+        let wishes = wishes::of(session, wanted, mode, &destination)?;
         let cell = access::open(
             &session.engine,
             self.access.as_ref(),
@@ -95,11 +101,6 @@ impl State {
             &destination,
             self.settings.auto_create,
         )?;
-        let mode = match wanted.ack {
-            WireAck::Auto => AckMode::Auto,
-            WireAck::Client => AckMode::Client,
-            WireAck::ClientIndividual => AckMode::Individual,
-        };
         self.subscriptions.last_serial += 1;
         let serial = self.subscriptions.last_serial;
         let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
@@ -119,7 +120,7 @@ impl State {
                 self.settings.always_content_length,
             )),
             durable: durable.clone(),
-            wishes: wishes::of(wanted, mode, destination.kind)?,
+            wishes,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
@@ -143,7 +144,10 @@ impl State {
         let destination = destination::parse(&wanted.destination)?;
         let not_yet = [
             (destination.is_wildcard(), "wildcard subscriptions are"),
-            (wanted.selector.is_some(), "selectors are"),
+            (
+                wanted.selector.is_some() && destination.kind == Kind::Topic,
+                "selectors on topics are",
+            ),
             (wanted.no_local, "noLocal is"),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),

@@ -4,6 +4,7 @@
 //! waiting messages, delayed ones and those that other consumers hold. What is not in memory is asked back
 //! for the run alone. So a browser costs a run of memory, whatever the depth of the queue.
 
+use crate::broker::filter::Filter;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -128,7 +129,7 @@ impl Queue {
             };
             let (redeliveries, redelivered) = (entry.redeliveries, entry.redelivered);
             let unwanted =
-                |filter: &dyn super::Filter| !filter.matches(message, redeliveries, redelivered);
+                |filter: &dyn Filter| !filter.matches(message, redeliveries, redelivered);
             let selection = consumer.selection.as_ref();
             if message.is_expired(now_ms)
                 || selection.is_some_and(|selection| unwanted(&*selection.filter))

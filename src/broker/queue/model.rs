@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::message::MessageId;

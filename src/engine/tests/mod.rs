@@ -2,6 +2,7 @@
 
 mod moves;
 mod outbox;
+mod schedule;
 mod threads;
 
 use std::io::{self, IoSlice};

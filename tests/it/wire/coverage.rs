@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::table::Case;
 use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
-    redelivering, sending, subscribing, syntax, transactions,
+    redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
 use crate::{hostile, restart, security, transport};
 
@@ -38,11 +38,10 @@ const LIST: &[u16] = &[
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
     ("limits per destination are not built", &[156, 294]),
-    ("selectors are refused (not yet)", &[177, 179, 180, 181, 183, 219]),
+    ("selectors on topics are refused (not yet)", &[219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
     ("policies per destination are not built", &[193, 329]),
     ("noLocal is refused (not yet)", &[197]),
@@ -61,7 +60,7 @@ const ELSEWHERE: [&[&str]; 4] = [
     transport::COVERED,
 ];
 
-const TABLES: [&[Case]; 13] = [
+const TABLES: [&[Case]; 15] = [
     acknowledging::CASES,
     browsing::CASES,
     choosing::CASES,
@@ -71,6 +70,8 @@ const TABLES: [&[Case]; 13] = [
     grouping::CASES,
     heart_beats::CASES,
     redelivering::CASES,
+    scheduling::CASES,
+    selecting::CASES,
     sending::CASES,
     subscribing::CASES,
     syntax::CASES,

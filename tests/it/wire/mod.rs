@@ -13,6 +13,8 @@ mod ending;
 mod grouping;
 mod heart_beats;
 mod redelivering;
+mod scheduling;
+mod selecting;
 mod sending;
 pub(crate) mod server;
 mod subscribing;
