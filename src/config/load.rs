@@ -15,6 +15,10 @@ use super::leaf::Literal;
 use super::schema::Written;
 use super::{Config, schema::SectionInfo};
 
+mod lists;
+
+pub(super) use lists::entry_path;
+
 /// What every variable begins with: `FERRYMQ__STOMP__LISTEN` is `stomp.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "FERRYMQ__";
 
@@ -83,11 +87,6 @@ fn place_of(origins: &HashMap<String, Origin>, path: &str) -> Origin {
     };
     let found = origins.get(path).or_else(entry);
     found.cloned().unwrap_or(Origin::Default)
-}
-
-/// An entry of a list as people count: `security.user[1]` is the first.
-pub(super) fn entry_path(section: &str, list: &str, index: usize) -> String {
-    format!("{section}.{list}[{}]", index + 1)
 }
 
 /// Loads the configuration.
@@ -346,6 +345,10 @@ impl Loader {
                 self.refused.insert(path.clone());
                 self.problem(value_origin, path, text, None);
             }
+            None if self.list(section, key).is_some() => {
+                let text = format!("stands in the file only, each entry written [[{path}]]");
+                self.problem(key_origin, path, text, None);
+            }
             None => {
                 let suggestion = self
                     .key_near(section, key)
@@ -547,6 +550,47 @@ segment_bytes = "1 KiB"
                 "f.toml:2:1: log: expected a table, written [log], found an array",
             ]
         );
+    }
+
+    #[test]
+    fn entries_of_lists_are_read_and_their_problems_have_places() {
+        let file = r#"
+[[security.user]]
+name = "a"
+groups = ["x", "y"]
+[[security.user]]
+nmae = "b"
+groups = [1]
+[[security.user]]
+name = "a"
+[security.acl]
+queue = "q"
+"#;
+        assert_eq!(
+            problems(file, &[("FERRYMQ__SECURITY__USER", "x")], &[]),
+            [
+                "f.toml:6:1: security.user[2].nmae: unknown key; did you mean `name`?",
+                "f.toml:7:10: security.user[2].groups: expected a string, found 1",
+                "f.toml:10:1: security.acl: expected tables, each written [[security.acl]], found a table",
+                "environment FERRYMQ__SECURITY__USER: security.user: stands in the file only, each entry written \
+                 [[security.user]]",
+                "f.toml:5:1: security.user[2].name: must be a name without ':', ',' and control characters, not empty, \
+                 no '#' in front",
+                "f.toml:9:8: security.user[3].name: there is a user a already",
+            ]
+        );
+        let loaded = load_text(
+            "[[security.user]]\nname = \"a\"\ngroups = [\"x\", \"y\"]\n",
+            &[],
+            &[],
+        );
+        let loaded = loaded.expect("no problems");
+        let user = &loaded.config.security.user[0];
+        assert_eq!((user.name.as_str(), user.groups.len()), ("a", 2));
+        assert!(matches!(
+            loaded.origin("security", "user[1].groups"),
+            Origin::File { line: 3, .. }
+        ));
     }
 
     #[test]

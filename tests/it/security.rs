@@ -1,22 +1,23 @@
 //! Users and access rules as clients and operators meet them. Spec: behaviour CON-7, ERR-5, SEC-1 to SEC-11.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use ferrymq::config::{AccessRule, Config, HashedPassword, User};
+use ferrymq::config::{AccessRule, CertificateUser, Config, HashedPassword, User};
 use ferrymq::security::Password;
 use tempfile::TempDir;
 
 use crate::cli::{Serving, ferrymq, output};
 use crate::wait::until;
-use crate::wire::client::Client;
-use crate::wire::server::Server;
+use crate::wire::carrier;
+use crate::wire::client::{Client, frame};
+use crate::wire::server::{Over, Server};
 
 /// Cases of the list that are tested here.
-pub(crate) const COVERED: &[&str] = &["C022", "C023", "C024", "C129", "C143", "C201"];
+pub(crate) const COVERED: &[&str] = &["C022", "C023", "C024", "C129", "C143", "C201", "C351"];
 
 /// A hash that costs next to nothing to verify.
 fn cheap(password: &str) -> HashedPassword {
@@ -111,11 +112,8 @@ fn a_wrong_or_missing_login_is_refused_and_says_nothing_more() {
 fn what_comes_right_behind_connect_is_carried_out_after_the_login() {
     let server = Server::of(config(vec![user("u", "")], vec![]));
     let mut client = server.open();
-    let mut octets = crate::wire::client::frame(&login("u"), "");
-    octets.extend(crate::wire::client::frame(
-        "SEND destination:/queue/q receipt:1",
-        "x",
-    ));
+    let mut octets = frame(&login("u"), "");
+    octets.extend(frame("SEND destination:/queue/q receipt:1", "x"));
     client.raw(octets);
     client.expect("CONNECTED");
     client.expect("RECEIPT receipt-id:1");
@@ -301,6 +299,46 @@ fn a_user_has_no_more_connections_than_it_may() {
     first.ask("DISCONNECT");
     first.closed();
     drop(client(&server, "u"));
+}
+
+/// Spec: behaviour SEC-8.
+#[test]
+fn a_certificate_logs_in_where_no_name_is_sent() {
+    let server = Server::over(Over::Tls, |config| {
+        config.tls.want_client_auth = true;
+        config.security.user = vec![user("orders", "writers"), user("other", "")];
+        config.security.certificate = vec![CertificateUser {
+            dn: "CN=app, O=Example".to_owned(),
+            user: "orders".to_owned(),
+        }];
+        config.security.populate_jmsx_user_id = true;
+    });
+    let authority = server.authority();
+    let says = |name: Option<&str>, head: &str| {
+        let own = name.map(|name| authority.pair(name, 2100));
+        let config = authority.client(own.as_ref());
+        let mut stream = carrier::tls(server.tcp("stomp_tls"), config);
+        let octets = [
+            frame(head, ""),
+            frame("SUBSCRIBE id:1 destination:/queue/q", ""),
+            frame("SEND destination:/queue/q", "x"),
+            frame("DISCONNECT receipt:bye", ""),
+        ];
+        stream.write_all(&octets.concat()).expect("it reads");
+        let mut answer = String::new();
+        // How a refused connection ends is not the question here.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let connect = "CONNECT accept-version:1.2 host:x";
+    let answer = says(Some("app"), connect);
+    assert!(answer.contains("JMSXUserID:orders\n"), "{answer}");
+    let answer = says(Some("app"), &login("other"));
+    assert!(answer.contains("JMSXUserID:other\n"), "{answer}");
+    for name in [Some("unknown"), None] {
+        let answer = says(name, connect);
+        assert!(answer.starts_with("ERROR\n"), "{answer}");
+    }
 }
 
 fn directory() -> TempDir {

@@ -49,7 +49,6 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
     ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
-    ("no user is made of a certificate yet", &[351]),
     ("OpenWire is not built", &[352]),
 ];
 
