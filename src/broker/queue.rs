@@ -27,6 +27,7 @@ mod expiry;
 mod groups;
 mod lanes;
 mod policy;
+mod remove;
 mod scan;
 mod settle;
 mod timing;
@@ -41,6 +42,7 @@ use groups::Groups;
 pub use groups::{GroupMark, GroupReader, GroupView};
 use lanes::{Lanes, Spot};
 pub use policy::{GroupRebalance, QueuePolicy};
+pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
@@ -72,6 +74,7 @@ pub struct Queue {
     selective: Vec<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
+    /// Browsers that have not seen everything.
     browsers: usize,
     delays: Delays,
     expiry: Expiry,
@@ -87,6 +90,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
+    /// Deliveries in the hands of consumers whose messages are gone.
+    purged: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -119,6 +124,7 @@ impl Queue {
             sought_last: false,
             policy,
             in_transactions: 0,
+            purged: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -272,8 +278,8 @@ impl Queue {
         let Some(mut consumer) = self.consumers.remove(key) else {
             return;
         };
-        if consumer.browse.is_some() {
-            self.browsers -= 1;
+        if let Some(browse) = consumer.browse {
+            self.browsers -= usize::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -347,7 +353,7 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>()
+        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
     }
 
     /// Whether the queue holds no message.
@@ -381,6 +387,7 @@ impl Queue {
         self.lanes
             .iter()
             .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .filter(|(_, entry)| !entry.is_purged())
     }
 
     /// All groups (GRP-7).

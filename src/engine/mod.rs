@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod durability;
 pub mod durables;
 pub mod memory;
+pub mod moving;
 pub mod opening;
 pub mod outbox;
 pub mod pace;

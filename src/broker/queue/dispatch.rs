@@ -2,6 +2,7 @@
 
 use super::Queue;
 use super::lanes::Spot;
+use super::scan::Scan;
 use crate::broker::delivery::{Delivery, Entry, GroupKey};
 use crate::broker::outlet::{Flow, Outgoing, Outlet};
 use crate::broker::subscription::SubscriptionKey;
@@ -44,7 +45,12 @@ impl Queue {
     /// Delivers what can be delivered.
     pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
         self.unfinished = false;
-        if !self.lanes.is_empty() && self.is_open(now_ms) {
+        if self.lanes.is_empty() {
+            if !self.shared.is_fresh() {
+                self.shared = Scan::default();
+            }
+        } else if self.is_open(now_ms) {
+            self.deliver_from_head(now_ms, out);
             self.deliver_in_turn(now_ms, out);
         }
         if self.browsers > 0 {
@@ -136,6 +142,31 @@ impl Queue {
         }
         self.turns.rotate(key);
         true
+    }
+
+    /// Delivers from the head as long as anybody may have what is there: the most common case, without a
+    /// search.
+    fn deliver_from_head(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        if !self.selective.is_empty() || self.exclusive.is_some() || !self.shared.is_fresh() {
+            return;
+        }
+        while let Some((spot, entry)) = self.lanes.first() {
+            if entry.message.is_none() || entry.is_grouped() || entry.is_delayed() {
+                return;
+            }
+            let Some(key) = self.next_in_turn() else {
+                return;
+            };
+            let Some(entry) = self.take_ready(spot) else {
+                return;
+            };
+            self.hand_out(now_ms, key, spot, entry, out);
+            if self.lanes.has_paged()
+                && let Some((head, _)) = self.lanes.first()
+            {
+                self.lanes.fetch_ahead(head, out);
+            }
+        }
     }
 
     fn deliver_in_turn(&mut self, now_ms: u64, out: &mut impl Outlet) {

@@ -23,6 +23,12 @@ pub(super) struct Spot {
 }
 
 impl Spot {
+    /// Nothing lies before it.
+    pub(super) const FIRST: Self = Self {
+        lane: 0,
+        sequence: 0,
+    };
+
     /// The place right behind this one.
     pub(super) fn next(self) -> Self {
         Self {
@@ -99,6 +105,20 @@ impl Lanes {
             let sequence = waiting.log.next_from(*from)?;
             Some(Spot { lane, sequence })
         })
+    }
+
+    /// The first message.
+    pub(super) fn first(&self) -> Option<(Spot, &Entry)> {
+        let (number, lane) = (0..)
+            .zip(&self.lanes)
+            .find(|(_, lane)| !lane.log.is_empty())?;
+        let sequence = lane.log.first()?;
+        let entry = lane.log.get(sequence)?;
+        let spot = Spot {
+            lane: number,
+            sequence,
+        };
+        Some((spot, entry))
     }
 
     /// The first message at or behind `spot`.
