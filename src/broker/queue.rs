@@ -26,6 +26,7 @@ mod dispatch;
 mod expiry;
 mod groups;
 mod lanes;
+mod ownership;
 mod policy;
 mod remove;
 mod scan;
@@ -72,6 +73,8 @@ pub struct Queue {
     shared: Scan,
     /// Consumers with a selector.
     selective: Vec<SubscriptionKey>,
+    /// Consumers that may have messages reserved for them.
+    owed: Vec<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
     /// Browsers that have not seen everything.
@@ -112,6 +115,7 @@ impl Queue {
             turns,
             shared: Scan::default(),
             selective: Vec::new(),
+            owed: Vec::new(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -329,9 +333,11 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some(lost) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            self.release_held(lost);
+            if delayed {
+                self.delay_ended(spot);
+            }
         }
         if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);

@@ -179,22 +179,25 @@ impl Lanes {
         self.lanes[usize::from(from.lane)].fetch_run(from.sequence, &mut self.paging, out);
     }
 
-    /// Takes a message that was asked back, or the news that it is lost; returns where it was then.
+    /// Takes a message that was asked back, or the news that it is lost; returns then where it was and whether
+    /// it was delayed.
     pub(super) fn loaded(
         &mut self,
         sequence: u64,
         mut message: Option<Arc<Message>>,
-    ) -> Option<Spot> {
+    ) -> Option<(Spot, bool)> {
         self.paging.answered();
         for (number, lane) in (0..).zip(&mut self.lanes) {
             let before = lane.log.len();
+            let delayed = lane.log.get(sequence).is_some_and(Entry::is_delayed);
             if lane.loaded(sequence, &mut message, &mut self.paging) {
                 let lost = lane.log.len() < before;
                 self.len -= usize::from(lost);
-                return lost.then_some(Spot {
+                let spot = Spot {
                     lane: number,
                     sequence,
-                });
+                };
+                return lost.then_some((spot, delayed));
             }
         }
         None

@@ -187,10 +187,7 @@ impl Queue {
             .as_ref()
             .map_or(0, |message| message.expires_ms);
         self.expiry.remove(expires_ms, spot);
-        if entry.is_delayed() {
-            entry.set_delayed(false);
-            self.release_held(spot);
-        }
+        self.end_delay(spot, &mut entry);
         Some((entry, expires_ms))
     }
 }

@@ -668,3 +668,41 @@ fn a_browser_sees_what_was_there_and_takes_nothing() {
     assert_eq!((events.len(), ends.count()), (701, 1));
     assert_eq!(bench.queue.len(), 1201);
 }
+
+#[test]
+fn a_delayed_member_holds_back_its_group_unless_the_policy_lets_others_go() {
+    // GRP-8
+    let went = |holds| {
+        let mut bench = Bench::with(|policy| policy.group_redelivery_holds = holds);
+        let key = bench.join(10, Wishes::default());
+        bench.push_member(1, 0);
+        bench.ack_at(0, key, 1, Ack::Failed);
+        bench.push_member(1, 0);
+        bench.push_member(2, 0);
+        bench.due(1000);
+        let went = bench.went();
+        went.iter().map(|(serial, ..)| *serial).collect::<Vec<_>>()
+    };
+    assert_eq!(went(true), [1, 3, 1, 2]);
+    assert_eq!(went(false), [1, 2, 3, 1]);
+}
+
+#[test]
+fn a_group_whose_owner_is_full_lets_others_pass() {
+    // GRP-9
+    let mut bench = Bench::with(|_| {});
+    let full = bench.join(1, Wishes::default());
+    bench.push_member(1, 0);
+    let free = bench.join(10, Wishes::default());
+    bench.push_member(1, 0);
+    bench.push_member(2, 0);
+    bench.push(1);
+    let to: Vec<_> = bench
+        .went()
+        .iter()
+        .map(|(serial, to, ..)| (*serial, *to))
+        .collect();
+    assert_eq!(to, [(1, full), (3, free), (4, free)]);
+    bench.ack_at(0, full, 1, Ack::Consumed);
+    assert_eq!(bench.went()[0].0, 2);
+}
