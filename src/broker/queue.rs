@@ -475,7 +475,9 @@ impl Queue {
             let spot = lanes::spot(prioritized, spot.sequence, entry);
             Some((time_ms, spot))
         };
-        let delays: Vec<_> = delays.into_iter().filter_map(moved).collect();
+        // One that left and came back waits no more, and its time is still in the index.
+        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);
         for (due_ms, spot) in delays {

@@ -4,5 +4,6 @@ mod cli;
 mod hostile;
 mod restart;
 mod tidy;
+mod transport;
 mod wait;
 mod wire;

@@ -706,3 +706,42 @@ fn a_group_whose_owner_is_full_lets_others_pass() {
     bench.ack_at(0, full, 1, Ack::Consumed);
     assert_eq!(bench.went()[0].0, 2);
 }
+
+#[test]
+fn a_long_search_lets_others_go_on() {
+    let mut bench = Bench::new();
+    bench.push(25_000);
+    let times = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let filter = Asked {
+        wanted: 25_000,
+        times: Arc::clone(&times),
+    };
+    let wishes = Wishes {
+        filter: Some(Box::new(filter)),
+        ..Wishes::default()
+    };
+    let chooser = bench.join(1, wishes);
+    assert_eq!(bench.queue.next_due_ms(), Some(0), "it goes on at once");
+    assert_eq!(
+        times.load(std::sync::atomic::Ordering::Relaxed),
+        10_000,
+        "but lets go of the lock"
+    );
+    let other = bench.subscribe(AckMode::Individual, 2);
+    let went = bench.went();
+    assert_eq!(
+        went.iter()
+            .map(|(serial, to, ..)| (*serial, *to))
+            .collect::<Vec<_>>(),
+        [(1, other), (2, other)]
+    );
+    bench.due(0);
+    let went = bench.went();
+    assert_eq!(
+        went.iter()
+            .map(|(serial, to, ..)| (*serial, *to))
+            .collect::<Vec<_>>(),
+        [(25_000, chooser)]
+    );
+    assert_eq!(bench.queue.next_due_ms(), None);
+}
