@@ -187,6 +187,16 @@ impl Message {
         (self.size() + OVERHEAD_BYTES) as u64
     }
 
+    /// A dead letter as the message it was before it failed; it stays persistent, and its expiry is not
+    /// restored (DLQ-6).
+    #[must_use]
+    pub fn revived(&self) -> Self {
+        let mut message = self.clone();
+        message.dead_letter = None;
+        message.flags.0 &= !MessageFlags::WAS_TRANSIENT;
+        message
+    }
+
     /// The same message as a dead letter: persistent, without expiry, telling its fate (DLQ-4).
     #[must_use]
     pub fn to_dead_letter(&self, fate: DeadLetter) -> Self {

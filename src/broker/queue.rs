@@ -26,7 +26,9 @@ mod dispatch;
 mod expiry;
 mod groups;
 mod lanes;
+mod ownership;
 mod policy;
+mod remove;
 mod scan;
 mod settle;
 mod timing;
@@ -41,6 +43,7 @@ use groups::Groups;
 pub use groups::{GroupMark, GroupReader, GroupView};
 use lanes::{Lanes, Spot};
 pub use policy::{GroupRebalance, QueuePolicy};
+pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
@@ -70,8 +73,11 @@ pub struct Queue {
     shared: Scan,
     /// Consumers with a selector.
     selective: Vec<SubscriptionKey>,
+    /// Consumers that may have messages reserved for them.
+    owed: Vec<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
+    /// Browsers that have not seen everything.
     browsers: usize,
     delays: Delays,
     expiry: Expiry,
@@ -87,6 +93,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
+    /// Deliveries in the hands of consumers whose messages are gone.
+    purged: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -107,6 +115,7 @@ impl Queue {
             turns,
             shared: Scan::default(),
             selective: Vec::new(),
+            owed: Vec::new(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -119,6 +128,7 @@ impl Queue {
             sought_last: false,
             policy,
             in_transactions: 0,
+            purged: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -272,8 +282,8 @@ impl Queue {
         let Some(mut consumer) = self.consumers.remove(key) else {
             return;
         };
-        if consumer.browse.is_some() {
-            self.browsers -= 1;
+        if let Some(browse) = consumer.browse {
+            self.browsers -= usize::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -323,9 +333,11 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some(lost) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            self.release_held(lost);
+            if delayed {
+                self.delay_ended(spot);
+            }
         }
         if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);
@@ -347,7 +359,7 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>()
+        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
     }
 
     /// Whether the queue holds no message.
@@ -381,6 +393,7 @@ impl Queue {
         self.lanes
             .iter()
             .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .filter(|(_, entry)| !entry.is_purged())
     }
 
     /// All groups (GRP-7).
@@ -462,7 +475,9 @@ impl Queue {
             let spot = lanes::spot(prioritized, spot.sequence, entry);
             Some((time_ms, spot))
         };
-        let delays: Vec<_> = delays.into_iter().filter_map(moved).collect();
+        // One that left and came back waits no more, and its time is still in the index.
+        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);
         for (due_ms, spot) in delays {

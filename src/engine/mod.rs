@@ -14,6 +14,7 @@ pub mod filter;
 mod fire;
 pub mod job_records;
 pub mod memory;
+pub mod moving;
 pub mod opening;
 pub mod outbox;
 pub mod pace;

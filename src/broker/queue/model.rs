@@ -137,8 +137,7 @@ struct Test {
     enqueued: u64,
     gone: u64,
     due: Due,
-    /// With where each was before.
-    away: Vec<(Rejected, Place)>,
+    away: Vec<Rejected>,
     /// Dead letters cannot be stored, so what is rejected is taken back.
     store_full: bool,
 }

@@ -1,5 +1,6 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
+mod admin;
 mod moves;
 mod outbox;
 mod schedule;
