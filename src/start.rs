@@ -17,6 +17,7 @@ use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings};
+use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
@@ -61,6 +62,9 @@ pub enum StartError {
     /// The certificate of the listeners with TLS cannot be used.
     #[error("no TLS with {0}")]
     Certificate(#[from] CertificateError),
+    /// Users or access rules cannot be read.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -98,6 +102,7 @@ impl Builder {
         config.check()?;
         let clock = self.clock.unwrap_or_default();
         let certificates = load_certificates(&config, &clock)?;
+        let security = read_security(&config, &clock).await?;
         // The addresses first: a broker that cannot listen leaves the store alone.
         let mut bound = Vec::new();
         for listening in config.listeners().into_iter().filter(|one| one.enabled) {
@@ -107,7 +112,7 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
-        let stomp_settings = stomp_settings(&config);
+        let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         engine.properties.register(WIRE_STOMP, Arc::new(reader));
         engine.start_scheduler()?;
@@ -144,6 +149,7 @@ impl Builder {
             addresses,
             engine,
             certificates,
+            security,
             stop,
             ended,
             accepting,
@@ -159,6 +165,7 @@ pub struct Handle {
     addresses: Vec<(&'static str, SocketAddr)>,
     engine: Arc<Engine>,
     certificates: Option<Arc<Certificates>>,
+    security: Arc<Security>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     timing: JoinHandle<()>,
@@ -195,7 +202,7 @@ impl Handle {
 
     /// Reads again what can be read again while the broker runs: the certificate. If it cannot be used, the log says
     /// why, and the old one stays.
-    pub fn reload(&self) {
+    pub fn reload_certificates(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.reload();
         }
@@ -205,6 +212,19 @@ impl Handle {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Takes over what can change while the broker runs: users and access rules, the users file included. Open
+    /// connections follow at once. Everything else in `config` is left for the next start.
+    ///
+    /// # Errors
+    /// The configuration or the users file is wrong; everything stays as it was.
+    pub async fn reload(&self, config: Config) -> Result<(), StartError> {
+        config.check()?;
+        let security = Arc::clone(&self.security);
+        blocking(move || security.reload(&config.security)).await??;
+        self.engine.connections.wake_all();
+        Ok(())
     }
 
     /// Waits until the broker has to stop on its own, and says why. Normally for ever.
@@ -304,6 +324,19 @@ fn speaks(
     }
 }
 
+/// Runs `work`, which reads files, where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
+}
+
+async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
+    let (settings, clock) = (config.security.clone(), clock.clone());
+    Ok(blocking(move || Security::new(&settings, clock)).await??)
+}
+
 async fn open_store(
     config: &Config,
     durability: &Arc<Durability>,
@@ -318,9 +351,8 @@ async fn open_store(
         checkpoint_interval: config.store.checkpoint_interval.get(),
     };
     let durability = Arc::clone(durability);
-    let opened = tokio::task::spawn_blocking(move || opening::open(&values, &durability)).await;
-    let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    opened
+    blocking(move || opening::open(&values, &durability))
+        .await?
         .map(Some)
         .map_err(|source| StartError::Store { directory, source })
 }
@@ -337,7 +369,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn stomp_settings(config: &Config) -> StompSettings {
+fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
     let stomp = &config.stomp;
     StompSettings {
         broker_name: config.broker.name.clone(),
@@ -373,5 +405,6 @@ fn stomp_settings(config: &Config) -> StompSettings {
         topic_prefetch: config.destinations.topic_prefetch,
         durable_topic_prefetch: config.destinations.durable_topic_prefetch,
         auto_create: config.destinations.auto_create,
+        security: Arc::clone(security),
     }
 }

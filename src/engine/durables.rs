@@ -9,7 +9,7 @@ use ferrymq_store::{SubscriptionDefinition, SubscriptionId, Ticket};
 use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::outbox::Outbox;
-use crate::broker::{AckMode, Outlet, SubscriptionKey, Window};
+use crate::broker::{AckMode, Destination, Outlet, SubscriptionKey, Window};
 
 /// Who a durable subscription belongs to and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,15 @@ pub struct Durables {
 }
 
 impl Durables {
+    /// The topic of the subscription `name`, if there is one.
+    #[must_use]
+    pub fn topic_of(&self, name: &DurableName) -> Option<Destination> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(name)
+            .map(|durable| durable.topic.destination.clone())
+    }
+
     /// Adds a recovered subscription.
     pub fn adopt(&self, name: DurableName, durable: Durable) {
         self.next_id.fetch_max(durable.id.0, Ordering::Relaxed);

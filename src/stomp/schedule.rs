@@ -6,11 +6,13 @@ use ferrymq_protocols::stomp::{ScheduleHeaders, SchedulerAction, Send};
 use super::adapter::{State, Step};
 use super::parked::ParkKey;
 use super::reply::Refusal;
-use super::{destination, send};
+use super::send::Stamps;
+use super::{access, destination, send};
 use crate::broker::scheduler::Schedule;
 use crate::engine::StoreError;
 use crate::engine::job_records::cron_rule;
 use crate::engine::schedule::NewJob;
+use crate::security::Right;
 use crate::session::{Cancel, Session};
 
 /// Where jobs are managed (SCH-8).
@@ -45,7 +47,11 @@ impl State {
             return Ok(Some(self.park(session, park_key(), raw)));
         }
         let number = session.engine.reserve_job();
-        let message = send::build(session, send, octets, Some(number));
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: Some(number),
+        };
+        let message = send::build(session, send, octets, stamps);
         let job = NewJob::new(cell, number, message, schedule);
         if let Some(transaction) = &send.transaction {
             session
@@ -101,6 +107,8 @@ impl State {
                 "AMQ_SCHEDULER_ACTION goes to /topic/{MANAGEMENT}"
             )));
         }
+        let management = destination::parse(&send.destination)?;
+        access::check(self.access.as_ref(), Right::Write, &management)?;
         match action {
             SchedulerAction::Browse {
                 from_ms,
@@ -113,7 +121,13 @@ impl State {
                     ));
                 };
                 let reply = destination::parse(reply_to)?;
-                let reply = send::find(&session.engine, &reply, self.settings.auto_create)?;
+                let reply = access::open(
+                    &session.engine,
+                    self.access.as_ref(),
+                    Right::Write,
+                    &reply,
+                    self.settings.auto_create,
+                )?;
                 if !session.engine.browse_jobs(*from_ms..=*to_ms, &reply) {
                     return Err(Refusal::frame("too many ask for scheduled jobs already"));
                 }

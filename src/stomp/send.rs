@@ -8,12 +8,13 @@ use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
-use super::destination;
 use super::parked::ParkKey;
 use super::reply::Refusal;
+use super::{access, destination};
 use crate::broker::{Message, MessageFlags};
 use crate::engine::Engine;
 use crate::engine::cell::Cell;
+use crate::security::{Access, Right};
 use crate::session::Session;
 
 /// Destination headers this connection has used, so that a name is read once.
@@ -34,10 +35,17 @@ impl Destinations {
             .map(|(_, cell)| cell)
     }
 
-    /// The destination that `text` names, made by first use if it may be.
+    /// Forgets all names: what may be sent to has changed.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The destination that `text` names, made by first use if it may be; only one the user may write to is
+    /// remembered.
     fn resolve(
         &mut self,
         engine: &Engine,
+        access: Option<&Access>,
         text: &str,
         auto_create: bool,
     ) -> Result<Arc<Cell>, Refusal> {
@@ -50,7 +58,7 @@ impl Destinations {
                 "cannot send to {text}: wildcards are for SUBSCRIBE only"
             )));
         }
-        let cell = find(engine, &destination, auto_create)?;
+        let cell = access::open(engine, access, Right::Write, &destination, auto_create)?;
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
@@ -59,23 +67,7 @@ impl Destinations {
     }
 }
 
-/// The destination of that name, made if there is none and it may be (DST-13).
-pub(super) fn find(
-    engine: &Engine,
-    destination: &crate::broker::Destination,
-    auto_create: bool,
-) -> Result<Arc<Cell>, Refusal> {
-    if auto_create {
-        return Ok(engine.registry.get_or_create(destination));
-    }
-    engine.registry.get(destination).ok_or_else(|| {
-        Refusal::frame(format!(
-            "{destination} does not exist, and destinations.auto_create is false"
-        ))
-    })
-}
-
-/// What a plain SEND came to: one that repeats its head is carried out from this. Plain is one that asks for
+/// What a plain SEND came to: one that repeats its head is carried out from this, while the user may do the same. Plain is one that asks for
 /// no answer, belongs to no transaction and says nothing that counts from now.
 pub(super) struct LastSend {
     cell: Arc<Cell>,
@@ -170,7 +162,11 @@ impl State {
             return Ok(step);
         }
         self.resolve(session, send)?;
-        let message = build(session, send, octets, None);
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: None,
+        };
+        let message = build(session, send, octets, stamps);
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -200,6 +196,7 @@ impl State {
         if self.destinations.last(&send.destination).is_none() {
             let cell = self.destinations.resolve(
                 &session.engine,
+                self.access.as_ref(),
                 &send.destination,
                 self.settings.auto_create,
             )?;
@@ -216,6 +213,7 @@ impl State {
     ) -> Result<Arc<Cell>, Refusal> {
         self.destinations.resolve(
             &session.engine,
+            self.access.as_ref(),
             &send.destination,
             self.settings.auto_create,
         )
@@ -241,6 +239,7 @@ impl State {
             .destinations
             .resolve(
                 &session.engine,
+                self.access.as_ref(),
                 &send.destination,
                 self.settings.auto_create,
             )
@@ -260,20 +259,33 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
-/// Makes the message of a SEND. One that is to be scheduled says its job's id (SCH-4).
+/// What a message says beside what its sender said.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamps<'a> {
+    /// JMSXUserID; what the client says it is was dropped (SEC-11).
+    pub(super) user_id: Option<&'a str>,
+    /// The job of a message that is to be scheduled (SCH-4).
+    pub(super) job: Option<u64>,
+}
+
+/// Makes the message of a SEND.
 pub(super) fn build(
     session: &mut Session,
     send: &Send<'_>,
     octets: &Bytes,
-    job: Option<u64>,
+    stamps: Stamps<'_>,
 ) -> Message {
     let mut escaped = false;
     let head = |payload: &mut Vec<u8>| {
-        escaped = send.write_user_head(payload).escaped;
-        if let Some(job) = job {
-            let id = super::schedule::job_id(job);
-            push_header(Known::ScheduledJobId.name(), &id, payload);
+        let mut flags = send.write_user_head(payload);
+        if let Some(user) = stamps.user_id {
+            flags = flags.and(push_header(Known::JmsxUserId.name(), user, payload));
         }
+        if let Some(job) = stamps.job {
+            let id = super::schedule::job_id(job);
+            flags = flags.and(push_header(Known::ScheduledJobId.name(), &id, payload));
+        }
+        escaped = flags.escaped;
     };
     let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
     message.flags = flags(send, escaped);

@@ -9,9 +9,10 @@ use ferrymq_protocols::stomp::{
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send, wishes};
+use super::{access, destination, wishes};
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::durables::{DurableError, DurableName};
+use crate::security::Right;
 use crate::session::{Session, SubscribeRequest};
 
 /// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
@@ -41,6 +42,13 @@ impl Known {
     /// All serials, oldest first.
     pub(super) fn serials(&self) -> impl Iterator<Item = u64> {
         self.all.iter().map(|(serial, ..)| *serial)
+    }
+
+    /// All of them, oldest first: serial, destination, id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Destination, Option<&str>)> {
+        self.all
+            .iter()
+            .map(|(serial, destination, id)| (*serial, destination, id.as_deref()))
     }
 
     fn add(&mut self, serial: u64, destination: Destination, id: Option<String>) {
@@ -86,7 +94,13 @@ impl State {
             WireAck::ClientIndividual => AckMode::Individual,
         };
         let wishes = wishes::of(session, wanted, mode, &destination)?;
-        let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
+        let cell = access::open(
+            &session.engine,
+            self.access.as_ref(),
+            Right::Read,
+            &destination,
+            self.settings.auto_create,
+        )?;
         self.subscriptions.last_serial += 1;
         let serial = self.subscriptions.last_serial;
         let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
@@ -211,6 +225,10 @@ impl State {
     ) -> Result<(), Refusal> {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
+            // Who may not read what it holds may not throw it away either.
+            if let Some(topic) = session.engine.durables.topic_of(&name) {
+                access::check(self.access.as_ref(), Right::Read, &topic)?;
+            }
             return self
                 .answer(wanted.receipt.as_deref(), |answer| {
                     session.unsubscribe_durable(&name, answer)
@@ -225,12 +243,17 @@ impl State {
         let Some(serial) = serial else {
             return Err(Refusal::frame("No subscription matched."));
         };
-        self.subscriptions.remove(serial);
-        self.starting.retain(|starting| *starting != serial);
+        self.forget_subscription(serial);
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.unsubscribe(serial, answer)
         });
         Ok(())
+    }
+
+    /// The client's name for a subscription means nothing any more.
+    pub(super) fn forget_subscription(&mut self, serial: u64) {
+        self.subscriptions.remove(serial);
+        self.starting.retain(|starting| *starting != serial);
     }
 }
 

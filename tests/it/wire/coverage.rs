@@ -7,7 +7,7 @@ use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
     redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
-use crate::{hostile, restart, transport};
+use crate::{hostile, restart, security, transport};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -37,7 +37,6 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
@@ -55,7 +54,12 @@ const NOT_YET: &[(&str, &[u16])] = &[
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, transport::COVERED];
+const ELSEWHERE: [&[&str]; 4] = [
+    hostile::COVERED,
+    restart::COVERED,
+    security::COVERED,
+    transport::COVERED,
+];
 
 const TABLES: [&[Case]; 15] = [
     acknowledging::CASES,

@@ -8,7 +8,7 @@ use ferrymq::broker::{Destination, Kind, QueuePolicy};
 use ferrymq::config::Config;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
-use ferrymq::{Broker, Handle};
+use ferrymq::{Broker, Handle, StartError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -220,6 +220,13 @@ impl Server {
         until("connections to end", || {
             (self.engine().connections.len() <= count).then_some(())
         });
+    }
+
+    /// Has the broker take over another configuration while it runs.
+    pub(crate) fn reload(&self, config: Config) -> Result<(), StartError> {
+        let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
+        let reload = handle.expect("it runs").reload(config);
+        runtime.expect("it runs").block_on(Box::pin(reload))
     }
 
     /// Stops it in good order.
