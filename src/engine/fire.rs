@@ -137,17 +137,15 @@ impl Engine {
             .count();
         let first = state.machine.reserve(count as u64);
         if let (Some(store), Some(schedule)) = (&self.store, schedule) {
-            let (defined, stored) = (state.is_defined(), state.machine.needs_store());
+            let defined = state.is_defined();
+            let places = places(&state.machine, group, first);
             let appended = store.append(|batch| {
-                if stored {
+                if places.iter().any(Option::is_some) {
                     cell.define(&mut state, batch);
                 }
                 batch.transaction(|batch| {
-                    let mut sequences = first..;
-                    for ready in group.iter_mut() {
-                        let at = (stored && ready.delivered.is_some())
-                            .then(|| (cell.id, sequences.next().unwrap_or(first)));
-                        ready.write(batch, schedule, at);
+                    for (ready, place) in group.iter_mut().zip(places) {
+                        ready.write(batch, schedule, place.map(|sequence| (cell.id, sequence)));
                     }
                     let gone: Vec<_> = group.iter().filter_map(Ready::record).collect();
                     batch.remove(schedule, &gone);
@@ -424,9 +422,7 @@ impl Ready {
         let (Some(of), Some(scheduled)) = (self.job.at, &self.scheduled) else {
             return;
         };
-        if let (Some(to), Some((message, at))) = (to, &mut self.delivered)
-            && message.is_persistent()
-        {
+        if let (Some(to), Some((message, at))) = (to, &mut self.delivered) {
             *at = Some(records::from_store(records::place_again(
                 batch,
                 &[to],
@@ -448,6 +444,17 @@ impl Ready {
             *at = Some(place(*number, *due_ms, more));
         }
     }
+}
+
+/// The sequences of those messages of `group` that must reach the journal; the first one delivered has `first`.
+fn places(machine: &Machine, group: &[Ready], first: u64) -> Vec<Option<u64>> {
+    let mut sequences = first..;
+    let place = |ready: &Ready| {
+        let (message, _) = ready.delivered.as_ref()?;
+        let sequence = sequences.next()?;
+        (machine.needs_store() && message.is_persistent()).then_some(sequence)
+    };
+    group.iter().map(place).collect()
 }
 
 /// What the scheduler's thread has to do next.

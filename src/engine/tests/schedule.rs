@@ -192,7 +192,11 @@ fn the_identity_of_a_delivery_survives() {
         let store = engine.store.as_ref().unwrap();
         let read = |at| records::message(store.read(records::to_store(at)).unwrap().unwrap());
         let facts = |found: Arc<Message>| {
-            assert_eq!((found.flags, found.size()), (MessageFlags(0x7f), 10));
+            assert_eq!(
+                (found.flags, found.size()),
+                (MessageFlags(0x7f), 10),
+                "{found:?}"
+            );
             (found.id, found.timestamp_ms)
         };
         places.into_iter().map(read).map(facts).collect()
@@ -203,24 +207,31 @@ fn the_identity_of_a_delivery_survives() {
         before[0].0 != before[1].0 && before.iter().all(|(id, at)| id.origin != 1 && *at == 1500)
     );
     // One of them fails often enough to be dead.
-    let mut consumer = Connection::new(&engine, &cell, AckMode::Individual, 1);
+    let mut consumer = Connection::new(&engine, &cell, AckMode::Individual, 2);
     consumer.start();
     for _ in 0..7 {
-        let key = consumer.key;
-        cell.step(&mut consumer.work, Journaled::default(), |machine, out| {
-            let Machine::Queue(queue) = machine else {
-                unreachable!()
-            };
-            let which = crate::broker::Which::Message(before[0].0);
-            assert!(queue.acknowledge(1500, key, which, crate::broker::Ack::Failed, out));
-        });
+        let (key, now_ms) = (consumer.key, engine.clock.wall_ms());
+        let which = crate::broker::Which::Message(before[0].0);
+        let held = cell.step(
+            &mut consumer.work,
+            Journaled::default(),
+            |machine, out| match machine {
+                Machine::Queue(queue) => {
+                    queue.acknowledge(now_ms, key, which, crate::broker::Ack::Failed, out)
+                }
+                Machine::Topic(_) => false,
+            },
+        );
+        assert!(held, "it came again");
         engine.run(&mut consumer.work);
+        engine.clock.advance(HOUR);
+        while engine.tick() {}
     }
     consumer.end(Ending::Orderly);
     assert_eq!(read(&engine, &queue(&engine, "DLQ")), before[..1]);
     engine.close();
     drop((cell, engine));
-    let engine = stored_at(directory.path(), 9000);
+    let engine = stored_at(directory.path(), 9 * HOUR);
     assert_eq!(read(&engine, &queue(&engine, "q")), before[1..]);
     assert_eq!(read(&engine, &queue(&engine, "DLQ")), before[..1]);
 }
