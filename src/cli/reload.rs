@@ -76,7 +76,6 @@ impl Reloader {
         // Before the files are read: a change meanwhile is seen the next time.
         self.look();
         info!(because, "reading the configuration again");
-        handle.reload_certificates();
         let config = match load::load(&self.sources) {
             Ok(loaded) => loaded.config,
             Err(problems) => return refuse(&problems),
