@@ -21,8 +21,9 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
 use crate::engine::retry::{Retried, RetryError};
 use crate::engine::{Engine, Settings, StoreError};
+use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
-use crate::stomp::{self, StompSettings};
+use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The certificate of the listeners with TLS cannot be used.
     #[error("no TLS with {0}")]
     Certificate(#[from] CertificateError),
+    /// Users or access rules cannot be read.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -103,6 +107,7 @@ impl Builder {
         warn_of_policies(&config);
         let clock = self.clock.unwrap_or_default();
         let certificates = load_certificates(&config, &clock)?;
+        let security = read_security(&config, &clock).await?;
         // The addresses first: a broker that cannot listen leaves the store alone.
         let mut bound = Vec::new();
         for listening in config.listeners().into_iter().filter(|one| one.enabled) {
@@ -112,12 +117,16 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
+        let stomp_settings = stomp_settings(&config, &security);
+        let reader = StompProperties::new(stomp_settings.id_prefix());
+        engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let service = Service {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config)),
+            settings: Arc::new(stomp_settings),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,
@@ -147,6 +156,7 @@ impl Builder {
             engine,
             config: Mutex::new(Box::new(config)),
             certificates,
+            security,
             stop,
             ended,
             accepting,
@@ -165,6 +175,7 @@ pub struct Handle {
     /// What the broker works with; a reload changes it.
     config: Mutex<Box<Config>>,
     certificates: Option<Arc<Certificates>>,
+    security: Arc<Security>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     keeping_house: JoinHandle<()>,
@@ -217,7 +228,7 @@ impl Handle {
 
     /// Reads again what can be read again while the broker runs: the certificate. If it cannot be used, the log says
     /// why, and the old one stays.
-    pub fn reload(&self) {
+    pub fn reload_certificates(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.reload();
         }
@@ -229,13 +240,18 @@ impl Handle {
         &self.engine
     }
 
-    /// Replaces the policies of destinations, and the keys that are their defaults, without dropping a connection. Other
-    /// keys keep their value until the next start. Returns what differs.
+    /// Takes over what can change while the broker runs: users and access rules, the users file included; policies of
+    /// destinations, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// until the next start. Returns what differs.
     ///
     /// # Errors
-    /// The new configuration is wrong; the old one goes on.
-    pub fn reconfigure(&self, config: Config) -> Result<Changes, Problems> {
+    /// The configuration or the users file is wrong; everything stays as it was.
+    pub async fn reload(&self, config: Config) -> Result<Changes, StartError> {
         config.check()?;
+        let security = Arc::clone(&self.security);
+        let settings = config.security.clone();
+        blocking(move || security.reload(&settings)).await??;
+        self.engine.connections.wake_all();
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
         if changes.policies || !changes.at_once.is_empty() {
@@ -389,6 +405,19 @@ fn speaks(
     }
 }
 
+/// Runs `work`, which reads files, where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
+}
+
+async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
+    let (settings, clock) = (config.security.clone(), clock.clone());
+    Ok(blocking(move || Security::new(&settings, clock)).await??)
+}
+
 async fn open_store(
     config: &Config,
     durability: &Arc<Durability>,
@@ -403,9 +432,8 @@ async fn open_store(
         checkpoint_interval: config.store.checkpoint_interval.get(),
     };
     let durability = Arc::clone(durability);
-    let opened = tokio::task::spawn_blocking(move || opening::open(&values, &durability)).await;
-    let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    opened
+    blocking(move || opening::open(&values, &durability))
+        .await?
         .map(Some)
         .map_err(|source| StartError::Store { directory, source })
 }
@@ -421,7 +449,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn stomp_settings(config: &Config) -> StompSettings {
+fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
     let stomp = &config.stomp;
     StompSettings {
         broker_name: config.broker.name.clone(),
@@ -453,5 +481,6 @@ fn stomp_settings(config: &Config) -> StompSettings {
         parked_frames_max: stomp.parked_frames_max as usize,
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
+        security: Arc::clone(security),
     }
 }

@@ -26,7 +26,9 @@ mod dispatch;
 mod expiry;
 mod groups;
 mod lanes;
+mod ownership;
 mod policy;
+mod remove;
 mod scan;
 mod settle;
 mod stock;
@@ -34,14 +36,15 @@ mod timing;
 mod turns;
 
 use browse::Browse;
+pub use consumer::Wishes;
 use consumer::{Consumer, Selection};
-pub use consumer::{Filter, Wishes};
 use delays::Delays;
 use expiry::Expiry;
 use groups::Groups;
 pub use groups::{GroupMark, GroupReader, GroupView};
 use lanes::{Lanes, Spot};
 pub use policy::{GroupRebalance, QueuePolicy};
+pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
@@ -71,8 +74,11 @@ pub struct Queue {
     shared: Scan,
     /// Consumers with a selector.
     selective: Vec<SubscriptionKey>,
+    /// Consumers that may have messages reserved for them.
+    owed: Vec<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
+    /// Browsers that have not seen everything.
     browsers: usize,
     delays: Delays,
     expiry: Expiry,
@@ -88,6 +94,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
+    /// Deliveries in the hands of consumers whose messages are gone.
+    purged: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -108,6 +116,7 @@ impl Queue {
             turns,
             shared: Scan::default(),
             selective: Vec::new(),
+            owed: Vec::new(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -120,6 +129,7 @@ impl Queue {
             sought_last: false,
             policy,
             in_transactions: 0,
+            purged: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -275,8 +285,8 @@ impl Queue {
         let Some(mut consumer) = self.consumers.remove(key) else {
             return;
         };
-        if consumer.browse.is_some() {
-            self.browsers -= 1;
+        if let Some(browse) = consumer.browse {
+            self.browsers -= usize::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -326,9 +336,11 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some(lost) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            self.release_held(lost);
+            if delayed {
+                self.delay_ended(spot);
+            }
         }
         if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);
@@ -350,7 +362,7 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>()
+        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
     }
 
     /// Whether the queue holds no message.
@@ -384,6 +396,7 @@ impl Queue {
         self.lanes
             .iter()
             .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .filter(|(_, entry)| !entry.is_purged())
     }
 
     /// All groups (GRP-7).
@@ -465,7 +478,9 @@ impl Queue {
             let spot = lanes::spot(prioritized, spot.sequence, entry);
             Some((time_ms, spot))
         };
-        let delays: Vec<_> = delays.into_iter().filter_map(moved).collect();
+        // One that left and came back waits no more, and its time is still in the index.
+        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);
         for (due_ms, spot) in delays {

@@ -1,6 +1,7 @@
 //! `ferrymq serve`: runs the broker until a signal or a failure ends it.
 //!
 //! - The first SIGTERM or SIGINT stops in good order within `broker.shutdown_timeout`; a second one stops at once.
+//! - SIGHUP, and a file that has changed, have the configuration read again; see `reload.rs`.
 //! - The ready file appears whole, when all listeners accept, or not at all.
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::reload::Reloader;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use ferrymq::clock::Clock;
@@ -17,7 +19,7 @@ use ferrymq::telemetry::logging;
 use ferrymq::{Broker, Handle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -111,8 +113,8 @@ pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     warn_of_cut_limits(&config);
     let runtime = runtime(config.broker.worker_threads).context("cannot start the threads")?;
     let outcome = runtime.block_on(Box::pin(serve(
+        Reloader::new(sources, config.clone()),
         config,
-        &sources,
         arguments.ready_file.as_deref(),
         &clock,
     )));
@@ -130,12 +132,12 @@ fn runtime(worker_threads: u32) -> io::Result<Runtime> {
 }
 
 async fn serve(
+    mut reloader: Reloader,
     config: Config,
-    sources: &Sources,
     ready_file: Option<&Path>,
     clock: &Clock,
 ) -> anyhow::Result<()> {
-    let mut stops = Stops::listen().context("cannot listen for signals")?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     if let Some(path) = ready_file {
         remove_stale(path)?;
     }
@@ -148,7 +150,7 @@ async fn serve(
 
     let handle = tokio::select! {
         started = Broker::builder().config(config).start() => started.context("cannot start")?,
-        name = stops.next(|| warn!("SIGHUP before the start is done: ignored")) => {
+        name = signals.stop() => {
             info!(signal = name, "stopped before it served");
             return Ok(());
         }
@@ -170,9 +172,19 @@ async fn serve(
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
 
-    let name = tokio::select! {
-        reason = handle.failed() => bail!("the broker had to stop: {reason}"),
-        name = stops.next(|| reload(sources, &handle)) => name,
+    let name = loop {
+        let because = tokio::select! {
+            reason = handle.failed() => bail!("the broker had to stop: {reason}"),
+            name = signals.stop_or_reload() => match name {
+                Some(name) => break name,
+                None => {
+                    handle.reload_certificates();
+                    "SIGHUP"
+                }
+            },
+            () = reloader.changed() => "a file has changed",
+        };
+        reloader.reload(&handle, because).await;
     };
     info!(signal = name, "stopping");
     let since_ms = clock.monotonic_ms();
@@ -180,20 +192,20 @@ async fn serve(
         ended = tokio::time::timeout(shutdown_timeout.get(), handle.shutdown()) => {
             ended.map_err(|_| anyhow!("not stopped within {shutdown_timeout}, which is broker.shutdown_timeout"))?;
         }
-        name = stops.next(|| warn!("SIGHUP while stopping: ignored")) => bail!("stopped at once by a second signal, {name}"),
+        name = signals.stop() => bail!("stopped at once by a second signal, {name}"),
     }
     info!(elapsed_ms = clock.monotonic_ms() - since_ms, "stopped");
     Ok(())
 }
 
-/// The signals that ask the process to stop.
-struct Stops {
+/// The signals that ask the process to stop, and the one that asks it to read its configuration again.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-impl Stops {
+impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -202,42 +214,23 @@ impl Stops {
         })
     }
 
-    /// Waits for the next one and gives its name. SIGHUP asks for a reload, not for a stop.
-    async fn next(&mut self, on_hangup: impl Fn()) -> &'static str {
+    /// Waits for one that asks to stop and gives its name.
+    async fn stop(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => on_hangup(),
+            if let Some(name) = self.stop_or_reload().await {
+                return name;
             }
+            warn!("SIGHUP: not now");
         }
     }
-}
 
-/// Reads the certificate and the configuration again and lets take effect what can. What is wrong changes nothing.
-fn reload(sources: &Sources, handle: &Handle) {
-    handle.reload();
-    let loaded = load::load(sources).and_then(|loaded| handle.reconfigure(loaded.config));
-    let changes = match loaded {
-        Ok(changes) => changes,
-        Err(problems) => {
-            for problem in &problems.0 {
-                error!(%problem, "the configuration is not read again");
-            }
-            return;
+    /// Waits for any; gives the name of one that asks to stop, `None` for SIGHUP.
+    async fn stop_or_reload(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
         }
-    };
-    let at_once = changes.at_once.join(" ");
-    info!(
-        policies = changes.policies,
-        at_once, "configuration read again"
-    );
-    if !changes.after_restart.is_empty() {
-        let keys = changes.after_restart.join(" ");
-        warn!(
-            keys,
-            "changed, but these take effect at the next start only"
-        );
     }
 }
 

@@ -58,11 +58,16 @@ impl Config {
             }
         }
         self.policy = new.policy;
+        self.security = new.security;
     }
 }
 
 /// Whether a key takes effect without a restart.
 fn reloads(section: &str, key: &str) -> bool {
+    // Its lists are adopted with it.
+    if section == "security" {
+        return key != "verifications_max";
+    }
     let is_default = |policy_key: &keys::PolicyKey| matches!(&policy_key.effect, Effect::Sets(setter) if setter.section_key == Some((section, key)));
     // Wildcards are read anew with the entries; a profile is nothing but defaults.
     let read_with = [

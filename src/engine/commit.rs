@@ -9,6 +9,7 @@ use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
 use super::policy::Admission;
+use super::schedule::NewJob;
 use super::{Engine, records};
 use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
@@ -33,6 +34,8 @@ pub struct Acknowledged {
 pub struct Transaction {
     /// Messages to send, in order.
     pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
+    /// Messages to schedule, in order (SCH-6).
+    pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
     pub acknowledged: Vec<Acknowledged>,
     /// Octets of memory of the messages to send.
@@ -84,7 +87,7 @@ impl Transaction {
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.acknowledged.len()
+        self.sends.len() + self.jobs.len() + self.acknowledged.len()
     }
 
     /// Whether it holds nothing.
@@ -103,25 +106,26 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Transaction, CommitError)> {
+    ) -> Result<(), (Box<Transaction>, CommitError)> {
         let now_ms = self.clock.wall_ms();
         for (cell, message) in &mut transaction.sends {
             cell.stamp(now_ms, message);
         }
         let mut parts = partition(&transaction.sends);
         if let Some(text) = parts.iter().find_map(Part::refusal) {
-            return Err((transaction, CommitError::Refused(text)));
+            return Err((Box::new(transaction), CommitError::Refused(text)));
         }
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
             part.stored = state.machine.needs_store();
         }
-        if let Err(error) = self.write_group(&mut parts, &transaction.acknowledged, work) {
+        let jobs = &mut transaction.jobs;
+        if let Err(error) = self.write_group(&mut parts, jobs, &transaction.acknowledged, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
-            return Err((transaction, error.into()));
+            return Err((Box::new(transaction), error.into()));
         }
         let now_ms = self.clock.wall_ms();
         for acknowledged in transaction.acknowledged.drain(..) {
@@ -164,10 +168,14 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
+        new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
+            if let Some(mut jobs) = self.prepare_jobs(new_jobs)? {
+                self.adopt_jobs(&mut jobs, new_jobs, Vec::new(), work);
+            }
             return Ok(());
         };
         let adds = parts
@@ -178,12 +186,17 @@ impl Engine {
                 && (acknowledged.durable.is_some()
                     || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
         });
-        if !adds && !acks {
+        if !adds && !acks && new_jobs.is_empty() {
             return Ok(());
         }
         self.define_parts(parts)?;
+        let jobs = self.prepare_jobs(new_jobs)?;
+        let mut places = Vec::new();
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
+                if let Some(jobs) = &jobs {
+                    places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
+                }
                 for part in parts.iter_mut().filter(|part| part.stored) {
                     for (sequence, (message, at)) in (part.first..).zip(&mut part.messages) {
                         if message.is_persistent() {
@@ -201,6 +214,9 @@ impl Engine {
             });
         })?;
         work.ticket = work.ticket.max(Some(ticket));
+        if let Some(mut jobs) = jobs {
+            self.adopt_jobs(&mut jobs, new_jobs, places, work);
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use ferrymq_store::{SubscriptionDefinition, SubscriptionId, Ticket};
 use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::outbox::Outbox;
-use crate::broker::{AckMode, Outlet, SubscriptionKey, Window};
+use crate::broker::{AckMode, Destination, Outlet, SubscriptionKey, Window};
 
 /// Who a durable subscription belongs to and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,15 @@ impl Durables {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.iter().find(|(_, durable)| durable.id.0 == id);
         found.map(|(name, _)| name.clone())
+    }
+
+    /// The topic of the subscription `name`, if there is one.
+    #[must_use]
+    pub fn topic_of(&self, name: &DurableName) -> Option<Destination> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(name)
+            .map(|durable| durable.topic.destination.clone())
     }
 
     /// The durable subscriptions that have been without a client for `timeout_ms`, as far as calls of this have seen: the

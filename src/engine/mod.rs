@@ -10,18 +10,24 @@ pub mod connections;
 pub mod dead_letter;
 pub mod durability;
 pub mod durables;
+pub mod filter;
+mod fire;
 pub mod housekeeping;
+pub mod job_records;
+pub mod manage;
 pub mod memory;
 mod moving;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
 pub mod policy;
+pub mod properties;
 pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
 pub mod retry;
+pub mod schedule;
 pub mod timer;
 
 use std::sync::Arc;
@@ -39,8 +45,10 @@ use durability::Durability;
 use durables::Durables;
 use memory::Memory;
 use outbox::Outbox;
+use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
+use schedule::Scheduling;
 use timer::Timer;
 
 /// Values the engine works with; taken from the configuration by whoever builds it.
@@ -82,12 +90,16 @@ pub struct Engine {
     pub buffers: Arc<Buffers>,
     /// The journal; `None` without one.
     pub store: Option<Arc<Store>>,
+    /// Messages to be delivered later.
+    pub scheduling: Arc<Scheduling>,
     /// Answers that wait for a sync.
     pub durability: Arc<Durability>,
     /// Settings.
     pub settings: Settings,
     /// Time.
     pub clock: Clock,
+    /// Who reads properties of messages, by wire.
+    pub properties: Arc<PropertyReaders>,
     /// Which start of the broker this is; part of every message id.
     pub epoch: u64,
     origins: AtomicU64,
@@ -123,6 +135,7 @@ impl Engine {
 
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.
     pub fn close(&self) {
+        self.scheduling.stop();
         self.note_for_restart();
         if let Some(store) = &self.store
             && let Err(error) = store.close()
@@ -220,6 +233,12 @@ impl Engine {
         outbox.flush();
         self.report(outbox, work);
         self.run(work);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.scheduling.stop();
     }
 }
 

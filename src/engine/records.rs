@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrymq_store::{Batch, DestinationId, OwnedMessage, Patch, StoredMessage};
 
 use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId};
 
 /// Flag of a stored message whose head begins with its fate as a dead letter.
 const FATE_IN_HEAD: u8 = 128;
+/// The same bit of a placed message: what its reference adds begins with its identity, which may be another than the
+/// body's. (What is dead is never placed again, so no body of a placed message begins with a fate.)
+const IDENTITY: u8 = 128;
+/// Octets of an identity: origin, serial, timestamp.
+const IDENTITY_BYTES: usize = 24;
 /// Lowest bit of a stored counter: the message was in a frame to a consumer before.
 const SEEN: u16 = 1;
 
@@ -83,33 +88,55 @@ pub fn place(
     of: Locator,
     message: &Message,
 ) -> ferrymq_store::Locator {
-    let extra = message
-        .dead_letter
-        .as_deref()
-        .map(write_fate)
-        .unwrap_or_default();
+    let mut extra = write_identity(message);
+    if let Some(fate) = message.dead_letter.as_deref() {
+        extra.extend_from_slice(&write_fate(fate));
+    }
     let patch = Patch {
-        flags: message.flags.0,
+        flags: message.flags.0 | IDENTITY,
         priority: message.priority,
         expires_ms: message.expires_ms,
-        body_size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+        body_size: body_size(message),
         extra_head: &extra,
     };
     batch.place(targets, to_store(of), &patch)
 }
 
+/// Writes down that the stored body `of` now also is `message`, which differs in identity and expiry only.
+pub fn place_again(
+    batch: &mut Batch<'_>,
+    targets: &[(DestinationId, u64)],
+    of: Locator,
+    message: &Message,
+) -> ferrymq_store::Locator {
+    let patch = Patch {
+        flags: message.flags.0 | IDENTITY,
+        priority: message.priority,
+        expires_ms: message.expires_ms,
+        body_size: body_size(message),
+        extra_head: &write_identity(message),
+    };
+    batch.place(targets, to_store(of), &patch)
+}
+
+/// What a reference to a stored body says of its size.
+pub(super) fn body_size(message: &Message) -> u32 {
+    u32::try_from(message.size()).unwrap_or(u32::MAX)
+}
+
 /// A message as it comes back from the journal.
 pub fn message(stored: OwnedMessage) -> Arc<Message> {
-    let id = MessageId {
+    let mut id = MessageId {
         origin: stored.origin,
         serial: stored.serial,
     };
+    let mut timestamp_ms = stored.timestamp_ms;
     let mut payload = stored.payload;
     let mut head_len = stored.head_len;
     let (mut flags, mut priority, mut expires_ms) =
         (stored.flags, stored.priority, stored.expires_ms);
     let mut fate = None;
-    if flags & FATE_IN_HEAD != 0 {
+    if stored.patch.is_none() && flags & FATE_IN_HEAD != 0 {
         flags &= !FATE_IN_HEAD;
         if let Some((found, used)) = split_fate(&payload) {
             fate = Some(found);
@@ -119,15 +146,39 @@ pub fn message(stored: OwnedMessage) -> Arc<Message> {
     }
     if let Some(patch) = stored.patch {
         (flags, priority, expires_ms) = (patch.flags, patch.priority, patch.expires_ms);
+        let mut extra = patch.extra_head;
+        if flags & IDENTITY != 0 {
+            flags &= !IDENTITY;
+            if let Some(found) = read_identity(&mut extra) {
+                (id, timestamp_ms) = found;
+            }
+        }
         // A move replaces what the moves before it said: who was revived has no fate.
-        fate = read_fate(&patch.extra_head);
+        fate = read_fate(&extra);
     }
     let mut message = Message::new(id, payload, head_len, MessageFlags(flags), stored.wire);
-    message.timestamp_ms = stored.timestamp_ms;
+    message.timestamp_ms = timestamp_ms;
     message.expires_ms = expires_ms;
     message.priority = priority;
     message.dead_letter = fate.map(Box::new);
     Arc::new(message)
+}
+
+fn write_identity(message: &Message) -> Vec<u8> {
+    let mut out = Vec::with_capacity(IDENTITY_BYTES);
+    out.put_u64_le(message.id.origin);
+    out.put_u64_le(message.id.serial);
+    out.put_u64_le(message.timestamp_ms);
+    out
+}
+
+/// Takes an identity off the front.
+fn read_identity(extra: &mut Bytes) -> Option<(MessageId, u64)> {
+    if extra.len() < IDENTITY_BYTES {
+        return None;
+    }
+    let (origin, serial) = (extra.get_u64_le(), extra.get_u64_le());
+    Some((MessageId { origin, serial }, extra.get_u64_le()))
 }
 
 fn split_fate(payload: &[u8]) -> Option<(DeadLetter, usize)> {

@@ -17,7 +17,7 @@ use super::memory::Memory;
 use super::read_back::ReadBack;
 use super::registry::Registry;
 use super::timer::Timer;
-use super::{Engine, Settings, records};
+use super::{Engine, Settings, job_records, records};
 use crate::broker::{Destination, Entry, Locator, MessageFlags};
 use crate::clock::Clock;
 
@@ -68,6 +68,8 @@ impl Engine {
             durability,
             settings,
             clock,
+            properties: Arc::default(),
+            scheduling: Arc::default(),
             epoch,
             origins: AtomicU64::new(1),
             read_back: ReadBack::default(),
@@ -84,7 +86,15 @@ impl Engine {
         let passed = passed(&recovered.subscriptions);
         let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
         let mut backlogs = Vec::new();
-        for found in recovered.destinations {
+        // Numbers first: a schedule may name a destination that the journal does not know yet.
+        for found in &recovered.destinations {
+            self.registry.claim(found.id);
+        }
+        let (schedules, destinations): (Vec<_>, Vec<_>) = recovered
+            .destinations
+            .into_iter()
+            .partition(|found| job_records::kind_of(found.kind).is_some());
+        for found in destinations {
             let RecoveredDestination {
                 id,
                 kind,
@@ -137,6 +147,7 @@ impl Engine {
         for (cell, entries) in backlogs {
             self.adopt_backlog(&cell, &entries, clean);
         }
+        self.adopt_schedules(schedules);
     }
 
     /// Gives a topic its stored messages; those that every subscription has acknowledged go.

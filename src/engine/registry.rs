@@ -95,7 +95,7 @@ impl Registry {
         }
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let id = DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed));
+            let id = self.next_id();
             tracing::debug!(%destination, "destination created");
             self.make(destination.clone(), id, self.machine(destination, 1), false)
         };
@@ -121,6 +121,16 @@ impl Registry {
             .collect()
     }
 
+    /// A number for the journal that nothing else has.
+    pub fn next_id(&self) -> DestinationId {
+        DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says that the journal uses `id`.
+    pub fn claim(&self, id: DestinationId) {
+        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+    }
+
     /// Adds a destination that the journal knows, with its recovered machine.
     pub fn adopt(
         &self,
@@ -128,7 +138,7 @@ impl Registry {
         id: DestinationId,
         machine: Machine,
     ) -> Arc<Cell> {
-        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+        self.claim(id);
         let cell = self.make(destination.clone(), id, machine, true);
         self.cells
             .write()

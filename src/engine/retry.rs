@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// The message of an entry, read back if it has left memory; `None` if it is damaged or gone.
-    fn read_entry(&self, entry: &Entry) -> Result<Option<Arc<Message>>, StoreError> {
+    pub(super) fn read_entry(&self, entry: &Entry) -> Result<Option<Arc<Message>>, StoreError> {
         if let Some(message) = &entry.message {
             return Ok(Some(Arc::clone(message)));
         }

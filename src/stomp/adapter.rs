@@ -20,6 +20,7 @@ use super::send::{Destinations, LastSend};
 use super::subscribe::Known as Subscriptions;
 use crate::broker::Ending;
 use crate::engine::buffers::Buffers;
+use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
 use crate::session::{Peer, Session};
 
@@ -58,11 +59,14 @@ pub struct StompSettings {
     pub parked_bytes_max: usize,
     /// Subscriptions of a connection; 0 for any number.
     pub subscriptions_max: usize,
+    /// Who may come in and what they may do.
+    pub security: Arc<Security>,
 }
 
 impl StompSettings {
     /// What message ids and generated client ids of this broker begin with, after `ID:`.
-    pub(super) fn id_prefix(&self) -> String {
+    #[must_use]
+    pub fn id_prefix(&self) -> String {
         format!("{}-", self.broker_name)
     }
 }
@@ -90,6 +94,10 @@ pub(super) struct State {
     /// The subject of the client's certificate, for the login (SEC-8).
     pub(super) certificate_dn: Option<Arc<str>>,
     pub(super) end: Arc<Notify>,
+    /// The login that CONNECT waits for.
+    pub(super) login: Option<PendingLogin>,
+    /// What the client may do; set by CONNECT.
+    pub(super) access: Option<Access>,
     /// Set by CONNECT.
     pub(super) client_id: Option<String>,
     /// Whether the client gave the id itself (SUB-2).
@@ -129,6 +137,8 @@ impl Stomp {
             remote: peer.address,
             certificate_dn: peer.certificate_dn,
             end,
+            login: None,
+            access: None,
             client_id: None,
             own_client_id: false,
             version: Version::V10,
@@ -158,6 +168,9 @@ impl Adapter for Stomp {
                 Opening::Unknown => self.state.sniffed = true,
                 _ => return Next::Close(Ending::Died),
             }
+        }
+        if let Step::Close(ending) = self.state.follow_access(session) {
+            return Next::Close(ending);
         }
         session.look_at_clock();
         // Frozen while frames are read from it, so that a large body can stay where it is.
@@ -213,6 +226,9 @@ impl Adapter for Stomp {
     }
 
     fn woken(&mut self, session: &mut Session) -> Next {
+        if let Step::Close(ending) = self.state.follow_access(session) {
+            return Next::Close(ending);
+        }
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
         }
@@ -246,7 +262,11 @@ impl Adapter for Stomp {
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next {
         let state = &mut self.state;
         if state.client_id.is_none() {
-            tracing::info!(remote = %state.remote, "no CONNECT within stomp.connect_timeout, closed");
+            let what = match state.login {
+                Some(_) => "not logged in within stomp.connect_timeout, closed",
+                None => "no CONNECT within stomp.connect_timeout, closed",
+            };
+            tracing::info!(remote = %state.remote, "{what}");
             return Next::Close(Ending::Died);
         }
         if state.timers.is_dead(now_ms, state.last_heard_ms) {
@@ -422,7 +442,7 @@ impl State {
         session.hand_over();
         match command {
             ClientCommand::Send(_) => unreachable!("handled above"),
-            ClientCommand::Connect(connect) => self.connect(session, &connect)?,
+            ClientCommand::Connect(connect) => return self.connect(session, &connect),
             ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
             ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
             ClientCommand::Ack(ack) => {
@@ -467,6 +487,9 @@ impl State {
     }
 
     fn free_client_id(&mut self, session: &Session) {
+        self.login = None;
+        // The user may come again.
+        self.access = None;
         if let Some(client_id) = self.client_id.take() {
             session.engine.connections.unregister(&client_id, &self.end);
             tracing::debug!(client_id, remote = %self.remote, "connection ended");

@@ -56,7 +56,9 @@ fn reserved(destination: &Destination) -> Result<(), Refusal> {
     } else if name.starts_with("ActiveMQ.Statistics.") {
         "statistics by message are"
     } else if name.starts_with("ActiveMQ.Scheduler.") {
-        "scheduled messages are"
+        return Err(Refusal::frame(format!(
+            "{destination} takes SEND with AMQ_SCHEDULER_ACTION only"
+        )));
     } else if name.starts_with("VirtualTopic.") || consumer_queue {
         "virtual topics are"
     } else {
@@ -94,7 +96,6 @@ mod tests {
             "/topic/ActiveMQ.Advisory.Connection",
             "/topic/VirtualTopic.a",
             "/queue/Consumer.A.VirtualTopic.a",
-            "/queue/ActiveMQ.Scheduler.Management",
         ] {
             let refusal = parse(text).expect_err(text);
             assert!(

@@ -1,5 +1,6 @@
 //! STOMP on top of a session: typed commands to session calls, deliveries and answers to frames.
 
+mod access;
 mod acknowledge;
 mod adapter;
 mod connect;
@@ -7,13 +8,16 @@ mod destination;
 mod encoder;
 mod group;
 mod parked;
+mod properties;
 mod reply;
+mod schedule;
 mod send;
 mod subscribe;
 mod wishes;
 
 pub use adapter::{Stomp, StompSettings};
 pub use group::group_of;
+pub use properties::StompProperties;
 
 /// The wire code of messages whose head is canonical STOMP 1.2 header lines.
 pub const WIRE_STOMP: u8 = 1;

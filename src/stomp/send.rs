@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt};
+use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
-use super::destination;
 use super::parked::ParkKey;
 use super::reply::Refusal;
+use super::{access, destination};
 use crate::broker::{Message, MessageFlags};
 use crate::engine::Engine;
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
+use crate::security::{Access, Right};
 use crate::session::Session;
 
 /// Destination headers this connection has used, so that a name is read once.
@@ -27,14 +28,6 @@ pub(super) struct Destinations {
 /// Names remembered for one connection.
 const NAMES_MAX: usize = 1024;
 
-/// Headers that ask for a delayed delivery, which is not built yet.
-const SCHEDULED: [Known; 4] = [
-    Known::ScheduledDelay,
-    Known::ScheduledPeriod,
-    Known::ScheduledRepeat,
-    Known::ScheduledCron,
-];
-
 impl Destinations {
     fn last(&self, text: &str) -> Option<&Arc<Cell>> {
         self.last
@@ -43,8 +36,19 @@ impl Destinations {
             .map(|(_, cell)| cell)
     }
 
-    /// The destination that `text` names, made by first use if it may be.
-    fn resolve(&mut self, engine: &Engine, text: &str) -> Result<Arc<Cell>, Refusal> {
+    /// Forgets all names: what may be sent to has changed.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The destination that `text` names, made by first use if it may be; only one the user may write to is
+    /// remembered.
+    fn resolve(
+        &mut self,
+        engine: &Engine,
+        access: Option<&Access>,
+        text: &str,
+    ) -> Result<Arc<Cell>, Refusal> {
         if let Some(cell) = self.known.get(text) {
             return Ok(Arc::clone(cell));
         }
@@ -54,7 +58,7 @@ impl Destinations {
                 "cannot send to {text}: wildcards are for SUBSCRIBE only"
             )));
         }
-        let cell = find(engine, &destination)?;
+        let cell = access::open(engine, access, Right::Write, &destination)?;
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
@@ -63,17 +67,8 @@ impl Destinations {
     }
 }
 
-/// The destination of that name, made if there is none and it may be (DST-13).
-pub(super) fn find(
-    engine: &Engine,
-    destination: &crate::broker::Destination,
-) -> Result<Arc<Cell>, Refusal> {
-    let opened = engine.registry.open(destination);
-    opened.map_err(|refused| Refusal::frame(refused.to_string()))
-}
-
-/// What a plain SEND came to: one that repeats its head is carried out from this. Plain is one that asks for
-/// no answer, belongs to no transaction and says nothing that counts from now.
+/// What a plain SEND came to: one that repeats its head is carried out from this, while the user may do the same. Plain is
+/// one that asks for no answer, belongs to no transaction and says nothing that counts from now.
 pub(super) struct LastSend {
     cell: Arc<Cell>,
     /// The user's lines.
@@ -158,22 +153,20 @@ impl State {
     ) -> Result<Step, Refusal> {
         // Kept only by a plain SEND that goes through.
         let last = self.last_send.take();
-        if self.destinations.last(&send.destination).is_none() {
-            let cell = self
-                .destinations
-                .resolve(&session.engine, &send.destination)?;
-            self.destinations.last = Some((send.destination.to_string(), cell));
+        if send.concerns_scheduler()
+            && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
+        {
+            return Ok(step);
         }
+        self.resolve(session, send)?;
         if let Some(step) = self.park_send(session, send, raw)? {
             return Ok(step);
         }
-        if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
-            return Err(Refusal::not_yet(&format!(
-                "scheduled messages ({}) are",
-                known.name()
-            )));
-        }
-        let message = build(session, send, octets);
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: None,
+        };
+        let message = build(session, send, octets, stamps);
         let Some(cell) = self.destinations.last(&send.destination) else {
             unreachable!("the destination was just resolved");
         };
@@ -196,6 +189,26 @@ impl State {
         }
         session.send(cell, message, &self.scratch);
         Ok(Step::Done)
+    }
+
+    /// Finds the destination of a SEND, which is the last one from then on.
+    fn resolve(&mut self, session: &Session, send: &Send<'_>) -> Result<(), Refusal> {
+        if self.destinations.last(&send.destination).is_none() {
+            let cell = self.cell_of(session, send)?;
+            self.destinations.last = Some((send.destination.to_string(), cell));
+        }
+        Ok(())
+    }
+
+    /// The destination of a SEND.
+    pub(super) fn cell_of(
+        &mut self,
+        session: &Session,
+        send: &Send<'_>,
+    ) -> Result<Arc<Cell>, Refusal> {
+        let access = self.access.as_ref();
+        self.destinations
+            .resolve(&session.engine, access, &send.destination)
     }
 
     /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
@@ -240,7 +253,7 @@ impl State {
 
 /// Whether there is room for a message: in the store if it is kept there, else in memory.
 #[inline]
-fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
+pub(super) fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
     let engine = &session.engine;
     let in_memory = !persistent || engine.store.is_none() || in_transaction;
     !(in_memory && engine.memory.is_full() || persistent && engine.is_store_full())
@@ -249,10 +262,34 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
+/// What a message says beside what its sender said.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamps<'a> {
+    /// JMSXUserID; what the client says it is was dropped (SEC-11).
+    pub(super) user_id: Option<&'a str>,
+    /// The job of a message that is to be scheduled (SCH-4).
+    pub(super) job: Option<u64>,
+}
+
 /// Makes the message of a SEND.
-fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
+pub(super) fn build(
+    session: &mut Session,
+    send: &Send<'_>,
+    octets: &Bytes,
+    stamps: Stamps<'_>,
+) -> Message {
     let mut escaped = false;
-    let head = |payload: &mut Vec<u8>| escaped = send.write_user_head(payload).escaped;
+    let head = |payload: &mut Vec<u8>| {
+        let mut flags = send.write_user_head(payload);
+        if let Some(user) = stamps.user_id {
+            flags = flags.and(push_header(Known::JmsxUserId.name(), user, payload));
+        }
+        if let Some(job) = stamps.job {
+            let id = super::schedule::job_id(job);
+            flags = flags.and(push_header(Known::ScheduledJobId.name(), &id, payload));
+        }
+        escaped = flags.escaped;
+    };
     let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
     message.flags = flags(send, escaped);
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());

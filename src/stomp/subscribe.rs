@@ -9,10 +9,11 @@ use ferrymq_protocols::stomp::{
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send, wishes};
+use super::{access, destination, wishes};
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::cell::Cell;
 use crate::engine::durables::{DurableError, DurableName};
+use crate::security::Right;
 use crate::session::{Session, SubscribeRequest};
 
 /// The client's names for its subscriptions.
@@ -39,6 +40,13 @@ impl Known {
     /// All serials, oldest first.
     pub(super) fn serials(&self) -> impl Iterator<Item = u64> {
         self.all.iter().map(|(serial, ..)| *serial)
+    }
+
+    /// All of them, oldest first: serial, destination, id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Destination, Option<&str>)> {
+        self.all
+            .iter()
+            .map(|(serial, destination, id)| (*serial, destination, id.as_deref()))
     }
 
     fn add(&mut self, serial: u64, destination: Destination, id: Option<String>) {
@@ -78,12 +86,18 @@ impl State {
         }
         let destination = self.check_subscribe(wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
-        let cell = send::find(&session.engine, &destination)?;
+        let cell = access::open(
+            &session.engine,
+            self.access.as_ref(),
+            Right::Read,
+            &destination,
+        )?;
         let mode = match wanted.ack {
             WireAck::Auto => AckMode::Auto,
             WireAck::Client => AckMode::Client,
             WireAck::ClientIndividual => AckMode::Individual,
         };
+        let wishes = wishes::of(session, wanted, mode, &destination)?;
         self.subscriptions.last_serial += 1;
         let serial = self.subscriptions.last_serial;
         let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
@@ -103,7 +117,7 @@ impl State {
                 self.settings.always_content_length,
             )),
             durable: durable.clone(),
-            wishes: wishes::of(wanted, mode, destination.kind)?,
+            wishes,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
@@ -127,7 +141,10 @@ impl State {
         let destination = destination::parse(&wanted.destination)?;
         let not_yet = [
             (destination.is_wildcard(), "wildcard subscriptions are"),
-            (wanted.selector.is_some(), "selectors are"),
+            (
+                wanted.selector.is_some() && destination.kind == Kind::Topic,
+                "selectors on topics are",
+            ),
             (wanted.no_local, "noLocal is"),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
@@ -194,6 +211,10 @@ impl State {
     ) -> Result<(), Refusal> {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
+            // Who may not read what it holds may not throw it away either.
+            if let Some(topic) = session.engine.durables.topic_of(&name) {
+                access::check(self.access.as_ref(), Right::Read, &topic)?;
+            }
             return self
                 .answer(wanted.receipt.as_deref(), |answer| {
                     session.unsubscribe_durable(&name, answer)
@@ -208,12 +229,17 @@ impl State {
         let Some(serial) = serial else {
             return Err(Refusal::frame("No subscription matched."));
         };
-        self.subscriptions.remove(serial);
-        self.starting.retain(|starting| *starting != serial);
+        self.forget_subscription(serial);
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.unsubscribe(serial, answer)
         });
         Ok(())
+    }
+
+    /// The client's name for a subscription means nothing any more.
+    pub(super) fn forget_subscription(&mut self, serial: u64) {
+        self.subscriptions.remove(serial);
+        self.starting.retain(|starting| *starting != serial);
     }
 }
 

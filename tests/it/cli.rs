@@ -29,7 +29,7 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let Output {
         status,
         stdout,
@@ -153,14 +153,14 @@ fn an_address_in_use_is_named_and_exits_with_1() {
 }
 
 /// A broker in a directory of its own, killed at the end of the test at the latest.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     directory: TempDir,
 }
 
 impl Serving {
     /// Starts one in this directory with these arguments and a ready file.
-    fn start(directory: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Self {
         let log = fs::File::create(directory.path().join("log")).expect("a file for the log");
         let mut command = ferrymq(directory.path(), arguments);
         let child = command
@@ -175,11 +175,11 @@ impl Serving {
         self.directory.path().join("ready.json")
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).expect("the log is UTF-8")
     }
 
-    fn stomp_addr(&mut self) -> SocketAddr {
+    pub(crate) fn stomp_addr(&mut self) -> SocketAddr {
         let text = until("the ready file", || {
             let ended = self.child.try_wait().expect("the process can be asked");
             assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.log());
@@ -194,7 +194,7 @@ impl Serving {
             .expect("an address")
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(
             Command::new("sh")
@@ -205,7 +205,7 @@ impl Serving {
         );
     }
 
-    fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         until("the end of the broker", || {
             self.child.try_wait().expect("the process can be asked")
         })

@@ -3,6 +3,7 @@
 mod cli;
 mod hostile;
 mod restart;
+mod security;
 mod tidy;
 mod transport;
 mod wait;

@@ -1,23 +1,16 @@
 //! A consumer as its queue sees it: a subscription, and what it asked for beyond one.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::browse::Browse;
 use super::lanes::Spot;
 use super::scan::Scan;
 use super::turns::Rank;
 use crate::broker::adaptive::Adaptive;
+use crate::broker::filter::Filter;
 use crate::broker::message::Message;
 use crate::broker::redelivery::RedeliveryOverride;
 use crate::broker::subscription::Subscription;
-
-/// Chooses messages for a consumer: its selector.
-pub trait Filter: fmt::Debug + Send {
-    /// Whether the consumer wants `message`, which has failed `redeliveries` times and was or was not in a
-    /// frame before.
-    fn matches(&self, message: &Message, redeliveries: u16, redelivered: bool) -> bool;
-}
 
 /// What a consumer may ask for when it subscribes to a queue.
 #[derive(Debug, Default)]

@@ -156,6 +156,9 @@ impl Queue {
         delay_ms: Option<u64>,
         out: &mut impl Outlet,
     ) {
+        if self.is_gone(&delivery) {
+            return;
+        }
         let entry = &mut delivery.entry;
         entry.redeliveries = entry.redeliveries.saturating_add(1);
         let redeliveries = entry.redeliveries;
@@ -190,6 +193,9 @@ impl Queue {
     }
 
     pub(super) fn put_back(&mut self, mut delivery: Delivery) {
+        if self.is_gone(&delivery) {
+            return;
+        }
         self.end_in_group(&delivery);
         delivery.entry.redelivered = true;
         let spot = self.lanes.spot(delivery.sequence, &delivery.entry);
@@ -289,6 +295,9 @@ impl Queue {
 
     /// A delivery is consumed.
     fn settle(&mut self, delivery: &Delivery, out: &mut impl Outlet) {
+        if self.is_gone(delivery) {
+            return;
+        }
         self.end_in_group(delivery);
         self.stats.dequeued += 1;
         let paging = &mut self.lanes.paging;
@@ -300,6 +309,16 @@ impl Queue {
         if let Some(at) = delivery.entry.at {
             out.remove(delivery.sequence, at);
         }
+    }
+
+    /// Whether the message of a delivery was purged meanwhile; then nothing more becomes of it (ADM-22).
+    fn is_gone(&mut self, delivery: &Delivery) -> bool {
+        let gone = delivery.entry.is_purged();
+        if gone {
+            self.end_in_group(delivery);
+            self.purged -= 1;
+        }
+        gone
     }
 
     fn end_in_group(&mut self, delivery: &Delivery) {

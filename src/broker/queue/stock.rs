@@ -76,15 +76,9 @@ impl Queue {
     }
 
     fn take_out(&mut self, spot: Spot) -> Option<Entry> {
-        let mut entry = self.lanes.remove(spot)?;
-        let bytes = u64::from(entry.bytes.get());
-        self.lanes.paging.bytes -= bytes;
+        let (entry, _) = self.take_waiting(spot)?;
         if entry.message.is_some() {
-            self.lanes.paging.held_bytes -= bytes;
-        }
-        if entry.is_delayed() {
-            entry.set_delayed(false);
-            self.release_held(spot);
+            self.lanes.paging.held_bytes -= u64::from(entry.bytes.get());
         }
         self.stats.dequeued += 1;
         Some(entry)

@@ -1,8 +1,10 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
+mod admin;
 mod moves;
 mod outbox;
 mod policies;
+mod schedule;
 mod threads;
 
 use std::io::{self, IoSlice};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::table::Case;
 use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
-    policies, redelivering, sending, subscribing, syntax, transactions,
+    policies, redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
-use crate::{hostile, restart, transport};
+use crate::{hostile, restart, security, transport};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -37,25 +37,27 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
-    ("selectors are refused (not yet)", &[177, 179, 180, 181, 183, 219]),
+    ("selectors on topics are refused (not yet)", &[219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
     ("noLocal is refused (not yet)", &[197]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
     ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
-    ("no user is made of a certificate yet", &[351]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, transport::COVERED];
+const ELSEWHERE: [&[&str]; 4] = [
+    hostile::COVERED,
+    restart::COVERED,
+    security::COVERED,
+    transport::COVERED,
+];
 
-const TABLES: [&[Case]; 14] = [
+const TABLES: [&[Case]; 16] = [
     acknowledging::CASES,
     browsing::CASES,
     choosing::CASES,
@@ -66,6 +68,8 @@ const TABLES: [&[Case]; 14] = [
     heart_beats::CASES,
     policies::CASES,
     redelivering::CASES,
+    scheduling::CASES,
+    selecting::CASES,
     sending::CASES,
     subscribing::CASES,
     syntax::CASES,

@@ -14,6 +14,8 @@ mod grouping;
 mod heart_beats;
 mod policies;
 mod redelivering;
+mod scheduling;
+mod selecting;
 mod sending;
 pub(crate) mod server;
 mod subscribing;

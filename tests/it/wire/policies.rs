@@ -356,7 +356,7 @@ pub(super) const CASES: &[Case] = &[
         client.ask("SUBSCRIBE id:1 destination:/queue/reload ack:client-individual");
         client.put_with("SEND destination:/queue/reload", "x");
         let message = client.message("x");
-        let changes = server.reload(|config| {
+        let changes = server.reconfigure(|config| {
             config.policy = read(&["queue = \"reload\"\nonNack = \"dlq\""]);
             config.stomp.headers_max = 17;
         });
@@ -370,7 +370,7 @@ pub(super) const CASES: &[Case] = &[
         client.ask(&nack(&message));
         assert_eq!(server.queue_len("ActiveMQ.DLQ"), 1);
         // And back.
-        server.reload(|_| {});
+        server.reconfigure(|_| {});
         let policy = server
             .engine()
             .registry

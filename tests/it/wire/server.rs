@@ -10,7 +10,7 @@ use ferrymq::config::reload::Changes;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
 use ferrymq::engine::retry::Retried;
-use ferrymq::{Broker, Handle, RetryFailed};
+use ferrymq::{Broker, Handle, RetryFailed, StartError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -203,11 +203,10 @@ impl Server {
     }
 
     /// Reads the configuration again, as `change` makes it from the default.
-    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) -> Changes {
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Changes {
         let mut config = Config::default();
         change(&mut config);
-        let handle = self.handle.as_ref().expect("it runs");
-        handle.reconfigure(config).expect("a correct configuration")
+        self.reload(config).expect("a correct configuration")
     }
 
     /// Retries all dead letters in a queue.
@@ -238,6 +237,13 @@ impl Server {
         until("connections to end", || {
             (self.engine().connections.len() <= count).then_some(())
         });
+    }
+
+    /// Has the broker take over another configuration while it runs.
+    pub(crate) fn reload(&self, config: Config) -> Result<Changes, StartError> {
+        let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
+        let reload = handle.expect("it runs").reload(config);
+        runtime.expect("it runs").block_on(Box::pin(reload))
     }
 
     /// Stops it in good order.

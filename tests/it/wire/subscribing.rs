@@ -168,7 +168,7 @@ pub(super) const CASES: &[Case] = &[
             "destination:/queue/a.* ",
             "destination:/queue/a.>",
             "destination:/topic/>",
-            "destination:/queue/q 'selector:foo = 1'",
+            "destination:/topic/t 'selector:foo = 1'",
             "destination:/topic/t activemq.noLocal:true",
             "destination:/topic/t no-local:true",
             "destination:/topic/t activemq.retroactive:true",
