@@ -36,6 +36,8 @@ impl PropertyReader for StompProperties {
             Header::Type => "type",
             Header::CorrelationId => "correlation-id",
             Header::GroupId => "JMSXGroupID",
+            // The broker's own: what a sender says it is never gets here.
+            Header::UserId => "JMSXUserID",
             Header::GroupSeq => {
                 let sequence = find(message, "JMSXGroupSeq")?.parse().ok()?;
                 return Some(Value::I64(sequence));
@@ -187,6 +189,12 @@ mod tests {
             &order,
             true,
         );
+    }
+
+    #[test]
+    fn the_user_is_the_one_that_the_broker_knows() {
+        let order = message("a:b\nJMSXUserID:alice\n", 0);
+        check("JMSXUserID = 'alice' AND a = 'b'", &order, true);
     }
 
     #[test]

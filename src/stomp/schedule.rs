@@ -8,6 +8,7 @@ use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::send::Stamps;
 use super::{access, destination, send};
+use crate::broker::Destination;
 use crate::broker::scheduler::Schedule;
 use crate::engine::StoreError;
 use crate::engine::job_records::cron_rule;
@@ -109,7 +110,7 @@ impl State {
                 "AMQ_SCHEDULER_ACTION goes to /topic/{MANAGEMENT}"
             )));
         }
-        let management = destination::parse(&send.destination)?;
+        let management = Destination::topic(MANAGEMENT);
         access::check(self.access.as_ref(), Right::Write, &management)?;
         match action {
             SchedulerAction::Browse {
