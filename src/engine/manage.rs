@@ -144,7 +144,7 @@ impl Engine {
             let Some(last) = found.last() else { break };
             after = Some(last.place);
             let mut chosen = Vec::new();
-            for Listed { place, mut entry } in found {
+            for Listed { place, entry } in found {
                 let wanted =
                     place.sequence() < end_sequence && done + (chosen.len() as u64) < count;
                 if wanted
@@ -189,7 +189,7 @@ impl Engine {
     fn move_one(
         self: &Arc<Self>,
         origin: &Arc<Cell>,
-        mut withdrawn: Withdrawn,
+        withdrawn: Withdrawn,
         (target_of, afresh): MoveRule<'_>,
         work: &mut Work,
     ) -> Result<bool, MoveError> {

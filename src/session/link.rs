@@ -399,11 +399,15 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                     self.phase = Phase::Ended;
                     return;
                 }
-                self.wire.shutdown_write();
                 if !linger {
+                    // Who sees the end of the connection may count on it that what it held has returned.
+                    self.session.close(Ending::Died);
+                    self.adapter.ended(&mut self.session);
+                    self.wire.shutdown_write();
                     self.phase = Phase::Ended;
                     return;
                 }
+                self.wire.shutdown_write();
                 self.buffer = None;
                 self.phase = Phase::Lingering {
                     until_ms: now_ms + LINGER_MS,
