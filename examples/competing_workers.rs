@@ -1,7 +1,5 @@
-//! Two workers share a queue, and one is slow: with a window of one message it holds up only what it works on.
-//!
-//! Without a number of its own a subscription is sent up to 1000 messages in advance (`destinations.queue_prefetch`),
-//! and the slow worker would sit on half of the queue. Ask for a small window when the work is slow.
+//! Two workers share a queue, and one is slow. Nobody has tuned anything, and neither starves: the window of a
+//! `client-individual` subscription follows its consumer, so the slow one does not sit on what the other could do.
 //!
 //! `cargo run --example competing_workers`
 
@@ -52,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Works until the queue is empty; gives the number of jobs done.
 async fn work(address: SocketAddr, effort: Duration) -> Result<usize, Box<dyn Error>> {
     let mut client = Client::connect(address, "").await?;
-    let headers = "id:1\ndestination:/queue/jobs\nack:client-individual\nactivemq.prefetchSize:1\n";
+    let headers = "id:1\ndestination:/queue/jobs\nack:client-individual\n";
     client.frame(SUBSCRIBE, headers, "").await?;
     let mut done = 0;
     // A worker that dies here loses nothing: what it has not acknowledged goes to the other.
