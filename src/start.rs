@@ -16,6 +16,7 @@ use crate::config::{Config, Problems};
 use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::recover::Opened;
+use crate::engine::sweep::sweep_always;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
 use crate::stomp::StompSettings;
@@ -106,6 +107,10 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
         let engine = Engine::build(settings(&config), clock, durability, opened)?;
+        let period = config.destinations.expire_messages_period.get();
+        if !period.is_zero() {
+            tokio::spawn(sweep_always(Arc::downgrade(&engine), period));
+        }
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let stomp = StompListener {

@@ -24,6 +24,7 @@ pub(super) enum Event {
     Remove(u64, Locator),
     Acknowledge(u32, Progress),
     Redelivered(u64, u16),
+    RedeliveredTo(u32, u64, u16),
     Reject(Rejected),
 }
 
@@ -98,6 +99,11 @@ impl Outlet for World {
             "only a stored counter is told"
         );
         self.events.push(Event::Redelivered(sequence, redeliveries));
+    }
+
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16) {
+        let event = Event::RedeliveredTo(subscription, sequence, redeliveries);
+        self.events.push(event);
     }
 
     fn reject(&mut self, rejected: Rejected) {

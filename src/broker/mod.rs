@@ -14,10 +14,12 @@ pub mod delivery;
 pub mod destination;
 #[cfg(test)]
 mod double;
+pub mod filter;
 pub mod log;
 pub mod message;
 pub mod outlet;
 pub mod paging;
+pub mod places;
 pub mod queue;
 pub mod redelivery;
 pub mod stats;
@@ -27,6 +29,7 @@ pub mod unacked;
 
 pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
 pub use destination::{Destination, Kind};
+pub use filter::Filter;
 pub use message::{DeadLetter, Locator, Message, MessageFlags, MessageId};
 pub use outlet::{Flow, Outgoing, Outlet, Rejected};
 pub use queue::Queue;

@@ -61,6 +61,8 @@ pub trait Outlet {
     fn acknowledge(&mut self, subscription: u32, progress: Progress);
     /// The counter of failed deliveries of a stored message has changed.
     fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16);
+    /// The same for one durable subscription of a topic.
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16);
     /// A message must go to the dead-letter queue.
     fn reject(&mut self, rejected: Rejected);
     /// Stored messages are wanted back in memory.

@@ -10,7 +10,7 @@ use super::log::Log;
 use super::message::{Locator, Message};
 use super::outlet::{Flow, Outgoing, Outlet, Rejected};
 use super::paging::Paging;
-use super::redelivery::{Failure, RedeliveryPolicy};
+use super::redelivery::{Failure, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
@@ -486,8 +486,7 @@ impl Queue {
             .message
             .as_ref()
             .map_or(0, |message| message.expires_ms);
-        let cause = format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}");
-        self.reject(sequence, entry, cause, true, out);
+        self.reject(sequence, entry, expired_cause(expires_ms), true, out);
     }
 
     fn reject(

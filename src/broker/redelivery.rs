@@ -21,6 +21,12 @@ impl Default for RedeliveryPolicy {
     }
 }
 
+/// What a dead letter tells that expired at `expires_ms` (DLQ-4).
+#[must_use]
+pub fn expired_cause(expires_ms: u64) -> String {
+    format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}")
+}
+
 /// Why a delivery failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

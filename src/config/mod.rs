@@ -169,6 +169,8 @@ section! {
         topic_prefetch: u32 = 32767, from 1 to 1000000;
         /// The same for a durable topic subscription.
         durable_topic_prefetch: u32 = 100, from 1 to 1000000;
+        /// How often the broker looks for expired messages of durable subscriptions without a consumer; 0s: never.
+        expire_messages_period: Duration = "30s", from "0s" to "1day";
         /// Create a queue or topic when a client first names it.
         auto_create: bool = true;
     }

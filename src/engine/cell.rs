@@ -51,6 +51,7 @@ pub(super) struct Records {
     removed: Vec<(u64, ferrymq_store::Locator)>,
     acknowledged: Vec<(u32, Progress)>,
     redelivered: Vec<(u64, Locator, u16)>,
+    marked: Vec<(u32, u64, u16)>,
     rejected: Vec<Rejected>,
     fetches: Vec<(u64, Locator)>,
 }
@@ -103,13 +104,14 @@ impl Machine {
         }
     }
 
-    /// Whether a persistent message must reach the journal.
+    /// Whether `message` must reach the journal.
     #[must_use]
-    pub fn needs_store(&self) -> bool {
-        match self {
-            Self::Queue(_) => true,
-            Self::Topic(topic) => topic.has_durables(),
-        }
+    pub fn stores(&self, message: &Message) -> bool {
+        message.is_persistent()
+            && match self {
+                Self::Queue(_) => true,
+                Self::Topic(topic) => topic.is_stored(message),
+            }
     }
 }
 
@@ -256,7 +258,7 @@ impl Cell {
         let mut places = stored.into_iter();
         self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             for (sequence, message) in (first..).zip(messages.drain(..)) {
-                let at = if message.is_persistent() {
+                let at = if machine.stores(&message) {
                     places.next()
                 } else {
                     None
@@ -301,21 +303,21 @@ impl Cell {
         let Some(store) = &self.store else {
             return Ok(Vec::new());
         };
-        let persistent = messages
+        let stored = messages
             .iter()
-            .filter(|message| message.is_persistent())
+            .filter(|message| state.machine.stores(message))
             .count();
-        if persistent == 0 || !state.machine.needs_store() {
+        if stored == 0 {
             return Ok(Vec::new());
         }
-        let mut places = Vec::with_capacity(persistent);
+        let mut places = Vec::with_capacity(stored);
         let defined = state.defined;
         let appended = store.append(|batch| {
             self.define(state, batch);
-            for (sequence, message) in (first..)
-                .zip(messages)
-                .filter(|(_, message)| message.is_persistent())
-            {
+            for (sequence, message) in (first..).zip(messages) {
+                if !state.machine.stores(message) {
+                    continue;
+                }
                 let at = records::add(batch, &[(self.id, sequence)], message);
                 places.push(records::from_store(at));
             }
@@ -392,7 +394,8 @@ impl Cell {
     fn journal(&self, records: &mut Records, work: &mut Work) {
         let empty = records.removed.is_empty()
             && records.acknowledged.is_empty()
-            && records.redelivered.is_empty();
+            && records.redelivered.is_empty()
+            && records.marked.is_empty();
         let Some(store) = &self.store else { return };
         if empty {
             return;
@@ -416,7 +419,11 @@ impl Cell {
                     records::count_code(redeliveries, true),
                 );
             }
+            for &(subscription, sequence, redeliveries) in &records.marked {
+                batch.redelivered_to(SubscriptionId(subscription), &[(sequence, redeliveries)]);
+            }
         });
+        records.marked.clear();
         records.removed.clear();
         records.acknowledged.clear();
         records.redelivered.clear();
@@ -512,6 +519,11 @@ impl Outlet for Delivering<'_> {
 
     fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16) {
         self.records.redelivered.push((sequence, at, redeliveries));
+    }
+
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16) {
+        let marked = (subscription, sequence, redeliveries);
+        self.records.marked.push(marked);
     }
 
     fn reject(&mut self, rejected: Rejected) {

@@ -29,7 +29,8 @@ pub struct Acknowledged {
 /// What a transaction holds until its end.
 #[derive(Default)]
 pub struct Transaction {
-    /// Messages to send, in order.
+    /// Messages to send, in order. The same message to several destinations stands there several times in a row: it is
+    /// stored once.
     pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
     /// Acknowledgements, in order.
     pub acknowledged: Vec<Acknowledged>,
@@ -41,9 +42,21 @@ pub struct Transaction {
 struct Part {
     cell: Arc<Cell>,
     first: u64,
-    messages: Vec<(Arc<Message>, Option<Locator>)>,
-    stored: bool,
+    messages: Vec<Copy>,
 }
+
+/// One message on its way to one destination.
+struct Copy {
+    message: Arc<Message>,
+    /// Its place among the sends of the transaction.
+    send: usize,
+    /// Whether it must reach the journal.
+    stored: bool,
+    at: Option<Locator>,
+}
+
+/// Destinations that one record can name.
+const TARGETS_MAX: usize = 1 << 12;
 
 impl Transaction {
     /// How many actions it holds (TX-7).
@@ -73,9 +86,11 @@ impl Engine {
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
-            part.stored = state.machine.needs_store();
+            for copy in &mut part.messages {
+                copy.stored = self.store.is_some() && state.machine.stores(&copy.message);
+            }
         }
-        if let Err(error) = self.write_group(&mut parts, &transaction.acknowledged, work) {
+        if let Err(error) = self.write_group(&mut parts, &transaction, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
@@ -87,10 +102,10 @@ impl Engine {
         }
         for part in parts {
             part.cell.step(work, Journaled::default(), |machine, out| {
-                for (sequence, (message, at)) in (part.first..).zip(part.messages) {
+                for (sequence, copy) in (part.first..).zip(part.messages) {
                     let incoming = Incoming {
                         sequence,
-                        entry: Entry::held(message, at),
+                        entry: Entry::held(copy.message, copy.at),
                     };
                     match machine {
                         Machine::Queue(queue) => queue.push(now_ms, incoming, out),
@@ -122,15 +137,14 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
-        acknowledged: &[Acknowledged],
+        transaction: &Transaction,
         work: &mut Work,
     ) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        let adds = parts
-            .iter()
-            .any(|part| part.stored && part.messages.iter().any(|(m, _)| m.is_persistent()));
+        let acknowledged = &transaction.acknowledged;
+        let adds = parts.iter().any(Part::is_stored);
         let acks = acknowledged.iter().any(|acknowledged| {
             acknowledged.ack == Ack::Consumed
                 && (acknowledged.durable.is_some()
@@ -142,14 +156,7 @@ impl Engine {
         self.define_parts(parts)?;
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
-                for part in parts.iter_mut().filter(|part| part.stored) {
-                    for (sequence, (message, at)) in (part.first..).zip(&mut part.messages) {
-                        if message.is_persistent() {
-                            let place = records::add(batch, &[(part.cell.id, sequence)], message);
-                            *at = Some(records::from_store(place));
-                        }
-                    }
-                }
+                write_sends(batch, parts, &transaction.sends);
                 for acknowledged in acknowledged
                     .iter()
                     .filter(|acknowledged| acknowledged.ack == Ack::Consumed)
@@ -167,7 +174,7 @@ impl Engine {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        for part in parts.iter().filter(|part| part.stored) {
+        for part in parts.iter().filter(|part| part.is_stored()) {
             let mut state = part.cell.lock();
             if state.is_defined() {
                 continue;
@@ -175,6 +182,48 @@ impl Engine {
             store.append(|batch| part.cell.define(&mut state, batch))?;
         }
         Ok(())
+    }
+}
+
+impl Part {
+    fn is_stored(&self) -> bool {
+        self.messages.iter().any(|copy| copy.stored)
+    }
+}
+
+/// Writes each message once for all its destinations.
+fn write_sends(
+    batch: &mut ferrymq_store::Batch<'_>,
+    parts: &mut [Part],
+    sends: &[(Arc<Cell>, Arc<Message>)],
+) {
+    // For each send: its part and its place there.
+    let mut copies = vec![None; sends.len()];
+    for (index, part) in parts.iter().enumerate() {
+        for (at, copy) in part.messages.iter().enumerate() {
+            copies[copy.send] = copy.stored.then_some((index, at));
+        }
+    }
+    let mut from = 0;
+    while let Some((_, message)) = sends.get(from) {
+        let alike = sends[from..]
+            .iter()
+            .take(TARGETS_MAX)
+            .take_while(|(_, other)| Arc::ptr_eq(other, message));
+        let to = from + alike.count();
+        let stored: Vec<(usize, usize)> = copies[from..to].iter().flatten().copied().collect();
+        from = to;
+        let targets: Vec<_> = stored
+            .iter()
+            .map(|&(part, at)| (parts[part].cell.id, parts[part].first + at as u64))
+            .collect();
+        if targets.is_empty() {
+            continue;
+        }
+        let place = records::from_store(records::add(batch, &targets, message));
+        for (part, at) in stored {
+            parts[part].messages[at].at = Some(place);
+        }
     }
 }
 
@@ -224,20 +273,24 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
 
 fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for (cell, message) in sends {
-        let message = (Arc::clone(message), None);
+    for (send, (cell, message)) in sends.iter().enumerate() {
+        let copy = Copy {
+            message: Arc::clone(message),
+            send,
+            stored: false,
+            at: None,
+        };
         match parts
             .iter_mut()
             .rev()
             .find(|part| Arc::ptr_eq(&part.cell, cell))
         {
-            Some(part) => part.messages.push(message),
+            Some(part) => part.messages.push(copy),
             None => {
                 parts.push(Part {
                     cell: Arc::clone(cell),
                     first: 0,
-                    messages: vec![message],
-                    stored: false,
+                    messages: vec![copy],
                 });
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod buffers;
 pub mod cell;
+pub mod choice;
 pub mod commit;
 pub mod connections;
 pub mod dead_letter;
@@ -18,6 +19,7 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +30,7 @@ pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 use crate::clock::Clock;
 use buffers::Buffers;
 use cell::{Journaled, Machine, Work};
+use choice::Locals;
 use connections::Connections;
 use durability::Durability;
 use durables::Durables;
@@ -65,6 +68,8 @@ pub struct Engine {
     pub registry: Registry,
     /// Durable subscriptions by client id and name.
     pub durables: Durables,
+    /// Connections of clients with durable `noLocal` subscriptions.
+    pub locals: Locals,
     /// Open connections.
     pub connections: Connections,
     /// The memory account.

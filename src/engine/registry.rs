@@ -34,6 +34,11 @@ impl Registry {
         }
     }
 
+    /// Ids up to `highest` were given away once.
+    pub fn used_through(&self, highest: u32) {
+        self.next_id.fetch_max(highest + 1, Ordering::Relaxed);
+    }
+
     /// The destination of that name, made if there is none.
     pub fn get_or_create(&self, destination: &Destination) -> Arc<Cell> {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);

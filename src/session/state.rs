@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::engine::{StoreError, SubscriptionId, Ticket};
 
@@ -13,6 +14,7 @@ use super::transactions::Transactions;
 use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use crate::engine::choice::Choice;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::outbox::Outbox;
 
@@ -38,6 +40,8 @@ pub struct SubscribeRequest<'a> {
     pub mode: AckMode,
     /// Its credit.
     pub window: Window,
+    /// What it asks of messages.
+    pub choice: Choice,
     /// How its deliveries are rendered.
     pub encoder: Box<dyn Encoder>,
     /// The name of the durable subscription, if it is one.
@@ -225,6 +229,7 @@ impl Session {
             cell,
             mode,
             window,
+            choice,
             encoder,
             durable,
         } = request;
@@ -235,10 +240,11 @@ impl Session {
                     encoder,
                     mode,
                     window,
+                    origin: self.origin,
                 };
                 let (durable, ticket) =
                     self.engine
-                        .subscribe_durable(&name, cell, end, &mut self.work)?;
+                        .subscribe_durable(&name, cell, &choice, end, &mut self.work)?;
                 let id = Some(durable.id);
                 (
                     Subscribed {
@@ -250,10 +256,15 @@ impl Session {
                 )
             }
             None => {
+                let local = || Arc::new(AtomicU64::new(self.origin));
+                let selection = self
+                    .engine
+                    .selection(&choice, &cell.destination, local)
+                    .map_err(DurableError::Selector)?;
                 let mut state = cell.lock();
                 let key = match &mut state.machine {
                     Machine::Queue(queue) => queue.subscribe(mode, window),
-                    Machine::Topic(topic) => topic.subscribe(mode, window),
+                    Machine::Topic(topic) => topic.subscribe(mode, window, selection),
                 };
                 cell.attach(&mut state, key, &self.outbox, encoder, mode);
                 (

@@ -9,6 +9,7 @@ use super::encoder::MessageEncoder;
 use super::reply::Refusal;
 use super::{destination, send};
 use crate::broker::{AckMode, Destination, Kind, Window};
+use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
 use crate::session::{Session, SubscribeRequest};
 
@@ -88,6 +89,10 @@ impl State {
             cell: &cell,
             mode,
             window: self.window(wanted, destination.kind, durable.is_some()),
+            choice: Choice {
+                selector: wanted.selector.as_ref().map(ToString::to_string),
+                no_local: wanted.no_local,
+            },
             encoder: Box::new(MessageEncoder::new(
                 template,
                 self.settings.always_content_length,
@@ -116,7 +121,10 @@ impl State {
             (wanted.browser, "queue browsers are"),
             (wanted.selector.is_some(), "selectors are"),
             (wanted.exclusive, "exclusive consumers are"),
-            (wanted.no_local, "noLocal is"),
+            (
+                wanted.no_local && destination.kind == Kind::Queue,
+                "noLocal on queues is",
+            ),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
         ];
@@ -227,6 +235,7 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
                 "No durable subscription exists for clientID: {client_id} and subscriptionName: {name}"
             )
         }
+        DurableError::Selector(error) => error.clone(),
         DurableError::Store(error) => {
             format!("the durable subscription could not be stored: {error}")
         }

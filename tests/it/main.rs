@@ -4,5 +4,6 @@ mod cli;
 mod hostile;
 mod restart;
 mod tidy;
+mod topics;
 mod wait;
 mod wire;

@@ -415,7 +415,9 @@ impl Test {
                     assert_eq!(self.due.counted.remove(&sequence), Some(count));
                 }
                 Event::Reject(rejected) => self.follow_reject(rejected),
-                Event::Acknowledge(..) => panic!("a queue has no durable subscriptions"),
+                Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
+                    panic!("a queue has no durable subscriptions")
+                }
             }
         }
         for rejected in std::mem::take(&mut self.away) {

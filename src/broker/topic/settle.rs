@@ -66,26 +66,25 @@ impl Topic {
         }
     }
 
-    /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
+    /// Tells the journal what a durable subscription is done with, as a position where possible.
     pub(super) fn progress(
-        &self,
+        &mut self,
         key: SubscriptionKey,
         acknowledged: &[u64],
         out: &mut impl Outlet,
     ) {
-        let Some(subscriber) = self.subscriptions.get(key) else {
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
             return;
         };
         let Some(id) = subscriber.durable else { return };
+        for sequence in acknowledged {
+            subscriber.open.remove(*sequence);
+        }
         let promised = self.promised.first().copied().unwrap_or(u64::MAX);
         let open_from = subscriber.lowest_open().min(promised);
-        if let Some(through) = acknowledged
-            .iter()
-            .copied()
-            .filter(|sequence| *sequence < open_from)
-            .max()
-        {
-            out.acknowledge(id, Progress::Through(through));
+        if acknowledged.iter().any(|sequence| *sequence < open_from) {
+            // What lies between was not for this subscription, or is acknowledged already.
+            out.acknowledge(id, Progress::Through(open_from - 1));
         }
         for &sequence in acknowledged
             .iter()
@@ -104,6 +103,10 @@ impl Topic {
     ) {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
+            let durable = self.subscriptions.get(key).and_then(|found| found.durable);
+            if let (Some(id), Some(_)) = (durable, delivery.entry.at) {
+                out.redelivered_to(id, delivery.sequence, delivery.entry.redeliveries);
+            }
             self.put_back(key, delivery);
             return;
         };

@@ -15,6 +15,7 @@ use super::opening::{self, StoreSettings};
 use super::outbox::{Outbox, Socket};
 use super::recover::Opened;
 use super::{Engine, Settings};
+use crate::broker::topic::Selection;
 use crate::broker::{
     AckMode, Destination, Ending, Message, MessageFlags, MessageId, Outgoing, SubscriptionKey,
     Window,
@@ -181,7 +182,9 @@ impl Connection {
         let mut state = cell.lock();
         let key = match &mut state.machine {
             Machine::Queue(queue) => queue.subscribe(mode, Window::messages(window)),
-            Machine::Topic(topic) => topic.subscribe(mode, Window::messages(window)),
+            Machine::Topic(topic) => {
+                topic.subscribe(mode, Window::messages(window), Selection::default())
+            }
         };
         cell.attach(&mut state, key, &outbox, Box::new(Plain), mode);
         drop(state);

@@ -5,6 +5,7 @@ use super::*;
 use crate::broker::{AckMode, Destination, Message, MessageFlags, MessageId, Outgoing, Window};
 use crate::clock::Clock;
 use crate::engine::cell::{Cell, Encoder, Work};
+use crate::engine::choice::Choice;
 use crate::engine::durability::Durability;
 use crate::engine::outbox::{Outbox, Socket};
 use crate::engine::{Engine, Settings};
@@ -116,6 +117,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
         cell,
         mode: AckMode::Individual,
         window: Window::messages(10),
+        choice: Choice::default(),
         encoder: Box::new(Nowhere),
         durable: None,
     };

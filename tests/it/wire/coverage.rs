@@ -7,7 +7,7 @@ use super::{
     acknowledging, connecting, durable, ending, heart_beats, sending, subscribing, syntax,
     transactions,
 };
-use crate::{hostile, restart};
+use crate::{hostile, restart, topics};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -46,7 +46,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("selectors are refused (not yet)", &[177, 179, 180, 181, 183, 219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
     ("policies per destination are not built", &[193, 327, 329]),
-    ("exclusive consumers and noLocal are refused (not yet)", &[195, 197]),
+    ("exclusive consumers are refused (not yet)", &[195]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
     ("queue browsers are refused (not yet)", &[225, 226, 227, 229, 231]),
     ("redelivery delays are not built", &[264]),
@@ -58,7 +58,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 2] = [hostile::COVERED, restart::COVERED];
+const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, topics::COVERED];
 
 const TABLES: [&[Case]; 9] = [
     acknowledging::CASES,

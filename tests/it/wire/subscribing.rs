@@ -171,8 +171,7 @@ pub(super) const CASES: &[Case] = &[
             "destination:/queue/q browser:true",
             "destination:/queue/q 'selector:foo = 1'",
             "destination:/queue/q activemq.exclusive:true",
-            "destination:/topic/t activemq.noLocal:true",
-            "destination:/topic/t no-local:true",
+            "destination:/queue/q activemq.noLocal:true",
             "destination:/topic/t activemq.retroactive:true",
             "destination:/topic/t durable:true auto-delete:false",
         ] {
