@@ -238,6 +238,7 @@ fn stomp_settings(config: &Config) -> StompSettings {
         heart_beat_grace: stomp.heart_beat_grace,
         connect_timeout_ms: stomp.connect_timeout.as_millis(),
         close_on_error: stomp.close_on_error,
+        server: stomp.server.clone(),
         strict_ack_mode: stomp.strict_ack_mode,
         always_content_length: stomp.always_content_length,
         allow_link_stealing: stomp.allow_link_stealing,

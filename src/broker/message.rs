@@ -32,6 +32,8 @@ impl MessageFlags {
     pub const HAS_NUL: u8 = 8;
     /// The message was not persistent before it was dead-lettered (DLQ-4).
     pub const WAS_TRANSIENT: u8 = 16;
+    /// Its sender takes a delivery count for the number of redeliveries.
+    pub const COUNTS_REDELIVERIES: u8 = 64;
 
     /// Whether all bits of `mask` are set.
     #[must_use]

@@ -185,6 +185,14 @@ pub(super) fn rules(
             config.broker.name
         ),
     );
+    rule(
+        &["stomp.server"],
+        !is_printable(&config.stomp.server),
+        format!(
+            "must be one line of text and not empty, found {:?}",
+            config.stomp.server
+        ),
+    );
     let dead_letters = &config.redelivery.dead_letter_queue;
     rule(
         &["redelivery.dead_letter_queue"],

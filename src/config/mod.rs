@@ -87,6 +87,9 @@ section! {
         /// Refuse an undefined escape in a header in every version with escapes, as the STOMP specification wants it; else
         /// only STOMP 1.2 does and 1.1 keeps it as it is.
         strict_escapes: bool = false;
+        /// What CONNECTED says in its server header. Some clients (FuseSource's JMS client, for one) choose their dialect by
+        /// what stands before the slash and know durable subscriptions of ActiveMQ only.
+        server: String = "ActiveMQ/6.1.0 ferrymq";
         /// Refuse an unknown ack mode in SUBSCRIBE, as the STOMP specification wants it, instead of taking it for auto.
         strict_ack_mode: bool = false;
         /// Decode escapes in headers of STOMP 1.0 too, as ActiveMQ does; a value such as C:\new is damaged by it.

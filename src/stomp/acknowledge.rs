@@ -20,6 +20,10 @@ pub(super) struct Unapplied {
 }
 
 impl Unapplied {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     fn push(&mut self, raw: &[u8]) {
         self.frames.extend_from_slice(raw);
         self.ends.push(self.frames.len());

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::acknowledge::Unapplied;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
-use super::send::Destinations;
+use super::send::{Destinations, LastSend};
 use super::subscribe::Known as Subscriptions;
 use crate::broker::Ending;
 use crate::engine::buffers::Buffers;
@@ -44,6 +44,8 @@ pub struct StompSettings {
     pub connect_timeout_ms: u64,
     /// Close after every ERROR (D-1).
     pub close_on_error: bool,
+    /// The `server` header of CONNECTED (CON-9).
+    pub server: String,
     /// Refuse unknown ack modes.
     pub strict_ack_mode: bool,
     /// `content-length` on every MESSAGE (D-11).
@@ -101,6 +103,8 @@ pub(super) struct State {
     pub(super) version: Version,
     pub(super) timers: HeartBeatTimers,
     pub(super) destinations: Destinations,
+    /// The SEND before, if the next may repeat it.
+    pub(super) last_send: Option<LastSend>,
     pub(super) subscriptions: Subscriptions,
     pub(super) parked: Parked,
     pub(super) unapplied: Unapplied,
@@ -138,6 +142,7 @@ impl Stomp {
             version: Version::V10,
             timers: HeartBeatTimers::default(),
             destinations: Destinations::default(),
+            last_send: None,
             subscriptions: Subscriptions::default(),
             parked: Parked::default(),
             unapplied: Unapplied::default(),
@@ -180,6 +185,10 @@ impl Adapter for Stomp {
                 }
             };
             let consumed = frame.consumed;
+            if frame.repeats && self.state.send_again(session, &frame, &octets) {
+                taken += consumed;
+                continue;
+            }
             match self
                 .state
                 .handle(session, &frame, &octets, &rest[..consumed])
@@ -578,6 +587,8 @@ impl State {
         if let Ok(Some(frame)) = decoder.decode(&octets) {
             f(self, &frame, &octets);
         }
+        // The next frame does not repeat this one.
+        self.last_send = None;
     }
 
     /// The connection's client id; empty before CONNECT.

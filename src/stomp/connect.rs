@@ -57,7 +57,7 @@ impl State {
         let connected = Connected {
             version: connect.version,
             session: &client_id,
-            server: concat!("ferrymq/", env!("CARGO_PKG_VERSION")),
+            server: &self.settings.server,
             heart_beat: agreed,
             request_id: connect.request_id.as_deref(),
         };

@@ -44,7 +44,7 @@ impl Encoder for MessageEncoder {
             expires_ms: message.expires_ms,
             persistent: message.is_persistent(),
             redelivered: outgoing.redelivered,
-            delivery_count: u32::from(outgoing.redeliveries) + 1,
+            delivery_count: delivery_count(outgoing),
             ack: Some(outgoing.number),
             text: flags.has(MessageFlags::TEXT) && !self.always_content_length,
             body_len: message.body().len(),
@@ -60,6 +60,18 @@ impl Encoder for MessageEncoder {
 
     fn tail(&self) -> &'static [u8] {
         FRAME_END
+    }
+}
+
+/// MSG-4, but for messages of FuseSource's JMS client: it marks its own and takes any count for that of redeliveries, so
+/// theirs show it from the second delivery on.
+fn delivery_count(outgoing: &Outgoing<'_>) -> u32 {
+    let redeliveries = u32::from(outgoing.redeliveries);
+    let flags = outgoing.message.flags;
+    if redeliveries == 0 && flags.has(MessageFlags::COUNTS_REDELIVERIES) {
+        0
+    } else {
+        redeliveries + 1
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Known, Send, encode_receipt};
+use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
@@ -83,7 +83,82 @@ pub(super) fn find(
     })
 }
 
+/// What a plain SEND came to: one that repeats its head is carried out from this. Plain is one that asks for
+/// no answer, belongs to no transaction and says nothing that counts from now.
+pub(super) struct LastSend {
+    cell: Arc<Cell>,
+    /// The user's lines.
+    head: Vec<u8>,
+    /// All but [`MessageFlags::HAS_NUL`], which depends on the body.
+    flags: MessageFlags,
+    has_content_length: bool,
+    priority: u8,
+    expires_ms: u64,
+    timestamp_ms: Option<u64>,
+}
+
+impl LastSend {
+    fn is_plain(send: &Send<'_>) -> bool {
+        send.receipt.is_none() && send.transaction.is_none() && send.expiration_ms.is_none()
+    }
+
+    /// What `message` came to, in the memory of the one before.
+    fn of(before: Option<Self>, cell: &Arc<Cell>, send: &Send<'_>, message: &Message) -> Self {
+        let (kept, mut head) = match before {
+            Some(before) => (Some(before.cell), before.head),
+            None => (None, Vec::new()),
+        };
+        head.clear();
+        head.extend_from_slice(message.head());
+        Self {
+            cell: kept
+                .filter(|kept| Arc::ptr_eq(kept, cell))
+                .unwrap_or_else(|| Arc::clone(cell)),
+            head,
+            flags: MessageFlags(message.flags.0 & !MessageFlags::HAS_NUL),
+            has_content_length: send.has_content_length,
+            priority: send.priority,
+            expires_ms: send.expires_ms,
+            timestamp_ms: send.timestamp_ms,
+        }
+    }
+}
+
 impl State {
+    /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
+    /// Returns false if it must take the general way.
+    #[inline]
+    pub(super) fn send_again(
+        &mut self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        octets: &Bytes,
+    ) -> bool {
+        let Some(last) = &self.last_send else {
+            return false;
+        };
+        let persistent = last.flags.has(MessageFlags::PERSISTENT);
+        let free = self.parked.is_empty() && self.unapplied.is_empty();
+        if !free || !has_room(session, persistent, false) {
+            return false;
+        }
+        let mut flags = last.flags;
+        if flags.has(MessageFlags::TEXT)
+            && last.has_content_length
+            && memchr::memchr(0, frame.body).is_some()
+        {
+            flags.0 |= MessageFlags::HAS_NUL;
+        }
+        let head = |payload: &mut Vec<u8>| payload.extend_from_slice(&last.head);
+        let mut message = assemble(session, last.head.len(), head, frame.body, octets);
+        message.flags = flags;
+        message.timestamp_ms = last.timestamp_ms.unwrap_or_else(|| session.now_ms());
+        message.expires_ms = last.expires_ms;
+        message.priority = last.priority;
+        session.send(&last.cell, message, &[]);
+        true
+    }
+
     /// Enqueues a message, records it in its transaction, or parks it.
     pub(super) fn send(
         &mut self,
@@ -92,6 +167,8 @@ impl State {
         octets: &Bytes,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
+        // Kept only by a plain SEND that goes through.
+        let last = self.last_send.take();
         if let Some(step) = self.park_send(session, send, raw) {
             return Ok(step);
         }
@@ -127,16 +204,16 @@ impl State {
         if let Some(receipt) = &send.receipt {
             encode_receipt(self.version, receipt, &[], &mut self.scratch);
         }
+        if LastSend::is_plain(send) {
+            self.last_send = Some(LastSend::of(last, cell, send, &message));
+        }
         session.send(cell, message, &self.scratch);
         Ok(Step::Done)
     }
 
     /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
     fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let engine = &session.engine;
-        let in_memory = !send.persistent || engine.store.is_none() || send.transaction.is_some();
-        let full =
-            in_memory && engine.memory.is_full() || send.persistent && engine.is_store_full();
+        let full = !has_room(session, send.persistent, send.transaction.is_some());
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return None;
         }
@@ -160,31 +237,53 @@ impl State {
     }
 }
 
+/// Whether there is room for a message: in the store if it is kept there, else in memory.
+#[inline]
+fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
+    let engine = &session.engine;
+    let in_memory = !persistent || engine.store.is_none() || in_transaction;
+    !(in_memory && engine.memory.is_full() || persistent && engine.is_store_full())
+}
+
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
-/// Makes the message: the user's lines and a small body, copied once into memory of their size.
+/// Makes the message of a SEND.
 fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
-    let borrows = send.body.len() >= BORROWED_BODY_BYTES;
-    let copied: &[u8] = if borrows { &[] } else { send.body };
-    let mut payload = Vec::with_capacity(send.user_head_len_hint() + copied.len());
-    let head = send.write_user_head(&mut payload);
-    let head_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    payload.extend_from_slice(copied);
-    // Boxed, so that the capacity is the length and no second allocation is needed to share it.
-    let payload = Bytes::from(payload.into_boxed_slice());
-    let flags = flags(send, head.escaped);
-    let id = session.next_id();
-    let mut message = if borrows {
-        let body = octets.slice_ref(send.body);
-        Message::with_borrowed_body(id, payload, body, flags, WIRE_STOMP)
-    } else {
-        Message::new(id, payload, head_len, flags, WIRE_STOMP)
-    };
+    let mut escaped = false;
+    let head = |payload: &mut Vec<u8>| escaped = send.write_user_head(payload).escaped;
+    let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
+    message.flags = flags(send, escaped);
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());
     message.expires_ms = expiry(session, send);
     message.priority = send.priority;
     message
+}
+
+/// Brings the user's lines and a small body together, copied once into memory of their size.
+#[inline]
+fn assemble(
+    session: &mut Session,
+    head_len_hint: usize,
+    write_head: impl FnOnce(&mut Vec<u8>),
+    body: &[u8],
+    octets: &Bytes,
+) -> Message {
+    let borrows = body.len() >= BORROWED_BODY_BYTES;
+    let copied: &[u8] = if borrows { &[] } else { body };
+    let mut payload = Vec::with_capacity(head_len_hint + copied.len());
+    write_head(&mut payload);
+    let head_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    payload.extend_from_slice(copied);
+    // Boxed, so that the capacity is the length and no second allocation is needed to share it.
+    let payload = Bytes::from(payload.into_boxed_slice());
+    let (id, flags) = (session.next_id(), MessageFlags::default());
+    if borrows {
+        let body = octets.slice_ref(body);
+        Message::with_borrowed_body(id, payload, body, flags, WIRE_STOMP)
+    } else {
+        Message::new(id, payload, head_len, flags, WIRE_STOMP)
+    }
 }
 
 /// When the message expires: `expires`, or else `expiration` from now (section 10).
@@ -209,5 +308,23 @@ fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {
     if escaped {
         flags |= MessageFlags::ESCAPED;
     }
+    if send.headers.has(Known::Transformation) && is_of_stompjms(send) {
+        flags |= MessageFlags::COUNTS_REDELIVERIES;
+    }
     MessageFlags(flags)
+}
+
+/// Whether the message bears the mark by which FuseSource's JMS client knows the type of its own messages.
+fn is_of_stompjms(send: &Send<'_>) -> bool {
+    const TYPES: [&str; 7] = [
+        "MESSAGE",
+        "BYTES",
+        "MAP",
+        "OBJECT",
+        "STREAM",
+        "TEXT",
+        "TEXT_NULL",
+    ];
+    let mark = send.headers.get(Known::Transformation);
+    mark.is_some_and(|mark| TYPES.contains(&mark.as_ref()))
 }

@@ -6,6 +6,7 @@
 //! - A client whose toolchain is missing is reported as ignored with the reason; with `CI=true` it fails.
 
 mod broker;
+mod conformance;
 mod crash;
 mod program;
 mod scenarios;
@@ -22,7 +23,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::broker::Broker;
 use crate::program::Program;
 use crate::scenarios::{SCENARIOS, Scenario};
-use crate::toolchain::{GO, NODE, PYTHON, RUBY, Toolchain, Unready};
+use crate::toolchain::{GO, JAVA, NODE, PYTHON, RUBY, Toolchain, Unready};
 
 /// A client library and the program that uses it.
 struct Client {
@@ -95,6 +96,9 @@ fn main() -> ExitCode {
         told(ready, |(producer, consumer)| {
             crash::tell(producer, consumer)
         })
+    }));
+    trials.push(Trial::ignorable_test(conformance::TITLE, || {
+        told(JAVA.command("ferrymq.Conformance"), conformance::tell)
     }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -43,6 +43,7 @@ pub(crate) static PYTHON: Toolchain = Toolchain(LazyLock::new(python));
 pub(crate) static NODE: Toolchain = Toolchain(LazyLock::new(node));
 pub(crate) static GO: Toolchain = Toolchain(LazyLock::new(go));
 pub(crate) static RUBY: Toolchain = Toolchain(LazyLock::new(ruby));
+pub(crate) static JAVA: Toolchain = Toolchain(LazyLock::new(java));
 
 impl Toolchain {
     /// The command that runs the client `script`.
@@ -178,6 +179,50 @@ fn ruby() -> Result<Runner, Unready> {
         Some(source("ruby")),
     ))
 }
+
+/// JORAM's JMS suite over FuseSource's JMS client for STOMP; the script is the class to run.
+fn java() -> Result<Runner, Unready> {
+    let version = run(Command::new("mvn").arg("--version"))?;
+    let home = Home::locked("java")?;
+    let source = source("java");
+    let sources = ["pom.xml", "src/main/resources/provider.properties"]
+        .into_iter()
+        .chain(JAVA_CLASSES)
+        .map(|file| text(&source.join(file)))
+        .collect::<Result<String, Unready>>()?;
+    home.fill(&(version + &sources), || {
+        let mut maven = Command::new("mvn");
+        maven
+            .args(["--quiet", "--batch-mode", "--file"])
+            .arg(source.join("pom.xml"))
+            .arg(format!(
+                "-Dmaven.repo.local={}",
+                home.path.join("repository").display()
+            ))
+            .arg(format!(
+                "-DbuildDirectory={}",
+                home.path.join("build").display()
+            ))
+            .arg(format!(
+                "-DoutputDirectory={}",
+                home.path.join("lib").display()
+            ))
+            .args(["package", "dependency:copy-dependencies"]);
+        run(&mut maven)
+    })?;
+    let (classes, libraries) = (home.path.join("build/classes"), home.path.join("lib/*"));
+    let path = format!("{}:{}", classes.display(), libraries.display());
+    Ok(runner(
+        "java",
+        &[Path::new("-cp"), Path::new(&path)],
+        Some(PathBuf::new()),
+    ))
+}
+
+const JAVA_CLASSES: [&str; 2] = [
+    "src/main/java/ferrymq/Conformance.java",
+    "src/main/java/ferrymq/StompAdmin.java",
+];
 
 const GEM_VERSION: &str = "1.4.10";
 

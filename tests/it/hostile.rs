@@ -366,6 +366,32 @@ fn at_the_memory_limit_everything_else_goes_on() {
     assert_eq!(server.queue_len("else"), accepted);
 }
 
+/// Frames that say the same but for their bodies take a shorter way; the limit holds on it too.
+#[test]
+fn repeated_sends_wait_for_memory_and_keep_their_order() {
+    let (server, _) = full("/queue/repeated", 0);
+    let sender = server.client();
+    let mut writer = sender.writer();
+    let body = |number: usize| format!("{number:06}{}", "x".repeat(60_000));
+    let frames =
+        (0..500).flat_map(move |number| frame("SEND destination:/queue/repeated", body(number)));
+    let octets: Vec<u8> = frames.collect();
+    let pouring = thread::spawn(move || writer.write_all(&octets).expect("it gets through"));
+    let memory = &server.engine().memory;
+    until("the limit is reached", || memory.is_full().then_some(()));
+    let mut reader = server.client();
+    reader.ask("SUBSCRIBE id:1 destination:/queue/repeated");
+    for number in 0..500 {
+        let found = reader.expect("MESSAGE !content-length");
+        assert_eq!(found.body, body(number).into_bytes());
+        let used = server.engine().memory.used_bytes();
+        assert!(used < 32 * MIB, "{used} octets in use");
+    }
+    pouring.join().expect("the writer ends");
+    drop((sender, reader));
+    until_used_at_most(&server, 0);
+}
+
 /// Behind 64 parked frames the connection is not read, until there is room.
 #[test]
 fn a_producer_that_never_waits_is_not_read_any_more() {

@@ -15,6 +15,7 @@ use super::escape::{Escapes, undefined_escape};
 use super::frame::{Command, Frame, HeaderTable, Headers, Reading, Span};
 use super::head::{command_line, line_len, name_len, split_name, strip_cr, survey};
 use super::known::Known;
+use super::repeat::LastHead;
 use super::version::Version;
 use crate::decimal::parse_u64;
 use crate::error::{ContentLengthFault, LimitKind, ProtocolError};
@@ -47,6 +48,10 @@ pub struct Decoder {
     table: HeaderTable,
     reading: Reading,
     content_length: Option<usize>,
+    last: LastHead,
+    /// Whether the table is that of `last`.
+    table_is_last: bool,
+    repeats: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +90,16 @@ impl Decoder {
                 has_cr: false,
             },
             content_length: None,
+            last: LastHead::default(),
+            table_is_last: false,
+            repeats: false,
         }
     }
 
     /// Sets the version all later frames are read with.
     pub fn set_version(&mut self, version: Version) {
         self.version = version;
+        self.table_is_last = false;
     }
 
     /// The version frames are read with.
@@ -101,12 +110,16 @@ impl Decoder {
     /// Bounds frames by [`Limits::before_login_bytes_max`] while `before_login` is true.
     /// A new decoder starts with false, which is what a client wants.
     pub fn set_before_login(&mut self, before_login: bool) {
-        self.before_login = before_login;
+        if self.before_login != before_login {
+            self.before_login = before_login;
+            self.table_is_last = false;
+        }
     }
 
     /// Replaces [`Limits::frame_bytes_max`].
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.limits.frame_bytes_max = frame_bytes_max;
+        self.table_is_last = false;
     }
 
     /// Finds the next frame.
@@ -127,6 +140,9 @@ impl Decoder {
             return Ok(None);
         }
         let octets = input.get(self.idle..).unwrap_or_default();
+        if self.stage == Stage::Command && self.scanned == 0 {
+            self.begin_head(octets);
+        }
         let body_start = match self.stage {
             Stage::Body { start } => start,
             _ => match self.scan_head(octets)? {
@@ -150,6 +166,7 @@ impl Decoder {
             body_offset: self.idle + body_start,
             consumed: self.idle + body_end + 1,
             has_content_length: self.content_length.is_some(),
+            repeats: self.repeats,
         }))
     }
 
@@ -199,8 +216,46 @@ impl Decoder {
         self.idle = 0;
         self.line_start = 0;
         self.scanned = 0;
+    }
+
+    /// Takes a head that repeats the last one without looking at its lines; else all that was kept of the
+    /// last frame goes. What would be over a limit is left to the general way.
+    #[inline]
+    fn begin_head(&mut self, octets: &[u8]) {
+        if self.table_is_last
+            && let Some(repeat) = self.last.find(octets)
+            && repeat.head_len < self.frame_limit().1
+            && repeat
+                .length
+                .is_none_or(|(length, _)| length <= self.limits.body_bytes_max)
+        {
+            if let Some((length, end)) = repeat.length {
+                self.content_length = Some(length);
+                self.table.shift(self.last.move_number(end), end);
+            }
+            self.repeats = true;
+            self.stage = Stage::Body {
+                start: repeat.head_len,
+            };
+            self.scanned = repeat.head_len;
+            self.line_start = repeat.head_len;
+            return;
+        }
+        self.repeats = false;
+        self.table_is_last = false;
         self.content_length = None;
         self.table.clear();
+    }
+
+    /// Keeps a checked head of a SEND, to know it again.
+    fn remember_head(&mut self, head: &[u8]) {
+        let digits = self.table.first(Known::ContentLength).map(|span| {
+            let value = &head[(span.name_end + 1).min(span.end)..span.end];
+            let start = span.end - value.trim_ascii_start().len();
+            start..start + value.trim_ascii().len()
+        });
+        self.last.remember(head, digits);
+        self.table_is_last = true;
     }
 
     /// Skips line ends and stray NULs between frames (FRM-1); true if a frame has begun.
@@ -398,6 +453,9 @@ impl Decoder {
         self.stage = Stage::Body { start: head.len() };
         self.scanned = head.len();
         self.line_start = head.len();
+        if self.command == Command::Send {
+            self.remember_head(head);
+        }
         Ok(())
     }
 

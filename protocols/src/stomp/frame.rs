@@ -99,6 +99,9 @@ pub struct Frame<'a> {
     pub consumed: usize,
     /// Whether the sender gave a `content-length`: bytes rather than text (section 4).
     pub has_content_length: bool,
+    /// Whether this is a SEND whose head says the same as that of the frame before, but for the number in
+    /// `content-length`.
+    pub repeats: bool,
 }
 
 /// The headers of one frame.
@@ -168,6 +171,21 @@ impl HeaderTable {
             self.seen |= known.bit();
         }
         self.spans.push(span);
+    }
+
+    /// The number that ended at `from` ends at `to` now: moves what stands behind it.
+    #[inline]
+    pub(crate) fn shift(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        for span in &mut self.spans {
+            for at in [&mut span.start, &mut span.name_end, &mut span.end] {
+                if *at >= from {
+                    *at = *at - from + to;
+                }
+            }
+        }
     }
 
     #[inline]

@@ -17,6 +17,7 @@ mod head;
 mod heartbeat;
 mod id;
 mod known;
+mod repeat;
 mod user_head;
 mod version;
 

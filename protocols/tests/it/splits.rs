@@ -15,6 +15,11 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
             "content-length:0\n", "content-length: 300 \n", "content-length:x\n", "id:1\n", "abc",
             "accept-version:1.1\n", "heart-beat:1,2\n", "priority:x\n", "\u{e4}", "a:b\r\n",
         ]).prop_map(|text| text.as_bytes().to_vec()),
+        // Heads that repeat, with other numbers and without.
+        2 => prop::sample::select(vec![
+            "SEND\ncontent-length:3\nb:1\n\nabc\0", "SEND\ncontent-length:12\nb:1\n\nabcdefghijkl\0",
+            "SEND\ncontent-length:2\nb:1\n\nabc\0", "SEND\na:1\n\nabc\0", "SEND\na:1\n\n\0",
+        ]).prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..40),
     ];
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())

@@ -9,7 +9,7 @@ use crate::wait::until;
 
 pub(super) const CASES: &[Case] = &[
     case("C001", |s| {
-        let pattern = "CONNECTED version:1.0 session server~ferrymq/ heart-beat:0,0";
+        let pattern = "CONNECTED version:1.0 session server~ActiveMQ/ heart-beat:0,0";
         s.connects("CONNECT", pattern);
     }),
     case("C002", |s| {

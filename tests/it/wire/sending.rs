@@ -324,6 +324,88 @@ fn same(server: &Server, headers: &str) {
     .check(&format!("MESSAGE {headers}"));
 }
 
+/// FuseSource's JMS client takes any delivery count for that of redeliveries.
+#[test]
+fn a_client_that_counts_redeliveries_sees_the_count_when_there_are_some() {
+    let server = Server::start();
+    server
+        .client()
+        .ask_with("SEND destination:/queue/counts transformation:TEXT", "x");
+    let mut first = server.client();
+    first.ask("SUBSCRIBE id:1 destination:/queue/counts ack:client");
+    first
+        .message("x")
+        .check("MESSAGE !JMSXDeliveryCount transformation:TEXT");
+    first.leave();
+    let mut second = server.client();
+    second.ask("SUBSCRIBE id:1 destination:/queue/counts ack:client");
+    second
+        .message("x")
+        .check("MESSAGE JMSXDeliveryCount:2 redelivered:true");
+}
+
+/// What a SEND says is looked at anew whenever it says anything else than the one before.
+#[test]
+fn repeated_sends_differ_where_they_differ() {
+    let server = Server::start();
+    let mut client = server.client();
+    let mut reader = server.client();
+    reader.ask("SUBSCRIBE id:1 destination:/queue/repeated");
+    let bytes = |body: &str| {
+        format!(
+            "SEND destination:/queue/repeated content-length:{}",
+            body.len()
+        )
+    };
+    let text = |body: &str| format!("{} amq-msg-type:text a:1", bytes(body));
+    let mut octets = Vec::new();
+    for body in ["one", "two", "three", ""] {
+        octets.extend(frame(&bytes(body), body));
+    }
+    for body in ["four", "fi\0ve", "six"] {
+        octets.extend(frame(&text(body), body));
+    }
+    for head in ["a:2", "a:2", "a:2 priority:7", "a:2 persistent:true", "a:2"] {
+        octets.extend(frame(
+            &format!("SEND destination:/queue/repeated {head}"),
+            "x",
+        ));
+    }
+    octets.extend(frame("SEND destination:/queue/other a:2", "x"));
+    octets.extend(frame("SEND destination:/queue/repeated a:2", "last"));
+    client.raw(octets);
+    for body in ["one", "two", "three", ""] {
+        let length = body.len();
+        reader
+            .message(body)
+            .check(&format!("MESSAGE content-length:{length} !a priority:4"));
+    }
+    reader.message("four").check("MESSAGE a:1 !content-length");
+    reader
+        .message("fi\0ve")
+        .check("MESSAGE a:1 content-length:5");
+    reader.message("six").check("MESSAGE a:1 !content-length");
+    reader
+        .message("x")
+        .check("MESSAGE a:2 priority:4 !persistent");
+    reader
+        .message("x")
+        .check("MESSAGE a:2 priority:4 !persistent");
+    reader
+        .message("x")
+        .check("MESSAGE a:2 priority:7 !persistent");
+    reader
+        .message("x")
+        .check("MESSAGE a:2 priority:4 persistent:true");
+    reader
+        .message("x")
+        .check("MESSAGE a:2 priority:4 !persistent");
+    reader.message("last").check("MESSAGE a:2");
+    server
+        .client()
+        .ask("SUBSCRIBE id:1 destination:/queue/other");
+}
+
 #[test]
 fn d_sending() {
     check(CASES);

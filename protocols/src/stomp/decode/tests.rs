@@ -199,3 +199,95 @@ fn a_frame_after_many_headers_keeps_no_large_table() {
     assert!(decoder.decode(b"SEND\n\n\0").unwrap().is_some());
     assert!(decoder.table.spans.capacity() <= 64);
 }
+
+/// What a frame says.
+struct Said {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    repeats: bool,
+}
+
+/// All frames of a stream.
+fn frames(decoder: &mut Decoder, mut input: &[u8]) -> Vec<Said> {
+    let mut found = Vec::new();
+    while let Some(frame) = decoder.decode(input).unwrap() {
+        let headers = frame
+            .headers
+            .iter()
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        found.push(Said {
+            headers,
+            body: frame.body.to_vec(),
+            repeats: frame.repeats,
+        });
+        input = &input[frame.consumed..];
+    }
+    found
+}
+
+#[test]
+fn a_repeated_head_reads_as_if_it_were_the_first() {
+    let lines = [
+        "a:1\ncontent-length:%\nb:2\nc:3\n",
+        "content-length: % \r\nb\\c:2\r\nb\\c:3\r\n",
+        "a:1\nb:2\ncontent-length:%\ncontent-length:7\n",
+        "a:1\nb:2\n",
+    ];
+    for line in lines {
+        let frame = |length: usize| {
+            let head = format!("SEND\n{}\n", line.replace('%', &length.to_string()));
+            format!("{head}{}\0\n", "x".repeat(length))
+        };
+        let lengths = [5, 5, 123, 0, 99, 100, 1];
+        let stream: String = lengths.iter().map(|&length| frame(length)).collect();
+        let together = frames(&mut decoder(Version::V12), stream.as_bytes());
+        for (index, &length) in lengths.iter().enumerate() {
+            let alone = frames(&mut decoder(Version::V12), frame(length).as_bytes());
+            assert_eq!(
+                together[index].headers, alone[0].headers,
+                "{line:?} {length}"
+            );
+            assert_eq!(together[index].body, alone[0].body, "{line:?} {length}");
+            assert_eq!(together[index].repeats, index > 0, "{line:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn what_changes_how_a_head_reads_ends_the_repeating() {
+    let mut decoder = decoder(Version::V10);
+    let repeats = |decoder: &mut Decoder, input: &str| frames(decoder, input.as_bytes())[0].repeats;
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    decoder.set_version(Version::V12);
+    let found = frames(&mut decoder, b"SEND\na: 1\n\n\0");
+    assert_eq!(
+        (found[0].headers[0].1.as_str(), found[0].repeats),
+        (" 1", false)
+    );
+    decoder.set_before_login(true);
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(!repeats(&mut decoder, "ACK\nid:1\n\n\0"));
+    assert!(!repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+    assert!(repeats(&mut decoder, "SEND\na: 1\n\n\0"));
+}
+
+#[test]
+fn a_repeated_head_keeps_to_the_limits() {
+    let limits = Limits {
+        body_bytes_max: 10,
+        ..Limits::default()
+    };
+    let mut decoder = Decoder::new(limits, DecodeOptions::default());
+    assert!(
+        decoder
+            .decode(b"SEND\ncontent-length:1\n\nx\0")
+            .unwrap()
+            .is_some()
+    );
+    let error = decoder.decode(b"SEND\ncontent-length:11\n\n").unwrap_err();
+    assert!(error.message().contains("maximum data length"), "{error}");
+    let failed = decoder.failed_head(b"SEND\ncontent-length:11\n\n");
+    assert_eq!(failed.map(|(command, _)| command), Some(Command::Send));
+}

@@ -49,7 +49,7 @@ pub struct MessageFields<'a> {
     pub persistent: bool,
     /// Adds `redelivered:true`.
     pub redelivered: bool,
-    /// `JMSXDeliveryCount`, 1 on the first delivery (MSG-4).
+    /// `JMSXDeliveryCount`, 1 on the first delivery (MSG-4); 0 leaves the header out.
     pub delivery_count: u32,
     /// The delivery's number: `ack` is the template's prefix and this (ACK-4). Ignored by a
     /// template without prefix.
@@ -197,12 +197,14 @@ impl MessageTemplate {
         if fields.redelivered {
             out.extend_from_slice(b"redelivered:true\n");
         }
-        if fields.delivery_count == 1 {
-            out.extend_from_slice(b"JMSXDeliveryCount:1\n");
-        } else {
-            out.extend_from_slice(b"JMSXDeliveryCount:");
-            push_u64(u64::from(fields.delivery_count), out);
-            out.push(b'\n');
+        match fields.delivery_count {
+            0 => {}
+            1 => out.extend_from_slice(b"JMSXDeliveryCount:1\n"),
+            count => {
+                out.extend_from_slice(b"JMSXDeliveryCount:");
+                push_u64(u64::from(count), out);
+                out.push(b'\n');
+            }
         }
         if let Some(delivery) = fields.ack
             && !self.ack.is_empty()
