@@ -10,9 +10,13 @@ use super::log::Log;
 use super::message::{Locator, Message};
 use super::outlet::{Flow, Outgoing, Outlet, Rejected};
 use super::paging::Paging;
-use super::redelivery::{Failure, RedeliveryPolicy, expired_cause};
+use super::redelivery::{Failure, expired_cause};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
+
+mod policy;
+
+pub use policy::{GroupRebalance, QueuePolicy};
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
 /// leave so soon that copying it is a waste.
@@ -38,7 +42,7 @@ pub struct Queue {
     turn: VecDeque<SubscriptionKey>,
     in_turn: SecondaryMap<SubscriptionKey, ()>,
     paging: Paging,
-    policy: RedeliveryPolicy,
+    policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
     /// Counters since start.
@@ -50,7 +54,7 @@ pub struct Queue {
 impl Queue {
     /// An empty queue whose next message gets `next_sequence`; `window_bytes` of its backlog stay in memory.
     #[must_use]
-    pub fn new(next_sequence: u64, window_bytes: u64, policy: RedeliveryPolicy) -> Self {
+    pub fn new(next_sequence: u64, window_bytes: u64, policy: QueuePolicy) -> Self {
         Self {
             log: Log::default(),
             next_sequence,
@@ -63,6 +67,11 @@ impl Queue {
             stats: Stats::default(),
             taken: Vec::new(),
         }
+    }
+
+    /// Changes the rules; what is in the queue stays and follows the new ones.
+    pub fn set_policy(&mut self, policy: QueuePolicy) {
+        self.policy = policy;
     }
 
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
@@ -450,7 +459,8 @@ impl Queue {
     fn fail(&mut self, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
         let entry = &mut delivery.entry;
         entry.redeliveries = entry.redeliveries.saturating_add(1);
-        if let Some(cause) = self.policy.verdict(entry.redeliveries, failure) {
+        let verdict = self.policy.redelivery.verdict(entry.redeliveries, failure);
+        if let Some(cause) = verdict.filter(|_| !self.policy.is_dead_letter_queue) {
             self.reject(delivery.sequence, delivery.entry, cause, false, out);
             return;
         }

@@ -28,6 +28,8 @@ pub enum Origin {
     Environment(String),
     /// A flag of the command line, by name.
     Flag(String),
+    /// A profile, as the key and value that chose it.
+    Profile(&'static str),
     /// A program that built the configuration itself.
     Program,
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, column } => write!(out, "{}:{line}:{column}", path.display()),
             Self::Environment(name) => write!(out, "environment {name}"),
             Self::Flag(name) => write!(out, "flag {name}"),
+            Self::Profile(name) => write!(out, "profile {name}"),
             Self::Program => out.write_str("program"),
         }
     }
@@ -193,17 +196,33 @@ pub(super) fn rules(
             config.stomp.server
         ),
     );
-    let dead_letters = &config.redelivery.dead_letter_queue;
+    let dead_letters = queue_name(&config.redelivery.dead_letter_queue);
     rule(
         &["redelivery.dead_letter_queue"],
-        !is_printable(dead_letters)
-            || dead_letters.contains(['*', '>', ','])
-            || dead_letters.contains("://"),
-        format!(
-            "must be the bare name of one queue, without wildcards or prefix; found {dead_letters:?}"
-        ),
+        dead_letters.is_err(),
+        dead_letters.err().unwrap_or_default(),
     );
+    let separator = &config.destinations.path_separator;
+    rule(
+        &["destinations.path_separator"],
+        separator.chars().count() > 1 || separator.contains(['*', '>', ',', '?', '#']),
+        format!("must be one character such as \"/\", or empty; found {separator:?}"),
+    );
+    // The entries are read by what these say.
+    if !refused.contains("destinations.path_separator") {
+        problems.extend(super::policy::rules(config));
+    }
     problems
+}
+
+/// Checks that a text is the name of one queue.
+pub(super) fn queue_name(text: &str) -> Result<(), String> {
+    if is_printable(text) && !text.contains(['*', '>', ',']) && !text.contains("://") {
+        return Ok(());
+    }
+    Err(format!(
+        "must be the bare name of one queue, without wildcards or prefix; found {text:?}"
+    ))
 }
 
 /// Below it a broker could not hold one read of each connection.
@@ -229,7 +248,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `connectTimeout` and `connect-timeout` as `connect_timeout`.
-fn snake_case(word: &str) -> String {
+pub(super) fn snake_case(word: &str) -> String {
     let mut snake = String::with_capacity(word.len() + 4);
     let mut after_lower = false;
     for letter in word.chars() {

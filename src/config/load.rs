@@ -12,7 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{Origin, Problem, Problems, nearest, rules};
+use super::compat;
 use super::leaf::Literal;
+use super::policy;
 use super::schema::Written;
 use super::{Config, schema::SectionInfo};
 
@@ -152,6 +154,10 @@ impl Loader {
                 continue;
             }
             let section = name.get_ref().as_ref();
+            if section == policy::PREFIX {
+                self.config.policy = policy::read_all(value, &at, &mut self.problems);
+                continue;
+            }
             if !self.sections.iter().any(|known| known.name == section) {
                 self.unknown_section(name_origin, section);
                 continue;
@@ -194,6 +200,11 @@ impl Loader {
                 self.problem(origin, String::new(), text, None);
                 continue;
             };
+            if section == policy::PREFIX {
+                let text = "entries stand in the file, each written [[policy]]".to_owned();
+                self.problem(origin, String::new(), text, None);
+                continue;
+            }
             let Some(value) = value.to_str() else {
                 self.problem(
                     origin,
@@ -297,6 +308,12 @@ impl Loader {
     }
 
     fn finish(mut self) -> Result<Loaded, Problems> {
+        for (section, key) in
+            compat::apply(&mut self.config, |path| self.origins.contains_key(path))
+        {
+            let origin = Origin::Profile(compat::ACTIVEMQ);
+            self.origins.insert(format!("{section}.{key}"), origin);
+        }
         let origin = |key: &str| self.origins.get(key).cloned().unwrap_or(Origin::Default);
         self.problems
             .extend(rules(&self.config, &self.refused, &origin));

@@ -4,24 +4,31 @@
 //!   repository is written from here (a test compares the two).
 //! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
 //! - All problems are found before any is reported. See `check.rs`.
-//! - Nothing reloads yet: every key takes effect at the start.
+//! - Policies, and the keys that are defaults of policies, reload; every other key takes effect at the start. See
+//!   `reload.rs`.
 //!
 //! Not here: what a value does. The core receives values, never the tree.
 
 pub mod check;
+pub mod compat;
 pub mod leaf;
 pub mod load;
 pub mod machine;
+pub mod policy;
+pub mod reload;
 pub mod schema;
 pub mod units;
+pub mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::{Origin, Problem, Problems};
 pub use load::{Loaded, Sources};
+pub use policy::PolicyEntry;
 use schema::{section, tree};
 pub use units::{ByteSize, Duration, HeartBeat, LogFilter, LogFormat, SizeOrPercent};
+pub use words::{Compat, GroupRedelivery, NackAction, WildcardStyle};
 
 tree! {
     /// The whole configuration.
@@ -42,6 +49,9 @@ tree! {
         destinations: Destinations,
         /// The log.
         log: Log,
+        ;
+        /// Rules for destinations by name.
+        policy: Vec<PolicyEntry>,
     }
 }
 
@@ -53,6 +63,9 @@ section! {
         /// The directory of the journal. Only one broker at a time can use it. A relative path starts at the working
         /// directory.
         data_dir: PathBuf = "data";
+        /// Whose ways the defaults follow where systems disagree: "ferrymq", or "activemq" for those who move from it. A
+        /// key that is set is not touched. docs/policies.md lists what changes.
+        compat: Compat = "ferrymq";
         /// Keep nothing on disk: no message survives a restart. For test harnesses.
         ephemeral: bool = false;
         /// Accept a listen address that others can reach, although nobody has to log in.
@@ -158,8 +171,15 @@ section! {
     Redelivery in "redelivery" {
         /// How often a message is delivered again before it is a dead letter; 0: never again; -1: without end.
         maximum_redeliveries: i32 = 6, from -1;
+        /// What a NACK does: "redeliver" (a failed delivery), "dlq" (a dead letter at once), "requeue" (back to its place)
+        /// or "discard".
+        on_nack: NackAction = "redeliver";
+        /// What a message group does while one of its messages waits for its redelivery: "hold" or "pass".
+        group_redelivery: GroupRedelivery = "hold";
         /// The queue for dead letters.
         dead_letter_queue: String = "ActiveMQ.DLQ";
+        /// Messages that are not persistent are dead letters too when they were rejected; else they are dropped.
+        process_non_persistent_rejected: bool = true;
     }
 }
 
@@ -174,8 +194,23 @@ section! {
         durable_topic_prefetch: u32 = 100, from 1 to 1000000;
         /// How often the broker looks for expired messages of durable subscriptions without a consumer; 0s: never.
         expire_messages_period: Duration = "30s", from "0s" to "1day";
+        /// Let the window of a client-individual queue subscription that asks for no number adapt to its consumer, up to
+        /// queue_prefetch.
+        adaptive_prefetch: bool = true;
         /// Create a queue or topic when a client first names it.
         auto_create: bool = true;
+        /// A character that separates the levels of a name for wildcards, beside the dot; empty: none.
+        path_separator: String = "";
+        /// Which words are wildcards: "activemq" (* and >) or "artemis" (# as well, which means >).
+        wildcard_style: WildcardStyle = "activemq";
+        /// How often destinations are looked for that nobody uses and whose policy has gcInactiveDestinations; 0s: never.
+        purge_interval: Duration = "0s", from "0s" to "30days";
+        /// The most destinations removed each time; 0: any number.
+        purged_per_sweep_max: u32 = 0;
+        /// After which time without its client a durable subscription is removed with its backlog; 0s: never.
+        offline_durable_timeout: Duration = "0s", from "0s" to "3650days";
+        /// How often durable subscriptions are looked at for that.
+        offline_durable_interval: Duration = "5m", from "1s" to "30days";
     }
 }
 
@@ -220,7 +255,8 @@ impl Config {
             }
         }
         file.truncate(file.trim_end().len());
-        file.push('\n');
+        file.push_str("\n\n");
+        file.push_str(POLICY_EXAMPLE);
         file
     }
 }
@@ -230,7 +266,22 @@ const FILE_HEAD: &str = "\
 #
 # Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
 # Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
-# file, a flag over both. Changes take effect at the next start. Check a file with: ferrymq check-config FILE
+# file, a flag over both. Check a file with: ferrymq check-config FILE. On SIGHUP the policies at the end, and the keys that
+# are their defaults, are read again; other changes take effect at the next start.
+";
+
+const POLICY_EXAMPLE: &str = "\
+# Rules for destinations by name, in ActiveMQ's spelling; the most specific entry that matches a destination counts, alone,
+# unless it says inherit = true. All keys stand in docs/policies.md. For example:
+#
+# [[policy]]
+# queue = \"orders.>\"
+# maximumRedeliveries = 3
+# deadLetterStrategy = { type = \"individual\", queuePrefix = \"DLQ.\" }
+#
+# [[policy]]
+# topic = \">\"
+# topicPrefetch = 1000
 ";
 
 fn comment(file: &mut String, lines: &[&str]) {

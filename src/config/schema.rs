@@ -220,7 +220,7 @@ macro_rules! section {
     (@first $literal:literal) => { Some($crate::config::leaf::Literal::from($literal)) };
 }
 
-/// Declares the tree: `field: Section`, the field being the section's name in the file.
+/// Declares the tree: `field: Section`, the field being the section's name in the file; after a `;` what is no section.
 macro_rules! tree {
     (
         $(#[doc = $doc:literal])*
@@ -228,6 +228,11 @@ macro_rules! tree {
             $(
                 $(#[doc = $field_doc:literal])*
                 $field:ident: $section:ty,
+            )*
+            ;
+            $(
+                $(#[doc = $other_doc:literal])*
+                $other:ident: $other_type:ty,
             )*
         }
     ) => {
@@ -238,6 +243,10 @@ macro_rules! tree {
             $(
                 $(#[doc = $field_doc])*
                 pub $field: $section,
+            )*
+            $(
+                $(#[doc = $other_doc])*
+                pub $other: $other_type,
             )*
         }
 

@@ -10,7 +10,7 @@ use super::Settings;
 use super::cell::{Cell, Machine};
 use super::memory::Memory;
 use crate::broker::topic::TopicLimits;
-use crate::broker::{Destination, Kind, Queue, RedeliveryPolicy, Topic};
+use crate::broker::{Destination, Kind, Queue, QueuePolicy, RedeliveryPolicy, Topic};
 
 /// All destinations.
 pub struct Registry {
@@ -93,22 +93,26 @@ impl Registry {
     /// A machine for `destination` whose next message gets `next_sequence`.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let policy = RedeliveryPolicy {
+        let redelivery = RedeliveryPolicy {
             maximum_redeliveries: self.settings.maximum_redeliveries,
-            is_dead_letter_queue: self.is_dead_letter_queue(destination),
+            ..RedeliveryPolicy::default()
         };
         match destination.kind {
             Kind::Queue => Machine::Queue(Queue::new(
                 next_sequence,
                 self.settings.queue_window_bytes,
-                policy,
+                QueuePolicy {
+                    redelivery,
+                    is_dead_letter_queue: self.is_dead_letter_queue(destination),
+                    ..QueuePolicy::default()
+                },
             )),
             Kind::Topic => {
                 let limits = TopicLimits {
                     window_bytes: self.settings.queue_window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
-                Machine::Topic(Topic::new(next_sequence, limits, policy))
+                Machine::Topic(Topic::new(next_sequence, limits, redelivery))
             }
         }
     }

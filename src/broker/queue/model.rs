@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
+use crate::broker::redelivery::RedeliveryPolicy;
 
 const LIMIT: u16 = 2;
 const WINDOW_BYTES: u64 = 3000;
@@ -76,9 +77,12 @@ type Op = (u8, u16, u16);
 
 impl Test {
     fn new() -> Self {
-        let policy = RedeliveryPolicy {
-            maximum_redeliveries: Some(LIMIT),
-            is_dead_letter_queue: false,
+        let policy = QueuePolicy {
+            redelivery: RedeliveryPolicy {
+                maximum_redeliveries: Some(LIMIT),
+                ..RedeliveryPolicy::default()
+            },
+            ..QueuePolicy::default()
         };
         Self {
             queue: Queue::new(1, WINDOW_BYTES, policy),

@@ -9,7 +9,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            queue: Queue::new(1, 1 << 20, RedeliveryPolicy::default()),
+            queue: Queue::new(1, 1 << 20, QueuePolicy::default()),
             world: World::default(),
         }
     }

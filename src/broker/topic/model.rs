@@ -104,7 +104,7 @@ impl Test {
         };
         let policy = RedeliveryPolicy {
             maximum_redeliveries: Some(LIMIT),
-            is_dead_letter_queue: false,
+            ..RedeliveryPolicy::default()
         };
         Self {
             topic: Topic::new(1, limits, policy),

@@ -1,0 +1,72 @@
+//! What a reload changes: policies and the keys that are their defaults. Everything else waits for the next start.
+
+use super::Config;
+use super::policy::keys::{self, Effect};
+
+/// What differs between a running configuration and one that was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Keys that take effect at once, `section.key`.
+    pub at_once: Vec<String>,
+    /// Keys that need a restart.
+    pub after_restart: Vec<String>,
+    /// Whether `[[policy]]` entries differ.
+    pub policies: bool,
+}
+
+impl Config {
+    /// Compares with a configuration that was read again.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Changes {
+        let mut changes = Changes {
+            policies: self.policy != new.policy,
+            ..Changes::default()
+        };
+        for section in Self::sections() {
+            for key in section.keys {
+                let of = |config: &Self| config.to_toml(section.name, key.name);
+                if of(self) == of(new) {
+                    continue;
+                }
+                let list = if reloads(section.name, key.name) {
+                    &mut changes.at_once
+                } else {
+                    &mut changes.after_restart
+                };
+                list.push(format!("{}.{}", section.name, key.name));
+            }
+        }
+        changes
+    }
+}
+
+/// Whether a key takes effect without a restart.
+fn reloads(section: &str, key: &str) -> bool {
+    let is_default = |policy_key: &keys::PolicyKey| matches!(&policy_key.effect, Effect::Sets(setter) if setter.section_key == Some((section, key)));
+    // Wildcards are read anew with the entries; a profile is nothing but defaults.
+    let read_with = [
+        ("destinations", "path_separator"),
+        ("destinations", "wildcard_style"),
+        ("broker", "compat"),
+    ];
+    read_with.contains(&(section, key)) || keys::all().any(is_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_named_with_when_it_counts() {
+        let old = Config::default();
+        assert_eq!(old.changes(&old), Changes::default());
+        let mut new = old.clone();
+        new.destinations.queue_prefetch = 7;
+        new.stomp.headers_max = 17;
+        new.policy.push("queue = \">\"".parse().expect("an entry"));
+        let changes = old.changes(&new);
+        assert_eq!(changes.at_once, ["destinations.queue_prefetch"]);
+        assert_eq!(changes.after_restart, ["stomp.headers_max"]);
+        assert!(changes.policies);
+    }
+}
