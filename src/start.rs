@@ -19,7 +19,7 @@ use crate::engine::recover::Opened;
 use crate::engine::sweep::sweep_always;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
-use crate::stomp::StompSettings;
+use crate::stomp::{StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::listener::StompListener;
 
 /// The broker; see [`Broker::builder`].
@@ -111,11 +111,14 @@ impl Builder {
         if !period.is_zero() {
             tokio::spawn(sweep_always(Arc::downgrade(&engine), period));
         }
+        let stomp_settings = stomp_settings(&config);
+        let reader = StompProperties::new(stomp_settings.id_prefix());
+        engine.properties.register(WIRE_STOMP, Arc::new(reader));
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let stomp = StompListener {
             engine: Arc::clone(&engine),
-            settings: Arc::new(stomp_settings(&config)),
+            settings: Arc::new(stomp_settings),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,

@@ -24,6 +24,8 @@ pub mod pattern;
 pub mod policy;
 pub mod queue;
 pub mod redelivery;
+pub mod scheduler;
+pub mod selector;
 pub mod stats;
 pub mod subscription;
 pub mod topic;

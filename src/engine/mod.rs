@@ -11,10 +11,12 @@ pub mod connections;
 pub mod dead_letter;
 pub mod durability;
 pub mod durables;
+pub mod filter;
 pub mod memory;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
+pub mod properties;
 pub mod read_back;
 pub mod records;
 pub mod recover;
@@ -36,6 +38,7 @@ use durability::Durability;
 use durables::Durables;
 use memory::Memory;
 use outbox::Outbox;
+use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
 
@@ -84,6 +87,8 @@ pub struct Engine {
     pub settings: Settings,
     /// Time.
     pub clock: Clock,
+    /// Who reads properties of messages, by wire.
+    pub properties: Arc<PropertyReaders>,
     /// Which start of the broker this is; part of every message id.
     pub epoch: u64,
     origins: AtomicU64,

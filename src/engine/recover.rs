@@ -67,6 +67,7 @@ impl Engine {
             durability,
             settings,
             clock,
+            properties: Arc::default(),
             epoch,
             origins: AtomicU64::new(1),
             read_back: ReadBack::default(),

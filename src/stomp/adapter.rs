@@ -70,7 +70,8 @@ pub struct StompSettings {
 
 impl StompSettings {
     /// What message ids and generated client ids of this broker begin with, after `ID:`.
-    pub(super) fn id_prefix(&self) -> String {
+    #[must_use]
+    pub fn id_prefix(&self) -> String {
         format!("{}-", self.broker_name)
     }
 }

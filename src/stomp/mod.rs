@@ -6,11 +6,13 @@ mod connect;
 mod destination;
 mod encoder;
 mod parked;
+mod properties;
 mod reply;
 mod send;
 mod subscribe;
 
 pub use adapter::{Stomp, StompSettings};
+pub use properties::StompProperties;
 
 /// The wire code of messages whose head is canonical STOMP 1.2 header lines.
 pub const WIRE_STOMP: u8 = 1;

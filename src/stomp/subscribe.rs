@@ -8,9 +8,11 @@ use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
 use super::{destination, send};
+use crate::broker::selector::SelectorOptions;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
+use crate::engine::filter::SelectorFilter;
 use crate::session::{Session, SubscribeRequest};
 
 /// The client's names for its subscriptions.
@@ -67,7 +69,7 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let destination = self.check_subscribe(wanted)?;
+        let destination = self.check_subscribe(session, wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
         let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
         let mode = match wanted.ack {
@@ -114,8 +116,15 @@ impl State {
         Ok(Step::Done)
     }
 
-    fn check_subscribe(&self, wanted: &Subscribe<'_>) -> Result<Destination, Refusal> {
+    fn check_subscribe(
+        &self,
+        session: &Session,
+        wanted: &Subscribe<'_>,
+    ) -> Result<Destination, Refusal> {
         let destination = destination::parse(&wanted.destination)?;
+        if let Some(selector) = &wanted.selector {
+            filter(session, selector, &destination)?;
+        }
         let not_yet = [
             (destination.is_wildcard(), "wildcard subscriptions are"),
             (wanted.browser, "queue browsers are"),
@@ -218,6 +227,21 @@ impl State {
         });
         Ok(())
     }
+}
+
+/// Compiles a selector; the properties of STOMP are all strings, so they convert (SEL-4, SEL-8).
+fn filter(
+    session: &Session,
+    selector: &str,
+    destination: &Destination,
+) -> Result<SelectorFilter, Refusal> {
+    let options = SelectorOptions {
+        convert_strings: true,
+    };
+    session
+        .engine
+        .filter(selector, options, destination)
+        .map_err(|error| Refusal::frame(error.to_string()))
 }
 
 fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {

@@ -43,7 +43,7 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
     ("limits per destination are not built", &[156, 294]),
-    ("selectors are refused (not yet)", &[177, 179, 180, 181, 183, 219]),
+    ("selectors are refused (not yet)", &[177, 179, 180, 183, 219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
     ("policies per destination are not built", &[193, 327, 329]),
     ("exclusive consumers are refused (not yet)", &[195]),
