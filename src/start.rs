@@ -15,11 +15,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Problems};
 use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
+use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
-use crate::engine::sweep::sweep_always;
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
-use crate::stomp::{StompProperties, StompSettings, WIRE_STOMP};
+use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::listener::StompListener;
 
 /// The broker; see [`Broker::builder`].
@@ -106,16 +106,15 @@ impl Builder {
 
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
-        let engine = Engine::build(settings(&config), clock, durability, opened)?;
-        let period = config.destinations.expire_messages_period.get();
-        if !period.is_zero() {
-            tokio::spawn(sweep_always(Arc::downgrade(&engine), period));
-        }
         let stomp_settings = stomp_settings(&config);
         let reader = StompProperties::new(stomp_settings.id_prefix());
-        engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        let readers = PropertyReaders::default();
+        readers.register(WIRE_STOMP, Arc::new(reader));
+        let (settings, readers) = (settings(&config), Arc::new(readers));
+        let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
+        let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
         let stomp = StompListener {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings),
@@ -135,6 +134,7 @@ impl Builder {
             stop,
             ended,
             accepting,
+            timing,
         })
     }
 }
@@ -147,6 +147,7 @@ pub struct Handle {
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
     accepting: JoinHandle<()>,
+    timing: JoinHandle<()>,
 }
 
 impl Handle {
@@ -173,6 +174,9 @@ impl Handle {
         self.stop.send_replace(true);
         if let Err(error) = self.accepting.await {
             tracing::error!(%error, "the acceptor has failed");
+        }
+        if let Err(error) = self.timing.await {
+            tracing::error!(%error, "the timer has failed");
         }
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
@@ -213,6 +217,7 @@ fn settings(config: &Config) -> Settings {
         maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
         dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
         memory_limit_bytes: config.memory.limit_bytes(),
+        group_reader: Some(stomp::group_of),
     }
 }
 

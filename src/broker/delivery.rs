@@ -3,7 +3,12 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::message::{Locator, Message, MessageId};
+use super::message::{Locator, Message, MessageFlags, MessageId};
+
+slotmap::new_key_type! {
+    /// Names a message group within its queue; a reused place has another key.
+    pub struct GroupKey;
+}
 
 /// One message in a destination: held in memory, in the store, or both.
 ///
@@ -20,6 +25,26 @@ pub struct Entry {
     pub redeliveries: u16,
     /// Whether it was in a frame to a consumer before, counted or not (RED-5).
     pub redelivered: bool,
+    tags: Tags,
+}
+
+/// What must be known of a message that has left memory: priority, group or none, and its state.
+#[derive(Clone, Copy, Debug)]
+struct Tags(u8);
+
+impl Tags {
+    const PRIORITY: u8 = 0x0f;
+    const GROUPED: u8 = 0x10;
+    const DELAYED: u8 = 0x20;
+
+    fn new(priority: u8, flags: MessageFlags) -> Self {
+        let grouped = if flags.has(MessageFlags::GROUPED) {
+            Self::GROUPED
+        } else {
+            0
+        };
+        Self(priority.min(9) | grouped)
+    }
 }
 
 impl Entry {
@@ -27,7 +52,9 @@ impl Entry {
     #[must_use]
     pub fn held(message: Arc<Message>, at: Option<Locator>) -> Self {
         let bytes = clamp_bytes(message.memory_bytes());
+        let tags = Tags::new(message.priority, message.flags);
         Self {
+            tags,
             message: Some(message),
             at,
             bytes,
@@ -38,13 +65,40 @@ impl Entry {
 
     /// An entry whose message of `bytes` octets is only in the store.
     #[must_use]
-    pub fn stored(at: Locator, bytes: u64) -> Self {
+    pub fn stored(at: Locator, bytes: u64, priority: u8, flags: MessageFlags) -> Self {
         Self {
+            tags: Tags::new(priority, flags),
             message: None,
             at: Some(at),
             bytes: clamp_bytes(bytes),
             redeliveries: 0,
             redelivered: false,
+        }
+    }
+
+    /// JMS priority, 0 to 9.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.tags.0 & Tags::PRIORITY
+    }
+
+    /// Whether the message belongs to a message group.
+    #[must_use]
+    pub fn is_grouped(&self) -> bool {
+        self.tags.0 & Tags::GROUPED != 0
+    }
+
+    /// Whether the message waits for its redelivery (RED-3).
+    #[must_use]
+    pub fn is_delayed(&self) -> bool {
+        self.tags.0 & Tags::DELAYED != 0
+    }
+
+    /// Says whether the message waits for its redelivery.
+    pub fn set_delayed(&mut self, delayed: bool) {
+        self.tags.0 &= !Tags::DELAYED;
+        if delayed {
+            self.tags.0 |= Tags::DELAYED;
         }
     }
 }
@@ -62,8 +116,12 @@ pub struct Delivery {
     pub sequence: u64,
     /// The message's identity, by which STOMP 1.0 and 1.1 acknowledge even when it has left memory.
     pub id: MessageId,
+    /// When the message expires, should it have left memory when it comes back to its queue; 0 never.
+    pub expires_ms: u64,
     /// The message.
     pub entry: Entry,
+    /// Its message group, if it has one.
+    pub group: Option<GroupKey>,
 }
 
 /// How a subscription acknowledges.
@@ -91,8 +149,10 @@ pub enum Which {
 pub enum Ack {
     /// Consumed.
     Consumed,
-    /// Failed (NAK-2).
+    /// Failed; what becomes of it is the destination's policy (NAK-2).
     Failed,
+    /// Failed, and if it is delivered again, then not before so many milliseconds.
+    FailedFor(u64),
     /// Back to its place at once, and no failure (NACK with `requeue:true`).
     Requeued,
     /// To the dead-letter queue at once (NACK with `requeue:false`).

@@ -21,6 +21,7 @@ pub(super) enum Event {
         redeliveries: u16,
         flow: Flow,
     },
+    Browsed(SubscriptionKey),
     Remove(u64, Locator),
     Acknowledge(u32, Progress),
     Redelivered(u64, u16),
@@ -83,6 +84,10 @@ impl Outlet for World {
             flow,
         });
         flow
+    }
+
+    fn browsed(&mut self, to: SubscriptionKey) {
+        self.events.push(Event::Browsed(to));
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {

@@ -10,6 +10,7 @@
 //! - nothing is delivered beyond a window, and never twice without having returned;
 //! - the log is in order of sequence, and a returned message takes its old place.
 
+pub mod adaptive;
 pub mod delivery;
 pub mod destination;
 #[cfg(test)]
@@ -19,8 +20,8 @@ pub mod log;
 pub mod message;
 pub mod outlet;
 pub mod paging;
-pub mod places;
 pub mod pattern;
+pub mod places;
 pub mod policy;
 pub mod queue;
 pub mod redelivery;
@@ -31,14 +32,14 @@ pub mod subscription;
 pub mod topic;
 pub mod unacked;
 
-pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+pub use delivery::{Ack, AckMode, Delivery, Ending, Entry, GroupKey, Which};
 pub use destination::{Destination, Kind};
 pub use filter::Filter;
 pub use message::{DeadLetter, Locator, Message, MessageFlags, MessageId};
 pub use outlet::{Flow, Outgoing, Outlet, Rejected};
 pub use pattern::Pattern;
 pub use policy::{DestinationPolicy, Policies};
-pub use queue::{Queue, QueuePolicy};
+pub use queue::{GroupMark, GroupReader, Queue, QueuePolicy, Wishes};
 pub use redelivery::{OnNack, RedeliveryOverride, RedeliveryPolicy};
 pub use subscription::{SubscriptionKey, Window};
 pub use topic::Topic;

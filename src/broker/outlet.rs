@@ -21,6 +21,8 @@ pub struct Outgoing<'a> {
     pub redelivered: bool,
     /// Failed deliveries so far.
     pub redeliveries: u16,
+    /// Whether it is the first of its group for this consumer (GRP-4).
+    pub first_of_group: bool,
 }
 
 /// Whether a consumer takes more.
@@ -55,6 +57,8 @@ pub struct Rejected {
 pub trait Outlet {
     /// A message goes to a consumer.
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow;
+    /// A browser has seen everything (BRO-1).
+    fn browsed(&mut self, to: SubscriptionKey);
     /// A stored message is consumed: its removal must reach the journal.
     fn remove(&mut self, sequence: u64, at: Locator);
     /// A durable subscription has acknowledged: all up to `through`, or just `sequence`.
@@ -65,7 +69,7 @@ pub trait Outlet {
     fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16);
     /// A message must go to the dead-letter queue.
     fn reject(&mut self, rejected: Rejected);
-    /// Stored messages are wanted back in memory.
+    /// A stored message is wanted back in memory. The number is only to be given back with it.
     fn fetch(&mut self, sequence: u64, at: Locator);
 }
 

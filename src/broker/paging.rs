@@ -2,7 +2,10 @@
 //!
 //! Over the window, a stored message leaves memory once its record is durable; near the head, what left is
 //! asked back in runs. A paged entry keeps 24 octets. The seam for a backlog without entries (read
-//! back through segment footers) is [`Outlet::fetch`] and [`Paging::loaded`].
+//! back through segment footers) is [`Outlet::fetch`] and [`Lane::loaded`].
+//!
+//! Two ways of asking: ahead of need near the head ([`Lane::fetch_ahead`]), and a run anywhere for who looks
+//! for certain messages ([`Lane::fetch_run`]), which is let go again when the next one is asked for.
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use super::outlet::Outlet;
 const FETCH_MESSAGES_MAX: usize = 2048;
 const FETCH_BYTES_MAX: u64 = 2 << 20;
 
-/// Bookkeeping of what a log holds in memory.
+/// What a destination holds in memory, and what it waits for.
 #[derive(Debug)]
 pub struct Paging {
     /// Octets of messages this destination holds in memory, ready or unacked.
@@ -25,15 +28,8 @@ pub struct Paging {
     window_bytes: u64,
     /// Everything the store has synced: records up to here can be read back.
     durable: Option<Locator>,
-    /// Entries before this sequence need not be looked at for leaving memory.
-    page_from: u64,
-    /// Entries of the log whose message is not in memory.
-    paged: usize,
     /// Messages asked back and not come yet.
     fetching: usize,
-    /// Where to look for the next run to ask back, once the head has passed `refetch_at`.
-    fetch_from: u64,
-    refetch_at: u64,
 }
 
 impl Paging {
@@ -45,11 +41,7 @@ impl Paging {
             drained_bytes: 0,
             window_bytes,
             durable: None,
-            page_from: 0,
-            paged: 0,
             fetching: 0,
-            fetch_from: 0,
-            refetch_at: 0,
         }
     }
 
@@ -68,69 +60,181 @@ impl Paging {
         }
     }
 
-    /// Notes that an entry without its message joined the log.
-    pub fn joined_paged(&mut self) {
-        self.paged += 1;
+    /// Whether a run has been asked back and is not complete.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.fetching > 0
     }
 
-    /// Notes that a message joined at `sequence`. What joins within the window stays in memory.
-    pub fn joined(&mut self, sequence: u64, bytes: u64) {
-        self.held_bytes += bytes;
-        if self.held_bytes <= self.window_bytes {
+    /// Notes that one of the messages asked back has come, is lost, or could not be read now.
+    pub fn answered(&mut self) {
+        self.fetching = self.fetching.saturating_sub(1);
+    }
+}
+
+/// Messages in order of sequence, some of them in memory.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// The entries.
+    pub log: Log<Entry>,
+    /// Entries before this sequence need not be looked at for leaving memory.
+    page_from: u64,
+    /// Entries whose message is not in memory.
+    paged: usize,
+    /// Where to look for the next run to ask back, once the head has passed `refetch_at`.
+    fetch_from: u64,
+    refetch_at: u64,
+    /// The run that was asked back away from the head: from, and to before.
+    run: (u64, u64),
+}
+
+impl Lane {
+    /// Notes that a message joins at `sequence`. What joins within the window stays in memory.
+    pub fn joined(&mut self, sequence: u64, bytes: u64, paging: &mut Paging) {
+        paging.held_bytes += bytes;
+        if paging.held_bytes <= paging.window_bytes {
             self.page_from = self.page_from.max(sequence + 1);
         }
     }
 
+    /// Whether some messages are not in memory.
+    #[must_use]
+    pub fn has_paged(&self) -> bool {
+        self.paged > 0
+    }
+
+    /// Puts `entry` at `sequence`.
+    pub fn insert(&mut self, sequence: u64, entry: Entry) {
+        self.paged += usize::from(entry.message.is_none());
+        let old = self.log.insert(sequence, entry);
+        debug_assert!(old.is_none(), "a message is in one place");
+    }
+
+    /// Takes the entry at `sequence` out, in memory or not.
+    pub fn remove(&mut self, sequence: u64) -> Option<Entry> {
+        let entry = self.log.remove(sequence)?;
+        self.paged -= usize::from(entry.message.is_none());
+        Some(entry)
+    }
+
     /// Lets durable messages beyond the window leave memory. Constant work per entry: the cursor only
     /// moves on.
-    pub fn page_out(&mut self, log: &mut Log<Entry>) {
-        let Some(durable) = self.pressing() else {
+    pub fn page_out(&mut self, paging: &mut Paging) {
+        let Some(durable) = paging.pressing() else {
             return;
         };
         let mut at = self.page_from.max(self.fetch_from);
-        while self.held_bytes > self.window_bytes {
-            let Some(sequence) = log.next_from(at) else {
+        while paging.held_bytes > paging.window_bytes {
+            let Some(sequence) = self.log.next_from(at) else {
                 break;
             };
-            let Some(entry) = log.get_mut(sequence) else {
+            if !self.unload(sequence, durable, paging) {
                 break;
-            };
-            if let Some(locator) = entry.at {
-                if locator > durable {
-                    break;
-                }
-                if entry.message.take().is_some() {
-                    self.held_bytes -= u64::from(entry.bytes.get());
-                    self.paged += 1;
-                }
             }
             at = sequence + 1;
         }
         self.page_from = self.page_from.max(at);
     }
 
-    /// Asks the store for messages near the head of `log` that are not in memory: at once if the head
-    /// itself is missing, and ahead of need when the head has passed the middle of the last run.
-    pub fn fetch(&mut self, log: &Log<Entry>, out: &mut impl Outlet) {
-        if self.paged == 0 || self.fetching > 0 {
+    /// Lets the message at `sequence` leave memory if there is too much in it and the store has it: it was
+    /// looked at and is not wanted now.
+    pub fn let_go(&mut self, sequence: u64, paging: &mut Paging) {
+        if let Some(durable) = paging.pressing() {
+            self.unload(sequence, durable, paging);
+        }
+    }
+
+    /// Asks the store for messages near `head` that are not in memory: at once if the head itself is
+    /// missing, and ahead of need when the head has passed the middle of the last run.
+    pub fn fetch_ahead(&mut self, head: u64, paging: &mut Paging, out: &mut impl Outlet) {
+        if self.paged == 0 || paging.fetching > 0 {
             return;
         }
-        let Some(head) = log.first() else { return };
-        let head_missing = log.get(head).is_some_and(|entry| entry.message.is_none());
-        if !head_missing && head < self.refetch_at {
+        let missing = self.is_paged(head);
+        if !missing && head < self.refetch_at {
             return;
         }
-        let mut at = if head_missing {
+        let from = if missing {
             head
         } else {
             self.fetch_from.max(head)
         };
-        let (mut bytes, mut middle) = (0, None);
+        let (middle, to) = self.ask(from, paging, out);
+        self.fetch_from = to;
+        self.refetch_at = middle.unwrap_or(to);
+    }
+
+    /// Asks the store for a run from `from` on, for somebody who looks for certain messages; the run before
+    /// it is let go.
+    pub fn fetch_run(&mut self, from: u64, paging: &mut Paging, out: &mut impl Outlet) {
+        if paging.fetching > 0 {
+            return;
+        }
+        if let Some(durable) = paging.pressing() {
+            let (mut at, to) = self.run;
+            while let Some(sequence) = self.log.next_from(at).filter(|next| *next < to) {
+                self.unload(sequence, durable, paging);
+                at = sequence + 1;
+            }
+        }
+        let (_, to) = self.ask(from, paging, out);
+        self.run = (from, to);
+    }
+
+    /// Takes a message that came back. `None` says the store has lost it: the entry goes too, as the
+    /// damage has been reported by the store. Returns whether this lane waited for it.
+    pub fn loaded(
+        &mut self,
+        sequence: u64,
+        message: &mut Option<Arc<Message>>,
+        paging: &mut Paging,
+    ) -> bool {
+        let Some(entry) = self.log.get_mut(sequence) else {
+            return false;
+        };
+        if entry.message.is_some() {
+            return true;
+        }
+        self.paged -= 1;
+        entry.message = message.take();
+        if entry.message.is_some() {
+            paging.held_bytes += u64::from(entry.bytes.get());
+        } else {
+            self.log.remove(sequence);
+        }
+        true
+    }
+
+    fn is_paged(&self, sequence: u64) -> bool {
+        self.log
+            .get(sequence)
+            .is_some_and(|entry| entry.message.is_none())
+    }
+
+    /// Returns false if the entry is not durable yet.
+    fn unload(&mut self, sequence: u64, durable: Locator, paging: &mut Paging) -> bool {
+        let Some(entry) = self.log.get_mut(sequence) else {
+            return false;
+        };
+        let Some(at) = entry.at else { return true };
+        if at > durable {
+            return false;
+        }
+        if entry.message.take().is_some() {
+            paging.held_bytes -= u64::from(entry.bytes.get());
+            self.paged += 1;
+        }
+        true
+    }
+
+    /// Asks for the run from `from` on; returns its middle and its end.
+    fn ask(&self, from: u64, paging: &mut Paging, out: &mut impl Outlet) -> (Option<u64>, u64) {
+        let (mut at, mut bytes, mut middle) = (from, 0, None);
         for scanned in 0..FETCH_MESSAGES_MAX {
-            let Some(sequence) = log.next_from(at) else {
+            let Some(sequence) = self.log.next_from(at) else {
                 break;
             };
-            let Some(entry) = log.get(sequence) else {
+            let Some(entry) = self.log.get(sequence) else {
                 break;
             };
             at = sequence + 1;
@@ -140,50 +244,12 @@ impl Paging {
             }
             if let (None, Some(locator)) = (&entry.message, entry.at) {
                 out.fetch(sequence, locator);
-                self.fetching += 1;
+                paging.fetching += 1;
             }
             if bytes >= FETCH_BYTES_MAX {
                 break;
             }
         }
-        self.fetch_from = at;
-        self.refetch_at = middle.unwrap_or(at);
-    }
-
-    /// Notes that a message that was asked back could not be read now.
-    pub fn unread(&mut self) {
-        self.fetching = self.fetching.saturating_sub(1);
-    }
-
-    /// Takes a message that came back. `None` says the store has lost it: the entry goes too, as the
-    /// damage has been reported by the store. Returns whether the run is complete.
-    pub fn loaded(
-        &mut self,
-        log: &mut Log<Entry>,
-        sequence: u64,
-        message: Option<Arc<Message>>,
-    ) -> bool {
-        self.fetching = self.fetching.saturating_sub(1);
-        match message {
-            Some(message) => {
-                if let Some(entry) = log.get_mut(sequence)
-                    && entry.message.is_none()
-                {
-                    self.held_bytes += u64::from(entry.bytes.get());
-                    self.paged -= 1;
-                    entry.message = Some(message);
-                }
-            }
-            None => {
-                if log
-                    .get(sequence)
-                    .is_some_and(|entry| entry.message.is_none())
-                {
-                    self.paged -= 1;
-                    log.remove(sequence);
-                }
-            }
-        }
-        self.fetching == 0
+        (middle, at)
     }
 }

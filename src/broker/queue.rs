@@ -1,22 +1,50 @@
 //! A queue: each message goes to one consumer, in order of arrival (SUB-10).
+//!
+//! - What waits lies in [`lanes`], each message at its own spot, delayed ones included.
+//! - [`dispatch`] gives consumers in turn what a [`scan`] finds for them; [`settle`] is what becomes of a
+//!   delivery; [`timing`] is what happens when time passes.
+//! - A queue without priorities, groups, selectors and delays hands a new message straight to the next
+//!   consumer, and finds the head of its backlog without a search.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use slotmap::{SecondaryMap, SlotMap};
+use slotmap::SlotMap;
 
-use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
-use super::log::Log;
+use super::adaptive::Adaptive;
+use super::delivery::{AckMode, Delivery, Ending, Entry};
 use super::message::{Locator, Message};
-use super::outlet::{Flow, Outgoing, Outlet, Rejected};
-use super::paging::Paging;
-use super::redelivery::{Failure, expired_cause};
+use super::outlet::Outlet;
+use super::redelivery::Failure;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
+mod browse;
+mod consumer;
+mod delays;
+mod dispatch;
+mod expiry;
+mod groups;
+mod lanes;
 mod policy;
+mod scan;
+mod settle;
+mod timing;
+mod turns;
 
+use browse::Browse;
+pub use consumer::Wishes;
+use consumer::{Consumer, Selection};
+use delays::Delays;
+pub(super) use delays::scatter;
+use expiry::Expiry;
+use groups::Groups;
+pub use groups::{GroupMark, GroupReader, GroupView};
+use lanes::{Lanes, Spot};
 pub use policy::{GroupRebalance, QueuePolicy};
+use scan::Scan;
+use timing::Gate;
+use turns::{Rank, Turns};
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
 /// leave so soon that copying it is a waste.
@@ -34,14 +62,29 @@ pub struct Incoming {
 /// The state machine of one queue.
 #[derive(Debug)]
 pub struct Queue {
-    log: Log<Entry>,
+    lanes: Lanes,
     next_sequence: u64,
-    subscriptions: SlotMap<SubscriptionKey, Subscription>,
-    /// Subscriptions in turn for the next message, round robin (PRE-5). One that lost its credit leaves
-    /// when its turn comes; `in_turn` of a key says whether it is here.
-    turn: VecDeque<SubscriptionKey>,
-    in_turn: SecondaryMap<SubscriptionKey, ()>,
-    paging: Paging,
+    consumers: SlotMap<SubscriptionKey, Consumer>,
+    consumers_total: u64,
+    turns: Turns,
+    /// How far consumers without a selector have looked.
+    shared: Scan,
+    /// Consumers with a selector.
+    selective: Vec<SubscriptionKey>,
+    /// The consumer that gets everything (PRE-9).
+    exclusive: Option<SubscriptionKey>,
+    browsers: usize,
+    delays: Delays,
+    expiry: Expiry,
+    groups: Groups,
+    group_reader: Option<GroupReader>,
+    gate: Gate,
+    /// When to look at adaptive windows that are full.
+    stall_check_ms: Option<u64>,
+    /// A step stopped before its end, so that others get the lock.
+    unfinished: bool,
+    /// The last of two runs that were wanted went to who seeks certain messages.
+    sought_last: bool,
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
@@ -55,13 +98,26 @@ impl Queue {
     /// An empty queue whose next message gets `next_sequence`; `window_bytes` of its backlog stay in memory.
     #[must_use]
     pub fn new(next_sequence: u64, window_bytes: u64, policy: QueuePolicy) -> Self {
+        let mut turns = Turns::default();
+        turns.set_strict(policy.strict_order_dispatch);
         Self {
-            log: Log::default(),
+            lanes: Lanes::new(policy.prioritized, window_bytes),
             next_sequence,
-            subscriptions: SlotMap::with_key(),
-            turn: VecDeque::new(),
-            in_turn: SecondaryMap::new(),
-            paging: Paging::new(window_bytes),
+            consumers: SlotMap::with_key(),
+            consumers_total: 0,
+            turns,
+            shared: Scan::default(),
+            selective: Vec::new(),
+            exclusive: None,
+            browsers: 0,
+            delays: Delays::default(),
+            expiry: Expiry::default(),
+            groups: Groups::default(),
+            group_reader: None,
+            gate: Gate::default(),
+            stall_check_ms: None,
+            unfinished: false,
+            sought_last: false,
             policy,
             in_transactions: 0,
             stats: Stats::default(),
@@ -69,9 +125,32 @@ impl Queue {
         }
     }
 
-    /// Changes the rules; what is in the queue stays and follows the new ones.
-    pub fn set_policy(&mut self, policy: QueuePolicy) {
-        self.policy = policy;
+    /// Says how the group of a message is read; without it there are no groups.
+    pub fn set_group_reader(&mut self, reader: GroupReader) {
+        self.group_reader = Some(reader);
+    }
+
+    /// Changes the rules. What is in the queue stays and follows the new ones; what is delayed keeps the
+    /// time it was given.
+    pub fn set_policy(&mut self, now_ms: u64, policy: QueuePolicy, out: &mut impl Outlet) {
+        let old = std::mem::replace(&mut self.policy, policy);
+        if old.prioritized != policy.prioritized {
+            self.move_lanes(policy.prioritized);
+        }
+        self.turns.clear();
+        self.turns.set_strict(policy.strict_order_dispatch);
+        for (key, consumer) in &mut self.consumers {
+            consumer.rank.priority = if policy.use_consumer_priority {
+                consumer.wanted_priority
+            } else {
+                0
+            };
+            if consumer.is_willing() {
+                self.turns.join(key, consumer.rank);
+            }
+        }
+        self.choose_exclusive();
+        self.dispatch(now_ms, out);
     }
 
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
@@ -83,7 +162,7 @@ impl Queue {
 
     /// Learns how far the store has synced, so that stored messages may leave memory.
     pub fn set_durable(&mut self, durable: Option<Locator>) {
-        self.paging.set_durable(durable);
+        self.lanes.paging.set_durable(durable);
     }
 
     /// Takes a message in at its reserved place and delivers what can be delivered.
@@ -91,32 +170,96 @@ impl Queue {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         debug_assert!(sequence < self.next_sequence, "places are reserved before");
+        let spot = self.lanes.spot(sequence, &entry);
         if entry.message.is_some() {
-            self.paging.joined(sequence, u64::from(entry.bytes.get()));
+            self.lanes.joined(spot, u64::from(entry.bytes.get()));
         }
-        if self.log.is_empty()
+        if self.lanes.is_empty()
             && entry.message.is_some()
-            && let Some(key) = self.next_willing()
+            && !entry.is_grouped()
+            && self.is_plain(now_ms)
+            && let Some(key) = self.next_in_turn()
         {
-            self.hand_out(now_ms, key, sequence, entry, out);
-            if self.log.is_empty() {
+            self.hand_out(now_ms, key, spot, entry, out);
+            if self.lanes.is_empty() {
                 return;
             }
         } else {
-            self.insert(sequence, entry);
+            let expires_ms = entry
+                .message
+                .as_ref()
+                .map_or(0, |message| message.expires_ms);
+            self.insert(spot, entry, expires_ms);
         }
         self.dispatch(now_ms, out);
     }
 
-    /// Adds a message at start, without delivering anything.
-    pub fn recover(&mut self, sequence: u64, entry: Entry) {
-        self.insert(sequence, entry);
+    /// Adds a message at start, without delivering anything. It expires at `expires_ms`, 0 for never, and
+    /// need not be in memory.
+    pub fn recover(&mut self, sequence: u64, entry: Entry, expires_ms: u64) {
+        let spot = self.lanes.spot(sequence, &entry);
+        self.insert(spot, entry, expires_ms);
     }
 
     /// Adds a consumer. Nothing is delivered to it before [`Queue::resume`], so that its client can be
     /// answered first.
     pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
-        self.subscriptions.insert(Subscription::new(mode, window))
+        self.subscribe_as(mode, window, Wishes::default())
+    }
+
+    /// Adds a consumer that asks for more than messages in turn.
+    pub fn subscribe_as(
+        &mut self,
+        mode: AckMode,
+        mut window: Window,
+        wishes: Wishes,
+    ) -> SubscriptionKey {
+        let mut adaptive = None;
+        if wishes.adaptive && self.policy.adaptive_prefetch && mode == AckMode::Individual {
+            let fresh = Adaptive::new(window.messages_max);
+            window.messages_max = fresh.window();
+            adaptive = Some(Box::new(fresh));
+        }
+        self.consumers_total += 1;
+        let rank = Rank {
+            priority: if self.policy.use_consumer_priority {
+                wishes.priority
+            } else {
+                0
+            },
+            serial: self.consumers_total,
+        };
+        let selects = wishes.filter.is_some() && !wishes.browser;
+        let selection = wishes.filter.map(|filter| {
+            let scan = Scan::default();
+            Box::new(Selection { filter, scan })
+        });
+        let browse = wishes
+            .browser
+            .then(|| Box::new(Browse::new(self.next_sequence)));
+        self.browsers += usize::from(wishes.browser);
+        let key = self.consumers.insert(Consumer {
+            subscription: Subscription::new(mode, window),
+            rank,
+            wanted_priority: wishes.priority,
+            exclusive: wishes.exclusive,
+            started: false,
+            redelivery: wishes.redelivery.map(Box::new),
+            adaptive,
+            selection,
+            reserved: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            groups: 0,
+            browse,
+        });
+        if selects {
+            self.selective.push(key);
+        }
+        if self.policy.group_rebalance == GroupRebalance::Idle && !wishes.browser {
+            self.release_idle_groups();
+        }
+        self.choose_exclusive();
+        key
     }
 
     /// Ends a consumer; what it held returns to its old places, at once (SUB-6, RED-6, RED-8).
@@ -127,135 +270,46 @@ impl Queue {
         ending: Ending,
         out: &mut impl Outlet,
     ) {
-        let Some(mut subscription) = self.subscriptions.remove(key) else {
+        let Some(mut consumer) = self.consumers.remove(key) else {
             return;
         };
-        let mut counts = ending == Ending::Died && subscription.mode != AckMode::Auto;
-        while let Some(delivery) = subscription.pop() {
-            if counts {
-                self.fail(delivery, Failure::ConsumerDied, out);
-            } else {
-                self.put_back(delivery);
-            }
-            counts = false;
+        if consumer.browse.is_some() {
+            self.browsers -= 1;
+            return;
         }
+        self.selective.retain(|selective| *selective != key);
+        let died = ending == Ending::Died && consumer.subscription.mode != AckMode::Auto;
+        let mut failure = died.then_some(Failure::ConsumerDied);
+        while let Some(delivery) = consumer.subscription.pop() {
+            match failure.take() {
+                Some(failure) => {
+                    let policy = self.redelivery_of(consumer.redelivery.as_deref());
+                    self.fail(now_ms, delivery, failure, &policy, None, out);
+                }
+                None => self.put_back(delivery),
+            }
+        }
+        for spot in consumer.reserved.into_iter().chain(consumer.declined) {
+            self.came(spot);
+        }
+        if consumer.started {
+            self.gate.left();
+        }
+        self.choose_exclusive();
         self.forget_turns();
         self.dispatch(now_ms, out);
     }
 
-    /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
-    pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
-        let Some(subscription) = self.subscriptions.get_mut(key) else {
-            return;
-        };
-        for _ in 0..count {
-            let Some(delivery) = subscription.pop() else {
-                break;
-            };
-            settle(&mut self.stats, &mut self.paging, &delivery, out);
-        }
-    }
-
     /// Gives a consumer its credit: at its start, and after its connection has drained.
     pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
-        if let Some(subscription) = self.subscriptions.get_mut(key) {
-            subscription.set_blocked(false);
+        if let Some(consumer) = self.consumers.get_mut(key) {
+            consumer.subscription.set_blocked(false);
+            if consumer.browse.is_none() && !std::mem::replace(&mut consumer.started, true) {
+                self.gate.came(now_ms);
+            }
             self.join_turn(key);
             self.dispatch(now_ms, out);
         }
-    }
-
-    /// Applies an acknowledgement. Returns false if no such delivery waits (ACK-3).
-    pub fn acknowledge(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        which: Which,
-        ack: Ack,
-        out: &mut impl Outlet,
-    ) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
-        let known = self.take_into(key, which, &mut taken);
-        self.finish(taken.drain(..), ack, out);
-        self.taken = taken;
-        if known {
-            self.join_turn(key);
-            self.dispatch(now_ms, out);
-        }
-        known
-    }
-
-    /// Whether the consumer `key` holds the delivery that `which` names.
-    #[must_use]
-    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
-        let subscription = self.subscriptions.get(key);
-        subscription.is_some_and(|subscription| subscription.unacked.find(which).is_some())
-    }
-
-    /// Takes the deliveries that `which` names out of the consumer's hands and gives them to a transaction,
-    /// which frees their room in the window (TX-6). `None` if no such delivery waits.
-    pub fn take(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        which: Which,
-        out: &mut impl Outlet,
-    ) -> Option<Vec<Delivery>> {
-        let mut taken = Vec::new();
-        if !self.take_into(key, which, &mut taken) {
-            return None;
-        }
-        self.in_transactions += taken.len();
-        self.join_turn(key);
-        self.dispatch(now_ms, out);
-        Some(taken)
-    }
-
-    /// Ends deliveries that a transaction had taken, at its commit.
-    pub fn commit(&mut self, now_ms: u64, taken: Vec<Delivery>, ack: Ack, out: &mut impl Outlet) {
-        self.in_transactions -= taken.len();
-        self.finish(taken.into_iter(), ack, out);
-        self.dispatch(now_ms, out);
-    }
-
-    /// Gives deliveries back that a transaction had taken, at its abort: to the consumer if it is still
-    /// there (ACK-6), else to their old places.
-    pub fn restore(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        taken: Vec<Delivery>,
-        out: &mut impl Outlet,
-    ) {
-        self.in_transactions -= taken.len();
-        match self.subscriptions.get_mut(key) {
-            Some(subscription) => taken
-                .into_iter()
-                .for_each(|delivery| subscription.restore(delivery)),
-            None => taken
-                .into_iter()
-                .for_each(|delivery| self.put_back(delivery)),
-        }
-        self.dispatch(now_ms, out);
-    }
-
-    /// Takes a rejected message back to its old place, because its dead letter could not be stored. Nothing
-    /// is delivered here: it would be rejected again at once, and again.
-    pub fn take_back(&mut self, rejected: Rejected) {
-        let Rejected {
-            sequence,
-            mut entry,
-            expired,
-            ..
-        } = rejected;
-        self.stats.dequeued -= 1;
-        self.stats.expired -= u64::from(expired);
-        self.stats.dead_lettered -= u64::from(!expired);
-        entry.redelivered |= !expired;
-        if entry.message.is_some() {
-            self.paging.held_bytes += u64::from(entry.bytes.get());
-        }
-        self.insert(sequence, entry);
     }
 
     /// Takes a message that was asked back from the store; `None` if the store has lost it.
@@ -266,54 +320,34 @@ impl Queue {
         message: Option<Arc<Message>>,
         out: &mut impl Outlet,
     ) {
-        let before = self.log.len();
-        let complete = self.paging.loaded(&mut self.log, sequence, message);
-        self.stats.dequeued += (before - self.log.len()) as u64;
-        if complete {
+        if self.loaded_for_browser(sequence, message.as_ref()) {
+            self.dispatch(now_ms, out);
+            return;
+        }
+        let before = self.lanes.len();
+        self.lanes.loaded(sequence, message);
+        self.stats.dequeued += (before - self.lanes.len()) as u64;
+        if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);
         }
     }
 
     /// A message that was asked back could not be read now; a later step asks again.
-    pub fn unread(&mut self) {
-        self.paging.unread();
-    }
-
-    /// Delivers what can be delivered.
-    pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
-        while let Some(head) = self.log.first() {
-            if self
-                .log
-                .get(head)
-                .is_some_and(|entry| entry.message.is_none())
-            {
-                if self.next_willing().is_some() {
-                    self.paging.fetch(&self.log, out);
-                }
-                break;
-            }
-            let Some(key) = self.next_willing() else {
-                break;
-            };
-            let Some((sequence, entry)) = self.log.pop_first() else {
-                break;
-            };
-            self.hand_out(now_ms, key, sequence, entry, out);
+    pub fn unread(&mut self, sequence: u64) {
+        // A browser goes without it.
+        if !self.loaded_for_browser(sequence, None) {
+            self.lanes.paging.answered();
         }
-        self.paging.page_out(&mut self.log);
     }
 
     /// Messages that are in the queue and not acknowledged: in flight ones and those acknowledged in a
     /// transaction that is still open (TX-6) included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.log.len()
-            + self.in_transactions
-            + self
-                .subscriptions
-                .values()
-                .map(|subscription| subscription.unacked.len())
-                .sum::<usize>()
+        let held = self
+            .takers()
+            .map(|consumer| consumer.subscription.unacked.len());
+        self.lanes.len() + self.in_transactions + held.sum::<usize>()
     }
 
     /// Whether the queue holds no message.
@@ -322,216 +356,130 @@ impl Queue {
         self.len() == 0
     }
 
+    /// Messages that wait for their redelivery (RED-3).
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.delays.len()
+    }
+
     /// Octets of the messages acknowledged since the last call.
     pub fn take_drained_bytes(&mut self) -> u64 {
-        std::mem::take(&mut self.paging.drained_bytes)
+        std::mem::take(&mut self.lanes.paging.drained_bytes)
     }
 
     /// Octets of messages held in memory.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.paging.held_bytes
+        self.lanes.paging.held_bytes
     }
 
-    /// Everything the queue holds in order, ready and in flight, for a clean stop.
+    /// Everything the queue holds, ready ones first, then those in flight.
     pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
         let unacked = self
-            .subscriptions
-            .values()
-            .flat_map(|subscription| subscription.unacked.iter());
-        self.log
+            .takers()
+            .flat_map(|consumer| consumer.subscription.unacked.iter());
+        self.lanes
             .iter()
             .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
     }
 
-    fn hand_out(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        sequence: u64,
-        entry: Entry,
-        out: &mut impl Outlet,
-    ) {
-        let Some(message) = &entry.message else {
-            return;
-        };
-        if message.is_expired(now_ms) {
-            self.expire(sequence, entry, out);
-            return;
-        }
-        let subscription = &mut self.subscriptions[key];
-        let number = subscription.number_next();
-        let outgoing = Outgoing {
-            message,
-            number,
-            redelivered: entry.redelivered,
-            redeliveries: entry.redeliveries,
-        };
-        let flow = out.deliver(key, &outgoing);
-        if flow == Flow::Refused {
-            subscription.set_blocked(true);
-            self.insert(sequence, entry);
-            return;
-        }
-        let id = message.id;
-        subscription.hold(Delivery {
-            number,
-            sequence,
-            id,
-            entry,
-        });
-        if flow == Flow::Full {
-            subscription.set_blocked(true);
-        }
-        self.stats.dispatched += 1;
-        if let Some(durable) = self.paging.pressing() {
-            self.paging.held_bytes -= subscription.unacked.shed(durable);
-        }
-        // The consumer had its turn.
-        if let Some(key) = self.turn.pop_front() {
-            self.turn.push_back(key);
-        }
-        self.paging.fetch(&self.log, out);
+    /// All groups (GRP-7).
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupView> {
+        self.groups.view()
     }
 
-    /// The consumer whose turn it is and who has credit. Those without leave the round; they join again
-    /// when they get credit.
-    fn next_willing(&mut self) -> Option<SubscriptionKey> {
-        while let Some(&key) = self.turn.front() {
-            if self
-                .subscriptions
-                .get(key)
-                .is_some_and(Subscription::has_credit)
-            {
-                return Some(key);
-            }
-            self.turn.pop_front();
-            self.in_turn.remove(key);
-        }
-        None
+    /// Consumers that take messages, unlike browsers.
+    fn takers(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers
+            .values()
+            .filter(|consumer| consumer.browse.is_none())
     }
 
     fn join_turn(&mut self, key: SubscriptionKey) {
-        if self
-            .subscriptions
-            .get(key)
-            .is_some_and(Subscription::has_credit)
-            && self.in_turn.insert(key, ()).is_none()
+        if let Some(consumer) = self.consumers.get(key)
+            && consumer.is_willing()
         {
-            self.turn.push_back(key);
+            self.turns.join(key, consumer.rank);
         }
     }
 
     /// Lets go the places of consumers that have gone, once they are most of the round. Without messages
     /// nobody has a turn, so they would gather for as long as consumers come and go.
     fn forget_turns(&mut self) {
-        if self.turn.len() > 2 * self.subscriptions.len() + 16 {
-            self.turn
-                .retain(|key| self.subscriptions.contains_key(*key));
+        if self.turns.len() > 2 * self.consumers.len() + 16 {
+            self.turns.forget(|key| self.consumers.contains_key(key));
         }
     }
 
-    fn take_into(&mut self, key: SubscriptionKey, which: Which, taken: &mut Vec<Delivery>) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(key) else {
-            return false;
-        };
-        if subscription.mode == AckMode::Auto {
-            return false;
+    /// Puts a message where it belongs.
+    fn insert(&mut self, spot: Spot, mut entry: Entry, expires_ms: u64) {
+        self.expiry.add(expires_ms, spot);
+        // One that just came is not yet shared with anybody, so this always succeeds.
+        if self.lanes.paging.held_bytes > UNPIN_BYTES
+            && let Some(message) = &mut entry.message
+            && let Some(message) = Arc::get_mut(message)
+        {
+            message.unpin();
         }
-        let Some(number) = subscription.unacked.find(which) else {
-            return false;
-        };
-        subscription.take(number, taken);
-        true
+        self.lanes.insert(spot, entry);
+        self.came(spot);
     }
 
-    fn finish(&mut self, taken: impl Iterator<Item = Delivery>, ack: Ack, out: &mut impl Outlet) {
-        for delivery in taken {
-            match ack {
-                Ack::Consumed => settle(&mut self.stats, &mut self.paging, &delivery, out),
-                Ack::Failed => self.fail(delivery, Failure::Nack, out),
-                Ack::Refused => self.fail(delivery, Failure::Refused, out),
-                Ack::Requeued => self.put_back(delivery),
+    /// Lets those look again who have looked at `spot` before.
+    fn came(&mut self, spot: Spot) {
+        self.shared.came(spot);
+        for key in &self.selective {
+            if let Some(selection) = &mut self.consumers[*key].selection {
+                selection.scan.came(spot);
             }
         }
     }
 
-    fn fail(&mut self, mut delivery: Delivery, failure: Failure, out: &mut impl Outlet) {
-        let entry = &mut delivery.entry;
-        entry.redeliveries = entry.redeliveries.saturating_add(1);
-        let verdict = self.policy.redelivery.verdict(entry.redeliveries, failure);
-        if let Some(cause) = verdict.filter(|_| !self.policy.is_dead_letter_queue) {
-            self.reject(delivery.sequence, delivery.entry, cause, false, out);
-            return;
-        }
-        if let Some(at) = entry.at {
-            out.redelivered(delivery.sequence, at, entry.redeliveries);
-        }
-        self.put_back(delivery);
+    /// Chooses who gets everything, if somebody does: the exclusive consumer of the highest priority, and
+    /// of those the first.
+    fn choose_exclusive(&mut self) {
+        let everybody = self.policy.exclusive_by_default;
+        let consumers = self
+            .consumers
+            .iter()
+            .filter(|(_, consumer)| consumer.browse.is_none() && (everybody || consumer.exclusive));
+        self.exclusive = consumers
+            .min_by_key(|(_, consumer)| {
+                (
+                    std::cmp::Reverse(consumer.wanted_priority),
+                    consumer.rank.serial,
+                )
+            })
+            .map(|(key, _)| key);
     }
 
-    fn put_back(&mut self, mut delivery: Delivery) {
-        delivery.entry.redelivered = true;
-        self.insert(delivery.sequence, delivery.entry);
-    }
-
-    fn insert(&mut self, sequence: u64, mut entry: Entry) {
-        match &mut entry.message {
-            None => self.paging.joined_paged(),
-            Some(message) if self.paging.held_bytes > UNPIN_BYTES => {
-                // Not yet shared with anybody, so this always succeeds for a message that just came.
-                if let Some(message) = Arc::get_mut(message) {
-                    message.unpin();
-                }
+    /// Moves everything to one lane, or to ten. Whatever was known of places is found out anew.
+    fn move_lanes(&mut self, prioritized: bool) {
+        let (delays, expiry) = (self.delays.take(), self.expiry.take());
+        let moved = |(time_ms, spot): (u64, Spot)| {
+            let entry = self.lanes.get(spot)?;
+            let spot = lanes::spot(prioritized, spot.sequence, entry);
+            Some((time_ms, spot))
+        };
+        let delays: Vec<_> = delays.into_iter().filter_map(moved).collect();
+        let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
+        self.lanes.set_prioritized(prioritized);
+        for (due_ms, spot) in delays {
+            self.delays.add(due_ms, spot);
+        }
+        for (expires_ms, spot) in expiry {
+            self.expiry.add(expires_ms, spot);
+        }
+        self.shared = Scan::default();
+        self.groups.forget_spots();
+        for consumer in self.consumers.values_mut() {
+            consumer.reserved.clear();
+            consumer.declined.clear();
+            if let Some(selection) = &mut consumer.selection {
+                selection.scan = Scan::default();
             }
-            Some(_) => {}
         }
-        let old = self.log.insert(sequence, entry);
-        debug_assert!(old.is_none(), "a message is in one place");
-    }
-
-    fn expire(&mut self, sequence: u64, entry: Entry, out: &mut impl Outlet) {
-        self.stats.expired += 1;
-        let expires_ms = entry
-            .message
-            .as_ref()
-            .map_or(0, |message| message.expires_ms);
-        self.reject(sequence, entry, expired_cause(expires_ms), true, out);
-    }
-
-    fn reject(
-        &mut self,
-        sequence: u64,
-        entry: Entry,
-        cause: String,
-        expired: bool,
-        out: &mut impl Outlet,
-    ) {
-        if entry.message.is_some() {
-            self.paging.held_bytes -= u64::from(entry.bytes.get());
-        }
-        self.stats.dequeued += 1;
-        self.stats.dead_lettered += u64::from(!expired);
-        out.reject(Rejected {
-            sequence,
-            entry,
-            cause,
-            expired,
-            subscription: None,
-            durable: None,
-        });
-    }
-}
-
-/// A delivery is consumed.
-fn settle(stats: &mut Stats, paging: &mut Paging, delivery: &Delivery, out: &mut impl Outlet) {
-    stats.dequeued += 1;
-    paging.drained_bytes += u64::from(delivery.entry.bytes.get());
-    if delivery.entry.message.is_some() {
-        paging.held_bytes -= u64::from(delivery.entry.bytes.get());
-    }
-    if let Some(at) = delivery.entry.at {
-        out.remove(delivery.sequence, at);
     }
 }
 

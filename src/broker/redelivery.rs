@@ -90,6 +90,8 @@ pub enum Failure {
     Nack,
     /// The consumer said NACK and wants it dead-lettered at once.
     Refused,
+    /// The consumer said NACK, which dead-letters on this destination.
+    Poison,
     /// The consumer's connection broke (RED-6).
     ConsumerDied,
 }
@@ -101,12 +103,15 @@ impl RedeliveryPolicy {
         if failure == Failure::Refused {
             return Some("java.lang.Throwable: NACK with requeue:false".to_owned());
         }
+        if failure == Failure::Poison {
+            return Some("java.lang.Throwable: NACK (on_nack = dlq)".to_owned());
+        }
         let maximum = self.maximum_redeliveries?;
         if failures <= maximum {
             return None;
         }
         Some(match failure {
-            Failure::Nack | Failure::Refused => format!(
+            Failure::Nack | Failure::Refused | Failure::Poison => format!(
                 "java.lang.Throwable: Delivery[{failures}] exceeds redelivery policy limit:RedeliveryPolicy \
                  {{maximumRedeliveries = {maximum}}}, cause:NACK"
             ),

@@ -81,8 +81,14 @@ pub struct Topic {
     durables: usize,
     /// How many of them take everything.
     unfiltered_durables: usize,
+    /// How many durable subscriptions have no consumer.
+    offline: usize,
+    /// When deliveries that failed go out again (RED-3).
+    delays: BTreeSet<(u64, u64, SubscriptionKey)>,
     /// When messages of the log expire, while there are durable subscriptions. May name some that have gone.
     expiring: BTreeSet<(u64, u64)>,
+    /// Those that have expired and wait for the turn of a consumer.
+    overdue: BTreeSet<(u64, u64)>,
     held_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
@@ -106,7 +112,10 @@ impl Topic {
             subscriptions: SlotMap::with_key(),
             durables: 0,
             unfiltered_durables: 0,
+            offline: 0,
+            delays: BTreeSet::new(),
             expiring: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             held_bytes: 0,
             durable_through: None,
             page_from: 0,
@@ -322,6 +331,7 @@ impl Topic {
         selection: Selection,
     ) -> SubscriptionKey {
         self.durables += 1;
+        self.offline += 1;
         self.unfiltered_durables += usize::from(!selection.is_choosy());
         let mut subscriber = Subscriber::new(Some(id), from.start, None);
         subscriber.selection = selection;
@@ -336,6 +346,7 @@ impl Topic {
             Some(subscriber) if subscriber.consumer.is_none() => {
                 let consumer = Subscription::new(mode, window);
                 subscriber.consumer = Some(consumer.numbered_from(subscriber.next_number));
+                self.offline -= 1;
                 true
             }
             _ => false,
@@ -355,6 +366,9 @@ impl Topic {
             return;
         };
         subscriber.next_number = consumer.next_number();
+        self.offline += 1;
+        // What has expired waits for its turn no more.
+        self.expiring.append(&mut self.overdue);
         let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
         while let Some(delivery) = consumer.pop() {
             if counts {
@@ -373,9 +387,11 @@ impl Topic {
         };
         let durable = subscriber.durable.is_some();
         self.durables -= usize::from(durable);
+        self.offline -= usize::from(durable && subscriber.consumer.is_none());
         self.unfiltered_durables -= usize::from(durable && !subscriber.selection.is_choosy());
         let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned)
             .into_iter()
+            .chain(std::mem::take(&mut subscriber.delayed))
             .collect();
         if let Some(mut consumer) = subscriber.consumer.take() {
             while let Some(delivery) = consumer.pop() {
@@ -406,7 +422,7 @@ impl Topic {
             return;
         };
         let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
-        self.finish(key, taken, Ack::Consumed, out);
+        self.finish(0, key, taken, Ack::Consumed, out);
     }
 
     /// Gives a consumer its credit back after its connection has drained.
@@ -429,7 +445,7 @@ impl Topic {
         let Some(taken) = self.take_out(key, which) else {
             return false;
         };
-        self.finish(key, taken, ack, out);
+        self.finish(now_ms, key, taken, ack, out);
         self.dispatch(now_ms, key, out);
         true
     }
@@ -470,7 +486,7 @@ impl Topic {
         out: &mut impl Outlet,
     ) {
         self.leave_transaction(key, &taken);
-        self.finish(key, taken, ack, out);
+        self.finish(now_ms, key, taken, ack, out);
         self.dispatch(now_ms, key, out);
     }
 
@@ -526,7 +542,10 @@ impl Topic {
         };
         subscriber.in_transactions.remove(&sequence);
         entry.redelivered |= !expired;
-        if entry.message.is_some() {
+        if let Some(message) = &entry.message {
+            if expired {
+                self.overdue.insert((message.expires_ms, sequence));
+            }
             self.held_bytes += u64::from(entry.bytes.get());
         }
         subscriber.returned.insert(sequence, entry);
@@ -560,7 +579,7 @@ impl Topic {
             .values()
             .filter_map(move |subscriber| Some((durable(subscriber)?, subscriber)))
             .flat_map(|(id, subscriber)| {
-                let returned = subscriber.returned.iter();
+                let returned = subscriber.returned.iter().chain(&subscriber.delayed);
                 returned
                     .filter(|(_, entry)| entry.redelivered && entry.at.is_some())
                     .map(move |(sequence, entry)| (id, *sequence, entry.redeliveries))

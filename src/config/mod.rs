@@ -192,8 +192,6 @@ section! {
         topic_prefetch: u32 = 32767, from 1 to 1000000;
         /// The same for a durable topic subscription.
         durable_topic_prefetch: u32 = 100, from 1 to 1000000;
-        /// How often the broker looks for expired messages of durable subscriptions without a consumer; 0s: never.
-        expire_messages_period: Duration = "30s", from "0s" to "1day";
         /// Let the window of a client-individual queue subscription that asks for no number adapt to its consumer, up to
         /// queue_prefetch.
         adaptive_prefetch: bool = true;

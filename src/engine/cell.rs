@@ -13,6 +13,7 @@ use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::records;
+use super::timer::Timer;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
 use crate::broker::{
@@ -26,6 +27,8 @@ pub trait Encoder: Send {
     fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
     /// What follows the body.
     fn tail(&self) -> &'static [u8];
+    /// Appends the frame that tells a browser that it has seen everything (BRO-1).
+    fn browse_end(&self, out: &mut Vec<u8>);
 }
 
 /// Messages of a destination that are wanted back in memory: sequence and place of each.
@@ -125,6 +128,8 @@ pub struct State {
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
+    /// The nearest time for which the timer knows this destination.
+    armed_ms: Option<u64>,
 }
 
 /// A destination.
@@ -136,6 +141,7 @@ pub struct Cell {
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
+    timer: Arc<Timer>,
 }
 
 /// Which effects are in the journal already, because one group holds them with others.
@@ -157,6 +163,7 @@ impl Cell {
         defined: bool,
         store: Option<Arc<Store>>,
         memory: Arc<Memory>,
+        timer: Arc<Timer>,
     ) -> Self {
         let charged_bytes = machine.held_bytes();
         let state = State {
@@ -167,6 +174,7 @@ impl Cell {
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
+            armed_ms: None,
         };
         Self {
             destination,
@@ -174,6 +182,7 @@ impl Cell {
             state: Mutex::new(state),
             store,
             memory,
+            timer,
         }
     }
 
@@ -379,6 +388,7 @@ impl Cell {
         } else if held < charged {
             self.memory.release(charged - held);
         }
+        self.arm(state);
         if let Machine::Topic(topic) = &state.machine
             && topic.stats.discarded >= 2 * state.discarded_seen.max(1)
         {
@@ -388,6 +398,25 @@ impl Cell {
                 discarded_total = topic.stats.discarded,
                 "a subscriber lags more than memory.slow_topic_subscriber_bytes_max and loses its oldest messages"
             );
+        }
+    }
+
+    /// Tells the timer what a start has found.
+    pub(super) fn rearm(self: &Arc<Self>) {
+        self.arm(&mut self.lock());
+    }
+
+    /// Tells the timer of something that is due sooner than all it knows of.
+    fn arm(self: &Arc<Self>, state: &mut State) {
+        let due_ms = match &state.machine {
+            Machine::Queue(queue) => queue.next_due_ms(),
+            Machine::Topic(topic) => topic.next_due_ms(),
+        };
+        if let Some(due_ms) = due_ms
+            && state.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms)
+        {
+            state.armed_ms = Some(due_ms);
+            self.timer.arm(self, due_ms);
         }
     }
 
@@ -465,18 +494,14 @@ pub struct Delivering<'a> {
     journaled: Journaled,
 }
 
-impl Outlet for Delivering<'_> {
-    fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
-        let (Some((outbox, index)), Some((encoder, auto))) =
-            (self.outboxes.get(to), self.encoders.get_mut(to))
-        else {
-            return Flow::Refused;
-        };
-        if !self
+impl<'a> Delivering<'a> {
+    /// Locks `outbox`, if it is not the one of the last delivery.
+    fn open(&mut self, outbox: &'a Arc<Outbox>) -> &mut MutexGuard<'a, Waiting> {
+        let is_current = self
             .current
             .as_ref()
-            .is_some_and(|(current, _)| Arc::ptr_eq(current, outbox))
-        {
+            .is_some_and(|(current, _)| Arc::ptr_eq(current, outbox));
+        if !is_current {
             // Two outboxes are never locked at once.
             self.current = None;
             let mut waiting = outbox.lock();
@@ -485,12 +510,27 @@ impl Outlet for Delivering<'_> {
             }
             self.current = Some((outbox, waiting));
         }
-        let Some((_, waiting)) = &mut self.current else {
+        match &mut self.current {
+            Some((_, waiting)) => waiting,
+            None => unreachable!("it has just been locked"),
+        }
+    }
+}
+
+impl Outlet for Delivering<'_> {
+    fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
+        let Some((outbox, index)) = self.outboxes.get(to) else {
             return Flow::Refused;
         };
+        let waiting = self.open(outbox);
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
+        let (Some((_, waiting)), Some((encoder, auto))) =
+            (&mut self.current, self.encoders.get_mut(to))
+        else {
+            return Flow::Refused;
+        };
         let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,
@@ -501,6 +541,18 @@ impl Outlet for Delivering<'_> {
             tail,
         );
         if open { Flow::Open } else { Flow::Full }
+    }
+
+    fn browsed(&mut self, to: SubscriptionKey) {
+        let Some((outbox, _)) = self.outboxes.get(to) else {
+            return;
+        };
+        self.open(outbox);
+        if let (Some((_, waiting)), Some((encoder, _))) = (&mut self.current, self.encoders.get(to))
+            && waiting.takes_deliveries()
+        {
+            waiting.tell(outbox, |out| encoder.browse_end(out));
+        }
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {
@@ -545,6 +597,13 @@ impl State {
     /// Says whether the journal knows the destination.
     pub(super) fn set_defined(&mut self, defined: bool) {
         self.defined = defined;
+    }
+
+    /// The timer has come to `at_ms`.
+    pub(super) fn disarm(&mut self, at_ms: u64) {
+        if self.armed_ms == Some(at_ms) {
+            self.armed_ms = None;
+        }
     }
 
     /// The queue machine, if this is a queue.

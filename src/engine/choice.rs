@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Engine;
+use crate::broker::selector::SelectorOptions;
 use crate::broker::topic::Selection;
-use crate::broker::{Destination, Filter};
+use crate::broker::{Destination, Filter, Message};
 
 /// A selector and `noLocal`; by default everything is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// The selector as it was written.
+    /// The selector, beginning with [`CONVERT_PREFIX`](crate::broker::selector::CONVERT_PREFIX) if its
+    /// wire knows no types.
     pub selector: Option<String>,
     /// Nothing that the subscriber's own connection has sent.
     pub no_local: bool,
@@ -46,6 +48,23 @@ impl Locals {
     }
 }
 
+/// Takes what does not come from one connection, and passes its selector.
+#[derive(Debug)]
+struct Foreign {
+    origin: u64,
+    filter: Option<Arc<dyn Filter>>,
+}
+
+impl Filter for Foreign {
+    fn matches(&self, message: &Message, redeliveries: u16, redelivered: bool) -> bool {
+        message.id.origin != self.origin
+            && self
+                .filter
+                .as_ref()
+                .is_none_or(|filter| filter.matches(message, redeliveries, redelivered))
+    }
+}
+
 impl Engine {
     /// The filter that `choice` makes for a subscription on `destination`.
     ///
@@ -56,10 +75,31 @@ impl Engine {
         choice: &Choice,
         destination: &Destination,
     ) -> Result<Option<Arc<dyn Filter>>, String> {
-        match &choice.selector {
-            None => Ok(None),
-            Some(_) => Err(format!("selectors on {destination} are not supported yet")),
+        let Some(selector) = &choice.selector else {
+            return Ok(None);
+        };
+        let options = SelectorOptions::default();
+        let filter = self
+            .filter(selector, options, destination)
+            .map_err(|error| error.to_string())?;
+        Ok(Some(Arc::new(filter)))
+    }
+
+    /// The same for a subscription on a queue, `noLocal` included: nothing of the connection `origin`.
+    ///
+    /// # Errors
+    /// As [`Engine::filter_of`].
+    pub fn queue_filter(
+        &self,
+        choice: &Choice,
+        destination: &Destination,
+        origin: u64,
+    ) -> Result<Option<Arc<dyn Filter>>, String> {
+        let filter = self.filter_of(choice, destination)?;
+        if !choice.no_local {
+            return Ok(filter);
         }
+        Ok(Some(Arc::new(Foreign { origin, filter })))
     }
 
     /// What `choice` means for a subscription on a topic; `local` is the connection whose messages are local.

@@ -266,7 +266,7 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
     // A queue goes on dispatching inside `commit`, which may settle other deliveries: those of `auto`
     // consumers are settled when they are written, never here, so nothing but `taken` is suppressed.
     cell.step(work, journaled, |machine, out| match machine {
-        Machine::Queue(queue) => queue.commit(now_ms, taken, ack, out),
+        Machine::Queue(queue) => queue.commit(now_ms, key, taken, ack, out),
         Machine::Topic(topic) => topic.commit(now_ms, key, taken, ack, out),
     });
 }

@@ -21,7 +21,7 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
-pub mod sweep;
+pub mod timer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,9 +29,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ferrymq_store::Store;
 pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
+use crate::broker::{GroupReader, QueuePolicy};
 use crate::clock::Clock;
 use buffers::Buffers;
-use cell::{Journaled, Machine, Work};
+use cell::{Cell, Journaled, Machine, Work};
 use choice::Locals;
 use connections::Connections;
 use durability::Durability;
@@ -41,6 +42,7 @@ use outbox::Outbox;
 use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
+use timer::Timer;
 
 /// Values the engine works with; taken from the configuration by whoever builds it.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct Settings {
     pub dead_letter_queue: String,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// How the message group of a message is read, whatever its wire.
+    pub group_reader: Option<GroupReader>,
 }
 
 /// Octets handed to the journal and not written yet from which on connections are read more slowly.
@@ -77,6 +81,8 @@ pub struct Engine {
     pub connections: Connections,
     /// The memory account.
     pub memory: Arc<Memory>,
+    /// What is due when.
+    pub timer: Arc<Timer>,
     /// Buffers to lend.
     pub buffers: Arc<Buffers>,
     /// The journal; `None` without one.
@@ -136,6 +142,18 @@ impl Engine {
     #[must_use]
     pub fn synced(&self) -> Option<Ticket> {
         self.store.as_ref().map(|store| store.synced())
+    }
+
+    /// Gives a queue new rules; nothing for a topic.
+    pub fn set_queue_policy(self: &Arc<Self>, cell: &Arc<Cell>, policy: QueuePolicy) {
+        let mut work = Work::default();
+        let now_ms = self.clock.wall_ms();
+        cell.step(&mut work, Journaled::default(), |machine, out| {
+            if let Machine::Queue(queue) = machine {
+                queue.set_policy(now_ms, policy, out);
+            }
+        });
+        self.run(&mut work);
     }
 
     /// Answers a client: after all answers before it, and after the sync that `ticket` names.

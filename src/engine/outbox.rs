@@ -470,6 +470,14 @@ impl Waiting {
         true
     }
 
+    /// Appends a frame that is no delivery, between those of a step.
+    pub(super) fn tell(&mut self, outbox: &Outbox, render: impl FnOnce(&mut Vec<u8>)) {
+        let piece = self.open_piece(&outbox.buffers);
+        let before = piece.len();
+        render(piece);
+        self.appended += (piece.len() - before) as u64;
+    }
+
     fn is_drained(&self) -> bool {
         self.appended == self.written && self.due.is_empty()
     }

@@ -80,9 +80,13 @@ fn serve(engine: &Weak<Engine>, requests: &Receiver<Fetch>) {
                 }
             }
             // Last, so that what could not be read is asked for again by a later step, not in a circle.
-            for _ in found.iter().filter(|found| found.is_err()) {
+            let unread = wanted
+                .iter()
+                .zip(&found)
+                .filter(|(_, found)| found.is_err());
+            for ((sequence, _), _) in unread {
                 match machine {
-                    Machine::Queue(queue) => queue.unread(),
+                    Machine::Queue(queue) => queue.unread(*sequence),
                     Machine::Topic(topic) => topic.unread(),
                 }
             }

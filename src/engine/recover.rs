@@ -16,11 +16,13 @@ use super::connections::Connections;
 use super::durability::Durability;
 use super::durables::{Durable, DurableName, Durables};
 use super::memory::Memory;
+use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
+use super::timer::Timer;
 use super::{Engine, Settings, StoreError, records};
 use crate::broker::topic::{Progressed, Selection};
-use crate::broker::{Destination, Entry, Message, Queue, Topic};
+use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
 
 /// Octets of memory a stored message costs beside its payload, once it is read back.
@@ -38,7 +40,7 @@ pub struct Opened {
 }
 
 impl Engine {
-    /// Builds the engine, from the journal if there is one.
+    /// Builds the engine, from the journal if there is one, with nobody to read properties yet.
     ///
     /// # Errors
     /// A thread could not be started.
@@ -48,6 +50,21 @@ impl Engine {
         durability: Arc<Durability>,
         opened: Option<Opened>,
     ) -> std::io::Result<Arc<Self>> {
+        Self::build_with(settings, clock, durability, opened, Arc::default())
+    }
+
+    /// Builds the engine, from the journal if there is one. What the selectors of durable subscriptions have passed over
+    /// is found out with `properties`.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn build_with(
+        settings: Settings,
+        clock: Clock,
+        durability: Arc<Durability>,
+        opened: Option<Opened>,
+        properties: Arc<PropertyReaders>,
+    ) -> std::io::Result<Arc<Self>> {
         let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
         let (store, recovered) = opened
             .map(|opened| (opened.store, opened.recovered))
@@ -56,8 +73,15 @@ impl Engine {
             || clock.wall_ms() & 0xffff_ffff,
             |recovered| recovered.epoch,
         );
+        let timer = Arc::new(Timer::default());
         let engine = Arc::new(Self {
-            registry: Registry::new(settings.clone(), store.clone(), Arc::clone(&memory)),
+            registry: Registry::new(
+                settings.clone(),
+                store.clone(),
+                Arc::clone(&memory),
+                Arc::clone(&timer),
+            ),
+            timer,
             durables: Durables::default(),
             locals: Locals::default(),
             connections: Connections::default(),
@@ -67,7 +91,7 @@ impl Engine {
             durability,
             settings,
             clock,
-            properties: Arc::default(),
+            properties,
             epoch,
             origins: AtomicU64::new(1),
             read_back: ReadBack::default(),
@@ -104,7 +128,7 @@ impl Engine {
             match &mut machine {
                 Machine::Queue(queue) => {
                     for found in entries {
-                        queue.recover(found.sequence, entry(&found, clean));
+                        queue.recover(found.sequence, entry(&found, clean), found.expires_ms);
                     }
                     self.registry.adopt(destination, id, machine);
                 }
@@ -297,6 +321,8 @@ fn entry(found: &RecoveredEntry, clean: bool) -> Entry {
     let mut entry = Entry::stored(
         records::from_store(found.at),
         u64::from(found.size) + OVERHEAD_BYTES,
+        found.priority,
+        MessageFlags(found.flags),
     );
     let (redeliveries, redelivered) = records::count_of(found.redeliveries);
     entry.redeliveries = redeliveries;

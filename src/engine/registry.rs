@@ -9,6 +9,7 @@ use ferrymq_store::{DestinationId, Store};
 use super::Settings;
 use super::cell::{Cell, Machine};
 use super::memory::Memory;
+use super::timer::Timer;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Queue, QueuePolicy, RedeliveryPolicy, Topic};
 
@@ -19,18 +20,25 @@ pub struct Registry {
     settings: Settings,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
+    timer: Arc<Timer>,
 }
 
 impl Registry {
     /// An empty registry.
     #[must_use]
-    pub fn new(settings: Settings, store: Option<Arc<Store>>, memory: Arc<Memory>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Option<Arc<Store>>,
+        memory: Arc<Memory>,
+        timer: Arc<Timer>,
+    ) -> Self {
         Self {
             cells: RwLock::default(),
             next_id: AtomicU32::new(1),
             settings,
             store,
             memory,
+            timer,
         }
     }
 
@@ -98,15 +106,19 @@ impl Registry {
             ..RedeliveryPolicy::default()
         };
         match destination.kind {
-            Kind::Queue => Machine::Queue(Queue::new(
-                next_sequence,
-                self.settings.queue_window_bytes,
-                QueuePolicy {
+            Kind::Queue => {
+                let policy = QueuePolicy {
                     redelivery,
                     is_dead_letter_queue: self.is_dead_letter_queue(destination),
                     ..QueuePolicy::default()
-                },
-            )),
+                };
+                let window_bytes = self.settings.queue_window_bytes;
+                let mut queue = Queue::new(next_sequence, window_bytes, policy);
+                if let Some(reader) = self.settings.group_reader {
+                    queue.set_group_reader(reader);
+                }
+                Machine::Queue(queue)
+            }
             Kind::Topic => {
                 let limits = TopicLimits {
                     window_bytes: self.settings.queue_window_bytes,
@@ -137,6 +149,7 @@ impl Registry {
             defined,
             self.store.clone(),
             Arc::clone(&self.memory),
+            Arc::clone(&self.timer),
         ))
     }
 }

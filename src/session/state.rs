@@ -11,7 +11,9 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
-use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window};
+use crate::broker::{
+    AckMode, Ending, Kind, Message, MessageId, SubscriptionKey, Which, Window, Wishes,
+};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use crate::engine::choice::Choice;
@@ -46,6 +48,8 @@ pub struct SubscribeRequest<'a> {
     pub encoder: Box<dyn Encoder>,
     /// The name of the durable subscription, if it is one.
     pub durable: Option<DurableName>,
+    /// What it asks of a queue.
+    pub wishes: Wishes,
 }
 
 #[derive(Default)]
@@ -232,6 +236,7 @@ impl Session {
             choice,
             encoder,
             durable,
+            mut wishes,
         } = request;
         let (subscribed, ticket) = match durable {
             Some(name) => {
@@ -256,6 +261,12 @@ impl Session {
                 )
             }
             None => {
+                if cell.destination.kind == Kind::Queue {
+                    let filter = self
+                        .engine
+                        .queue_filter(&choice, &cell.destination, self.origin);
+                    wishes.filter = filter.map_err(DurableError::Selector)?;
+                }
                 let local = || Arc::new(AtomicU64::new(self.origin));
                 let selection = self
                     .engine
@@ -263,7 +274,7 @@ impl Session {
                     .map_err(DurableError::Selector)?;
                 let mut state = cell.lock();
                 let key = match &mut state.machine {
-                    Machine::Queue(queue) => queue.subscribe(mode, window),
+                    Machine::Queue(queue) => queue.subscribe_as(mode, window, wishes),
                     Machine::Topic(topic) => topic.subscribe(mode, window, selection),
                 };
                 cell.attach(&mut state, key, &self.outbox, encoder, mode);

@@ -49,14 +49,20 @@ impl State {
         ack: Ack,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
-        if wanted.redelivery_delay_ms.is_some() {
-            return Err(Refusal::not_yet("redelivery-delay on NACK is"));
-        }
-        let ack = match wanted.requeue {
-            Some(true) => Ack::Requeued,
-            Some(false) => Ack::Refused,
-            None => ack,
+        let ack = match (wanted.requeue, wanted.redelivery_delay_ms) {
+            (Some(true), _) => Ack::Requeued,
+            (Some(false), _) => Ack::Refused,
+            (None, Some(delay_ms)) if ack == Ack::Failed => Ack::FailedFor(delay_ms),
+            (None, _) => ack,
         };
+        if ack != Ack::Consumed
+            && let Some((serial, _)) = self.find(session, wanted)
+            && self.subscriptions.is_browser(serial)
+        {
+            return Err(Refusal::frame(
+                "Cannot Nack a message on a Queue Browser Subscription.",
+            ));
+        }
         if let Some(transaction) = &wanted.transaction {
             return self.acknowledge_in(session, wanted, transaction, ack);
         }

@@ -34,6 +34,9 @@ impl Encoder for MessageEncoder {
         if let Some(fate) = &message.dead_letter {
             escaped |= dead_letter_lines(fate, flags, &mut extra).escaped;
         }
+        if outgoing.first_of_group {
+            escaped |= push_header("JMSXGroupFirstForConsumer", "true", &mut extra).escaped;
+        }
         let fields = MessageFields {
             message_id: MessageRef::Id(MessageId {
                 origin: message.id.origin,
@@ -60,6 +63,10 @@ impl Encoder for MessageEncoder {
 
     fn tail(&self) -> &'static [u8] {
         FRAME_END
+    }
+
+    fn browse_end(&self, out: &mut Vec<u8>) {
+        self.template.encode_browser_end(out);
     }
 }
 

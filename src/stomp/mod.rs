@@ -5,13 +5,16 @@ mod adapter;
 mod connect;
 mod destination;
 mod encoder;
+mod group;
 mod parked;
 mod properties;
 mod reply;
 mod send;
 mod subscribe;
+mod wishes;
 
 pub use adapter::{Stomp, StompSettings};
+pub use group::group_of;
 pub use properties::StompProperties;
 
 /// The wire code of messages whose head is canonical STOMP 1.2 header lines.

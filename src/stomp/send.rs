@@ -311,6 +311,9 @@ fn flags(send: &Send<'_>, escaped: bool) -> MessageFlags {
     if send.headers.has(Known::Transformation) && is_of_stompjms(send) {
         flags |= MessageFlags::COUNTS_REDELIVERIES;
     }
+    if send.headers.has(Known::JmsxGroupId) {
+        flags |= MessageFlags::GROUPED;
+    }
     MessageFlags(flags)
 }
 

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (section 5).
 
+use std::collections::HashSet;
+
 use ferrymq_protocols::stomp::{
     AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
@@ -7,13 +9,15 @@ use ferrymq_protocols::stomp::{
 use super::adapter::{SerialById, State, Step};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send};
-use crate::broker::selector::SelectorOptions;
+use super::{destination, send, wishes};
+use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::filter::SelectorFilter;
 use crate::session::{Session, SubscribeRequest};
+
+/// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
+const BROWSER_PREFETCH: u32 = 500;
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
@@ -22,12 +26,18 @@ pub(super) struct Known {
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
     all: Vec<(u64, Destination, Option<String>)>,
     last_serial: u64,
+    browsers: HashSet<u64>,
 }
 
 impl Known {
     /// The serial of the subscription `id`.
     pub(super) fn serial(&self, id: &str) -> Option<u64> {
         self.by_id.get(id).copied()
+    }
+
+    /// Whether the subscription only looks.
+    pub(super) fn is_browser(&self, serial: u64) -> bool {
+        self.browsers.contains(&serial)
     }
 
     /// All serials, oldest first.
@@ -43,6 +53,7 @@ impl Known {
     }
 
     fn remove(&mut self, serial: u64) {
+        self.browsers.remove(&serial);
         if let Some(at) = self.all.iter().position(|(known, ..)| *known == serial)
             && let (_, _, Some(id)) = self.all.remove(at)
         {
@@ -69,7 +80,7 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let destination = self.check_subscribe(session, wanted)?;
+        let destination = self.check_subscribe(wanted)?;
         let durable = self.durable_name(wanted, &destination)?;
         let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
         let mode = match wanted.ack {
@@ -92,7 +103,7 @@ impl State {
             mode,
             window: self.window(wanted, destination.kind, durable.is_some()),
             choice: Choice {
-                selector: wanted.selector.as_ref().map(ToString::to_string),
+                selector: wanted.selector.as_deref().map(converting),
                 no_local: wanted.no_local,
             },
             encoder: Box::new(MessageEncoder::new(
@@ -100,6 +111,7 @@ impl State {
                 self.settings.always_content_length,
             )),
             durable: durable.clone(),
+            wishes: wishes::of(wanted, mode, destination.kind)?,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
@@ -110,35 +122,27 @@ impl State {
             destination,
             wanted.id.as_ref().map(ToString::to_string),
         );
+        if wanted.browser {
+            self.subscriptions.browsers.insert(serial);
+        }
         if durable.is_some() {
             self.starting.push(serial);
         }
         Ok(Step::Done)
     }
 
-    fn check_subscribe(
-        &self,
-        session: &Session,
-        wanted: &Subscribe<'_>,
-    ) -> Result<Destination, Refusal> {
+    fn check_subscribe(&self, wanted: &Subscribe<'_>) -> Result<Destination, Refusal> {
         let destination = destination::parse(&wanted.destination)?;
-        if let Some(selector) = &wanted.selector {
-            filter(session, selector, &destination)?;
-        }
         let not_yet = [
             (destination.is_wildcard(), "wildcard subscriptions are"),
-            (wanted.browser, "queue browsers are"),
-            (wanted.selector.is_some(), "selectors are"),
-            (wanted.exclusive, "exclusive consumers are"),
-            (
-                wanted.no_local && destination.kind == Kind::Queue,
-                "noLocal on queues is",
-            ),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
         ];
         if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
             return Err(Refusal::not_yet(what));
+        }
+        if wanted.browser && destination.kind == Kind::Topic {
+            return Err(Refusal::frame("cannot browse a topic"));
         }
         if self.settings.strict_ack_mode && !wanted.ack_is_known {
             return Err(Refusal::frame(
@@ -192,6 +196,7 @@ impl State {
         Window::messages(match (wanted.prefetch, kind, durable) {
             (Some(Prefetch::Messages(count)), ..) => count,
             (Some(Prefetch::Unlimited), ..) => u32::MAX,
+            (None, Kind::Queue, _) if wanted.browser => BROWSER_PREFETCH,
             (None, Kind::Queue, _) => self.settings.queue_prefetch,
             (None, Kind::Topic, false) => self.settings.topic_prefetch,
             (None, Kind::Topic, true) => self.settings.durable_topic_prefetch,
@@ -229,19 +234,9 @@ impl State {
     }
 }
 
-/// Compiles a selector; the properties of STOMP are all strings, so they convert (SEL-4, SEL-8).
-fn filter(
-    session: &Session,
-    selector: &str,
-    destination: &Destination,
-) -> Result<SelectorFilter, Refusal> {
-    let options = SelectorOptions {
-        convert_strings: true,
-    };
-    session
-        .engine
-        .filter(selector, options, destination)
-        .map_err(|error| Refusal::frame(error.to_string()))
+/// The selector of a STOMP subscription: all properties are strings there, so they convert (SEL-4).
+fn converting(selector: &str) -> String {
+    format!("{CONVERT_PREFIX}{selector}")
 }
 
 fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {

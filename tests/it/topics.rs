@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use ferrymq::config::Duration;
-
 use crate::wire::client::Client;
 use crate::wire::server::Server;
 
@@ -11,7 +9,6 @@ fn store(directory: &Path) -> Server {
     Server::with(|config| {
         config.broker.ephemeral = false;
         config.broker.data_dir = directory.join("data");
-        config.destinations.expire_messages_period = Duration::from_millis(50);
     })
 }
 

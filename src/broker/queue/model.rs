@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
+use crate::broker::outlet::{Flow, Rejected};
 use crate::broker::redelivery::RedeliveryPolicy;
 
 const LIMIT: u16 = 2;
@@ -80,6 +82,8 @@ impl Test {
         let policy = QueuePolicy {
             redelivery: RedeliveryPolicy {
                 maximum_redeliveries: Some(LIMIT),
+                initial_redelivery_delay_ms: 0,
+                redelivery_delay_ms: 0,
                 ..RedeliveryPolicy::default()
             },
             ..QueuePolicy::default()
@@ -204,7 +208,7 @@ impl Test {
         for sequence in &covered {
             match ack {
                 Ack::Consumed => self.expect_removal(*sequence),
-                Ack::Failed => self.expect_failure(*sequence),
+                Ack::Failed | Ack::FailedFor(_) => self.expect_failure(*sequence),
                 Ack::Requeued => self.expect_return(*sequence),
                 Ack::Refused => self.expect_refusal(*sequence),
             }
@@ -290,8 +294,8 @@ impl Test {
         }
         let (queue, world) = (&mut self.queue, &mut self.world);
         match b % 3 {
-            0 => queue.commit(self.now_ms, taken, Ack::Consumed, world),
-            1 => queue.commit(self.now_ms, taken, Ack::Failed, world),
+            0 => queue.commit(self.now_ms, key, taken, Ack::Consumed, world),
+            1 => queue.commit(self.now_ms, key, taken, Ack::Failed, world),
             _ => queue.restore(self.now_ms, key, taken, world),
         }
     }
@@ -419,6 +423,7 @@ impl Test {
                     assert_eq!(self.due.counted.remove(&sequence), Some(count));
                 }
                 Event::Reject(rejected) => self.follow_reject(rejected),
+                Event::Browsed(_) => panic!("nobody browses"),
                 Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
                     panic!("a queue has no durable subscriptions")
                 }
@@ -517,7 +522,7 @@ impl Test {
         let still = loading || self.store_full;
         assert!(!willing || !ready || still, "what can flow flows");
         assert!(
-            self.queue.turn.len() <= 2 * self.consumers.len() + 16,
+            self.queue.turns.len() <= 2 * self.consumers.len() + 16,
             "no place is kept for those who left"
         );
     }

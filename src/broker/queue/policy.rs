@@ -30,6 +30,8 @@ pub struct QueuePolicy {
     pub group_rebalance: GroupRebalance,
     /// Milliseconds without a message after which a group is forgotten (GRP-6).
     pub group_idle_timeout_ms: u64,
+    /// Milliseconds from one sweep of expired messages to the next; 0 never sweeps (EXP-2).
+    pub expire_messages_period_ms: u64,
     /// Whether a consumer that leaves its window to the broker gets one that adapts to it (PRE-7).
     pub adaptive_prefetch: bool,
 }
@@ -59,6 +61,7 @@ impl Default for QueuePolicy {
             group_redelivery_holds: true,
             group_rebalance: GroupRebalance::Never,
             group_idle_timeout_ms: 3_600_000,
+            expire_messages_period_ms: 30_000,
             adaptive_prefetch: true,
         }
     }

@@ -1,5 +1,7 @@
 use super::*;
+use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{World, message};
+use crate::broker::outlet::Flow;
 
 struct Bench {
     queue: Queue,
@@ -60,7 +62,7 @@ fn what_a_transaction_holds_is_counted_until_its_commit() {
     assert_eq!((taken.len(), bench.queue.len()), (2, 3));
     bench
         .queue
-        .commit(0, taken, Ack::Consumed, &mut bench.world);
+        .commit(0, key, taken, Ack::Consumed, &mut bench.world);
     assert_eq!(bench.queue.len(), 1);
 }
 
@@ -73,9 +75,9 @@ fn consumers_that_come_and_go_leave_nothing_behind() {
         bench.end(key, Ending::Orderly);
     }
     assert!(
-        bench.queue.turn.len() <= 16,
+        bench.queue.turns.len() <= 16,
         "{} places",
-        bench.queue.turn.len()
+        bench.queue.turns.len()
     );
 }
 
@@ -193,6 +195,123 @@ fn consumers_take_turns() {
         .map(|_| bench.subscribe(AckMode::Client, 10))
         .collect();
     bench.push(6);
-    let held = |key: &SubscriptionKey| bench.queue.subscriptions[*key].unacked.len();
+    let held = |key: &SubscriptionKey| bench.queue.consumers[*key].subscription.unacked.len();
     assert_eq!(keys.iter().map(held).collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+fn marks(world: &mut World) -> Vec<(u64, bool, u16)> {
+    let delivery = |event| match event {
+        crate::broker::double::Event::Deliver {
+            id,
+            redelivered,
+            redeliveries,
+            ..
+        } => Some((id.serial, redelivered, redeliveries)),
+        _ => None,
+    };
+    world.take().into_iter().filter_map(delivery).collect()
+}
+
+impl Bench {
+    fn ack_at(&mut self, now_ms: u64, key: SubscriptionKey, number: u64, ack: Ack) {
+        let which = Which::Number(number);
+        assert!(
+            self.queue
+                .acknowledge(now_ms, key, which, ack, &mut self.world)
+        );
+    }
+
+    fn due(&mut self, now_ms: u64) {
+        self.queue.due(now_ms, &mut self.world);
+    }
+}
+
+#[test]
+fn a_refused_message_waits_and_holds_nobody_up() {
+    // RED-3, RED-4: it was delivered again at once, for ever.
+    let mut bench = Bench::new();
+    let key = bench.subscribe(AckMode::Individual, 1);
+    bench.push(3);
+    bench.world.take();
+    bench.ack_at(5000, key, 1, Ack::Failed);
+    assert_eq!(marks(&mut bench.world), [(2, false, 0)]);
+    assert_eq!(bench.queue.next_due_ms(), Some(6000));
+    assert_eq!((bench.queue.len(), bench.queue.delayed()), (3, 1));
+    bench.due(5999);
+    bench.ack_at(5999, key, 2, Ack::Consumed);
+    assert_eq!(marks(&mut bench.world), [(3, false, 0)]);
+    bench.push(1);
+    bench.due(6000);
+    assert_eq!(bench.queue.next_due_ms(), None);
+    bench.ack_at(6000, key, 3, Ack::Consumed);
+    bench.ack_at(6000, key, 4, Ack::Consumed);
+    assert_eq!(
+        marks(&mut bench.world),
+        [(1, true, 1), (4, false, 0)],
+        "it takes its old place (RED-8)"
+    );
+}
+
+#[test]
+fn a_nack_may_name_its_delay_once() {
+    // NAK-2
+    let mut bench = Bench::new();
+    bench.push(1);
+    let key = bench.subscribe(AckMode::Individual, 1);
+    bench.ack_at(0, key, 1, Ack::FailedFor(50));
+    assert_eq!(bench.queue.next_due_ms(), Some(50));
+    bench.due(50);
+    bench.ack_at(50, key, 2, Ack::Failed);
+    assert_eq!(bench.queue.next_due_ms(), Some(1050));
+    bench.due(1050);
+    bench.ack_at(1050, key, 3, Ack::FailedFor(0));
+    assert_eq!(bench.queue.next_due_ms(), None);
+    assert_eq!(marks(&mut bench.world).len(), 4, "at once");
+}
+
+#[test]
+fn what_a_nack_does_is_the_queues_policy() {
+    // NAK-2
+    let outcome = |on_nack| {
+        let mut bench = Bench::new();
+        let policy = QueuePolicy {
+            on_nack,
+            ..QueuePolicy::default()
+        };
+        bench.queue.set_policy(0, policy, &mut bench.world);
+        bench.push(1);
+        let key = bench.subscribe(AckMode::Individual, 1);
+        bench.world.take();
+        bench.ack_at(0, key, 1, Ack::Failed);
+        let stats = bench.queue.stats;
+        let again = marks(&mut bench.world);
+        (again, stats.dead_lettered, stats.discarded)
+    };
+    use crate::broker::OnNack;
+    assert_eq!(outcome(OnNack::Redeliver), (vec![], 0, 0));
+    assert_eq!(outcome(OnNack::DeadLetter), (vec![], 1, 0));
+    assert_eq!(outcome(OnNack::Requeue), (vec![(1, true, 0)], 0, 0));
+    assert_eq!(outcome(OnNack::Discard), (vec![], 0, 1));
+}
+
+#[test]
+fn a_subscription_may_have_its_own_redelivery() {
+    let mut bench = Bench::new();
+    bench.push(1);
+    let wishes = Wishes {
+        redelivery: Some(crate::broker::RedeliveryOverride {
+            maximum_redeliveries: Some(Some(1)),
+            initial_redelivery_delay_ms: Some(20),
+            ..Default::default()
+        }),
+        ..Wishes::default()
+    };
+    let key = bench
+        .queue
+        .subscribe_as(AckMode::Individual, Window::messages(1), wishes);
+    bench.queue.resume(0, key, &mut bench.world);
+    bench.ack_at(0, key, 1, Ack::Failed);
+    bench.due(20);
+    bench.ack_at(20, key, 2, Ack::Failed);
+    assert_eq!(bench.queue.stats.dead_lettered, 1);
 }

@@ -9,10 +9,36 @@ use crate::broker::redelivery::expired_cause;
 use crate::broker::subscription::SubscriptionKey;
 
 impl Topic {
+    /// When something is due next.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let delayed = self.delays.first().map(|(due_ms, ..)| *due_ms);
+        let expires = self.expiring.first().filter(|_| self.offline > 0);
+        let expires = expires.map(|(expires_ms, _)| *expires_ms);
+        delayed.into_iter().chain(expires).min()
+    }
+
+    /// Does what is due: failed deliveries go out again, what has expired goes.
+    pub fn due(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        while let Some(&(due_ms, sequence, key)) = self.delays.first()
+            && due_ms <= now_ms
+        {
+            self.delays.pop_first();
+            if let Some(subscriber) = self.subscriptions.get_mut(key)
+                && let Some(entry) = subscriber.delayed.remove(&sequence)
+            {
+                subscriber.returned.insert(sequence, entry);
+                self.dispatch(now_ms, key, out);
+            }
+        }
+        self.sweep(now_ms, out);
+    }
+
     /// Rids durable subscriptions without a consumer of what has expired (EXP-2). Those with one meet it when
     /// its turn comes.
-    pub fn sweep(&mut self, now_ms: u64, out: &mut impl Outlet) {
-        if self.expiring.first().is_none_or(|(at, _)| *at > now_ms) {
+    pub(super) fn sweep(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        let due = |(expires_ms, _): &(u64, u64)| *expires_ms <= now_ms;
+        if self.offline == 0 || !self.expiring.first().is_some_and(due) {
             return;
         }
         let later = self.expiring.split_off(&(now_ms + 1, 0));
@@ -29,7 +55,7 @@ impl Topic {
             }
             if self.log.get(sequence).is_some() {
                 // A consumer may leave before it has met it.
-                self.expiring.insert((expires_ms, sequence));
+                self.overdue.insert((expires_ms, sequence));
             }
         }
     }
@@ -48,7 +74,8 @@ impl Topic {
         };
         let entry = kept.entry.clone();
         let bytes = u64::from(entry.bytes.get());
-        if let Some(returned) = subscriber.returned.remove(&sequence) {
+        let returned = subscriber.returned.remove(&sequence);
+        if let Some(returned) = returned.or_else(|| subscriber.delayed.remove(&sequence)) {
             self.let_go(returned.message, bytes);
         } else if subscriber.waits_for(sequence) {
             if subscriber.next_waiting(&self.log) == Some(sequence) {
@@ -107,8 +134,9 @@ impl Topic {
         // What was consumed in time stays here until it is most of the index: constant work for each.
         if self.expiring.len() > 2 * self.log.len() + 64 {
             let log = &self.log;
-            self.expiring
-                .retain(|(_, sequence)| log.get(*sequence).is_some());
+            let there = |(_, sequence): &(u64, u64)| log.get(*sequence).is_some();
+            self.expiring.retain(there);
+            self.overdue.retain(there);
         }
     }
 }

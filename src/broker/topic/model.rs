@@ -104,6 +104,8 @@ impl Test {
         };
         let policy = RedeliveryPolicy {
             maximum_redeliveries: Some(LIMIT),
+            initial_redelivery_delay_ms: 0,
+            redelivery_delay_ms: 0,
             ..RedeliveryPolicy::default()
         };
         Self {
@@ -165,7 +167,7 @@ impl Test {
     }
 
     fn sweep(&mut self) {
-        self.topic.sweep(self.now_ms, &mut self.world);
+        self.topic.due(self.now_ms, &mut self.world);
         self.follow();
         if self.store_full {
             return;
@@ -332,7 +334,7 @@ impl Test {
         for sequence in &covered {
             match ack {
                 Ack::Consumed => drop(self.subs[at].copies.remove(sequence)),
-                Ack::Failed => self.expect_return(at, *sequence, true),
+                Ack::Failed | Ack::FailedFor(_) => self.expect_return(at, *sequence, true),
                 Ack::Requeued => self.expect_return(at, *sequence, false),
                 Ack::Refused => self.expect_refusal(at, *sequence),
             }
@@ -564,6 +566,7 @@ impl Test {
 
     fn follow_event(&mut self, event: Event) {
         match event {
+            Event::Browsed(_) => panic!("nobody browses a topic"),
             Event::Deliver {
                 to,
                 id,

@@ -6,6 +6,7 @@ use super::Topic;
 use crate::broker::delivery::{Ack, AckMode, Delivery, Which};
 use crate::broker::message::Message;
 use crate::broker::outlet::{Outlet, Progress, Rejected};
+use crate::broker::queue::scatter;
 use crate::broker::redelivery::Failure;
 use crate::broker::subscription::SubscriptionKey;
 
@@ -31,6 +32,7 @@ impl Topic {
 
     pub(super) fn finish(
         &mut self,
+        now_ms: u64,
         key: SubscriptionKey,
         taken: Vec<Delivery>,
         ack: Ack,
@@ -41,7 +43,10 @@ impl Topic {
                 match ack {
                     Ack::Requeued => self.put_back(key, delivery),
                     Ack::Refused => self.fail(key, delivery, Failure::Refused, out),
-                    _ => self.fail(key, delivery, Failure::Nack, out),
+                    Ack::FailedFor(delay_ms) => {
+                        self.nack(now_ms, key, delivery, Some(delay_ms), out);
+                    }
+                    _ => self.nack(now_ms, key, delivery, None, out),
                 }
             }
             return;
@@ -91,6 +96,35 @@ impl Topic {
             .filter(|sequence| **sequence >= open_from)
         {
             out.acknowledge(id, Progress::Single(sequence));
+        }
+    }
+
+    /// A consumer said NACK: the delivery goes out again after its delay, or is a dead letter (RED-1).
+    fn nack(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        delivery: Delivery,
+        asked_ms: Option<u64>,
+        out: &mut impl Outlet,
+    ) {
+        let sequence = delivery.sequence;
+        let redelivery = delivery.entry.redeliveries.saturating_add(1);
+        let delay_ms = match asked_ms {
+            Some(delay_ms) => self.policy.bounded_ms(delay_ms),
+            None => {
+                let random = scatter(sequence, redelivery, now_ms);
+                self.policy.delay_ms(redelivery, random)
+            }
+        };
+        self.fail(key, delivery, Failure::Nack, out);
+        if delay_ms > 0
+            && let Some(subscriber) = self.subscriptions.get_mut(key)
+            && let Some(entry) = subscriber.returned.remove(&sequence)
+        {
+            subscriber.delayed.insert(sequence, entry);
+            let due_ms = now_ms.saturating_add(delay_ms);
+            self.delays.insert((due_ms, sequence, key));
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Subscriber {
     pub(super) idle_looks: u32,
     /// What goes out before the cursor moves on: returned deliveries, and places filled late.
     pub(super) returned: BTreeMap<u64, Entry>,
+    /// What returned and may not go out yet.
+    pub(super) delayed: BTreeMap<u64, Entry>,
     /// Deliveries in the hands of a transaction or on their way to the dead-letter queue.
     pub(super) in_transactions: BTreeSet<u64>,
     /// What it is done with beyond the cursor: acknowledged before the broker started, or expired.
@@ -58,6 +60,7 @@ impl Subscriber {
             drained_bytes: 0,
             idle_looks: 0,
             returned: BTreeMap::new(),
+            delayed: BTreeMap::new(),
             in_transactions: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             marks: BTreeMap::new(),
@@ -189,6 +192,7 @@ impl Subscriber {
             number,
             redelivered: entry.redelivered,
             redeliveries: entry.redeliveries,
+            first_of_group: false,
         };
         let flow = out.deliver(key, &outgoing);
         if flow != Flow::Open {
@@ -202,7 +206,9 @@ impl Subscriber {
             number,
             sequence,
             id,
+            expires_ms: 0,
             entry,
+            group: None,
         });
         self.keep_open(sequence);
         None
@@ -210,13 +216,14 @@ impl Subscriber {
 
     /// Drops what was lost in the store and waited for it. What it holds in memory is not lost.
     pub(super) fn forget(&mut self, sequence: u64, bytes: u64) {
-        if self
-            .returned
-            .get(&sequence)
-            .is_some_and(|entry| entry.message.is_none())
-        {
-            self.returned.remove(&sequence);
-            self.open.remove(sequence);
+        for held in [&mut self.returned, &mut self.delayed] {
+            if held
+                .get(&sequence)
+                .is_some_and(|entry| entry.message.is_none())
+            {
+                held.remove(&sequence);
+                self.open.remove(sequence);
+            }
         }
         if self.waits_for(sequence) {
             self.leave_out(sequence, bytes);

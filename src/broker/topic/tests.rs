@@ -186,7 +186,7 @@ fn laggards_get_their_messages_back_in_turn() {
     });
     for sequence in 1..=3000 {
         let at = bench.world.store(&message(sequence, 10, true, 0));
-        let entry = Entry::stored(at, 202);
+        let entry = Entry::stored(at, 202, 4, crate::broker::MessageFlags(0));
         assert!(bench.topic.recover(sequence, entry, 0, None));
     }
     for key in keys {
@@ -235,6 +235,33 @@ fn what_an_inactive_subscription_got_back_leaves_memory() {
         bench.topic.loaded(0, sequence, found, &mut bench.world);
     }
     assert_eq!(bench.world.delivered(), [1, 2, 3]);
+}
+
+#[test]
+fn what_failed_goes_out_again_after_its_delay_and_others_pass() {
+    // RED-3, RED-4
+    let mut bench = Bench::new();
+    let key = bench.durable(1);
+    bench.activate(key, AckMode::Individual);
+    bench.publish();
+    bench.world.take();
+    let (which, ack) = (Which::Number(1), Ack::Failed);
+    let world = &mut bench.world;
+    assert!(bench.topic.acknowledge(0, key, which, ack, world));
+    assert_eq!(bench.topic.next_due_ms(), Some(1000));
+    assert!(bench.progress().is_empty());
+    bench.publish();
+    assert_eq!(bench.world.delivered(), [2]);
+    bench.topic.due(999, &mut bench.world);
+    assert!(bench.world.delivered().is_empty());
+    bench.acknowledge(key, 2);
+    assert_eq!(bench.progress(), [Progress::Single(2)]);
+    assert_eq!(bench.topic.seen().next(), Some((1, 1, 1)));
+    bench.topic.due(1000, &mut bench.world);
+    assert_eq!(bench.world.delivered(), [1]);
+    bench.acknowledge(key, 3);
+    assert_eq!(bench.progress(), [Progress::Through(2)]);
+    assert!(bench.topic.is_empty());
 }
 
 #[test]

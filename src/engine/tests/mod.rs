@@ -120,6 +120,10 @@ impl Encoder for Plain {
     fn tail(&self) -> &'static [u8] {
         b"\0"
     }
+
+    fn browse_end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"end\n\0");
+    }
 }
 
 fn settings() -> Settings {
@@ -130,6 +134,7 @@ fn settings() -> Settings {
         maximum_redeliveries: Some(6),
         dead_letter_queue: "DLQ".into(),
         memory_limit_bytes: 1 << 30,
+        group_reader: None,
     }
 }
 

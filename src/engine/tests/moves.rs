@@ -171,7 +171,7 @@ fn dead_letters_arrive_in_the_order_of_their_failing_and_survive() {
                 let Machine::Queue(queue) = machine else {
                     unreachable!("it is a queue")
                 };
-                assert!(queue.acknowledge(1000, key, which, crate::broker::Ack::Failed, out));
+                assert!(queue.acknowledge(1000, key, which, crate::broker::Ack::FailedFor(0), out));
             },
         );
         engine.run(&mut connection.work);

@@ -2,7 +2,9 @@ use std::io::IoSlice;
 use std::sync::Mutex;
 
 use super::*;
-use crate::broker::{AckMode, Destination, Message, MessageFlags, MessageId, Outgoing, Window};
+use crate::broker::{
+    AckMode, Destination, Message, MessageFlags, MessageId, Outgoing, Window, Wishes,
+};
 use crate::clock::Clock;
 use crate::engine::cell::{Cell, Encoder, Work};
 use crate::engine::choice::Choice;
@@ -27,6 +29,8 @@ impl Encoder for Nowhere {
     fn tail(&self) -> &'static [u8] {
         b"\0"
     }
+
+    fn browse_end(&self, _: &mut Vec<u8>) {}
 }
 
 /// One octet can be read, once.
@@ -96,6 +100,7 @@ fn engine() -> Arc<Engine> {
         maximum_redeliveries: Some(6),
         dead_letter_queue: "DLQ".into(),
         memory_limit_bytes: 1 << 30,
+        group_reader: None,
     };
     Engine::build(
         settings,
@@ -120,6 +125,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
         choice: Choice::default(),
         encoder: Box::new(Nowhere),
         durable: None,
+        wishes: Wishes::default(),
     };
     session.subscribe(1, request, b"").unwrap();
     session

@@ -175,7 +175,10 @@ fn redelivered_is_exact_after_a_stop_and_never_forgotten_after_a_crash() {
                 "SUBSCRIBE id:1 destination:/queue/q ack:client-individual activemq.prefetchSize:3",
             );
             let found = client.messages(["nacked", "held", "acked"]);
-            client.put(&format!("NACK id:{}", found[0].must("ack")));
+            client.put(&format!(
+                "NACK id:{} redelivery-delay:0",
+                found[0].must("ack")
+            ));
             client
                 .message("nacked")
                 .check("MESSAGE redelivered:true JMSXDeliveryCount:2");
@@ -243,7 +246,7 @@ fn failures_are_counted_over_restarts_and_dead_letters_stay() {
                 }
                 let found = client.message("bad");
                 found.check(&format!("MESSAGE JMSXDeliveryCount:{failure}"));
-                client.put(&format!("NACK id:{}", found.must("ack")));
+                client.put(&format!("NACK id:{} redelivery-delay:0", found.must("ack")));
             }
             if round < 3 {
                 // Back again; its receipt shows that the failures are in the journal.

@@ -147,27 +147,6 @@ pub(super) const CASES: &[Case] = &[
             "ERROR message:'NACK received but connection is in v1.0 mode.'",
         );
     }),
-    // Without the delays of RED-1 yet: at once, in its old place, to the dead letters after the limit.
-    case("C251", |_| {
-        let server = Server::with(|config| config.redelivery.maximum_redeliveries = 2);
-        let (mut client, found) = held(&server, "1.2", "c251", "client-individual", 2);
-        client.put(&nack(&found[0]));
-        let second = client.message("1");
-        second.check("MESSAGE redelivered:true JMSXDeliveryCount:2");
-        client.put(&nack(&second));
-        let third = client.message("1");
-        third.check("MESSAGE redelivered:true JMSXDeliveryCount:3");
-        client.ask(&nack(&third));
-        client.fence();
-        let mut reader = server.client();
-        reader.ask(DLQ);
-        let cause = "dlqDeliveryFailureCause~'java.lang.Throwable\\c Delivery[3] exceeds redelivery policy limit\\c'";
-        reader.message("1").check(&format!(
-            "MESSAGE message-id:{} original-destination:/queue/c251 {cause}",
-            found[0].must("message-id")
-        ));
-        assert_eq!(server.queue_len("c251"), 1);
-    }),
     case("C255", |s| {
         let (mut client, found) = held(s, "1.2", "c255", "client", 3);
         client.ask_amid(&nack(&found[2]));
@@ -338,7 +317,7 @@ pub(super) const CASES: &[Case] = &[
         client.put(&ack(&again));
         client.messages(["3", "4"]);
     }),
-    // By the header until on_nack is there: straight to the dead letters, in and out of a transaction.
+    // Straight to the dead letters, in and out of a transaction.
     case("C249", |_| {
         let server = Server::start();
         let (mut client, found) = held(&server, "1.1", "c249", "client-individual", 2);
@@ -379,8 +358,9 @@ fn ack(message: &Frame) -> String {
     format!("ACK id:{}", message.must("ack"))
 }
 
+/// A failure that is tried again at once.
 fn nack(message: &Frame) -> String {
-    format!("NACK id:{}", message.must("ack"))
+    format!("NACK id:{} redelivery-delay:0", message.must("ack"))
 }
 
 /// A consumer that holds `1`, `2`, … `count` of a fresh queue.

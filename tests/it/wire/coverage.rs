@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::Case;
 use super::{
-    acknowledging, connecting, durable, ending, heart_beats, sending, subscribing, syntax,
-    transactions,
+    acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
+    redelivering, sending, subscribing, syntax, transactions,
 };
 use crate::{hostile, restart, topics};
 
@@ -45,13 +45,9 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("limits per destination are not built", &[156, 294]),
     ("selectors are refused (not yet)", &[177, 179, 180, 183, 219]),
     ("wildcard subscriptions are refused (not yet)", &[186]),
-    ("policies per destination are not built", &[193, 327, 329]),
-    ("exclusive consumers are refused (not yet)", &[195]),
+    ("policies per destination are not built", &[193, 329]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
-    ("queue browsers are refused (not yet)", &[225, 226, 227, 229, 231]),
-    ("redelivery delays are not built", &[264]),
     ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
-    ("message groups are not built", &[324, 325, 326]),
     ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("WebSocket, TLS and OpenWire are not built", &[344, 345, 346, 347, 348, 349, 350, 351, 352]),
@@ -60,12 +56,16 @@ const NOT_YET: &[(&str, &[u16])] = &[
 /// Cases that are tests of their own elsewhere.
 const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, topics::COVERED];
 
-const TABLES: [&[Case]; 9] = [
+const TABLES: [&[Case]; 13] = [
     acknowledging::CASES,
+    browsing::CASES,
+    choosing::CASES,
     connecting::CASES,
     durable::CASES,
     ending::CASES,
+    grouping::CASES,
     heart_beats::CASES,
+    redelivering::CASES,
     sending::CASES,
     subscribing::CASES,
     syntax::CASES,

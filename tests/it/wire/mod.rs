@@ -1,12 +1,16 @@
 //! STOMP over a raw socket: the list of wire cases, part by part, each part a table.
 
 mod acknowledging;
+mod browsing;
+mod choosing;
 pub(crate) mod client;
 mod connecting;
 mod coverage;
 mod durable;
 mod ending;
+mod grouping;
 mod heart_beats;
+mod redelivering;
 mod sending;
 pub(crate) mod server;
 mod subscribing;

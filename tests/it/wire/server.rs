@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ferrymq::broker::stats::Stats;
-use ferrymq::broker::{Destination, Kind};
+use ferrymq::broker::{Destination, Kind, QueuePolicy};
 use ferrymq::config::Config;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
@@ -125,6 +125,15 @@ impl Server {
         };
         let mut state = cell.lock();
         state.queue().expect("it is a queue").len()
+    }
+
+    /// Gives a queue the default rules as `change` makes them.
+    pub(crate) fn policy(&self, queue: &str, change: impl FnOnce(&mut QueuePolicy)) {
+        let mut policy = QueuePolicy::default();
+        change(&mut policy);
+        let engine = self.engine();
+        let cell = engine.registry.get_or_create(&Destination::queue(queue));
+        engine.set_queue_policy(&cell, policy);
     }
 
     /// The counters of a destination.

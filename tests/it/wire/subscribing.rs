@@ -168,10 +168,7 @@ pub(super) const CASES: &[Case] = &[
             "destination:/queue/a.* ",
             "destination:/queue/a.>",
             "destination:/topic/>",
-            "destination:/queue/q browser:true",
             "destination:/queue/q 'selector:foo = 1'",
-            "destination:/queue/q activemq.exclusive:true",
-            "destination:/queue/q activemq.noLocal:true",
             "destination:/topic/t activemq.retroactive:true",
             "destination:/topic/t durable:true auto-delete:false",
         ] {

@@ -151,7 +151,10 @@ pub(super) const CASES: &[Case] = &[
     case("C288", |s| {
         let (mut client, found) = held(s, "c288", "client-individual", 1, 100);
         client.ask("BEGIN transaction:tx1");
-        client.ask(&format!("NACK id:{} transaction:tx1", found[0].must("ack")));
+        client.ask(&format!(
+            "NACK id:{} transaction:tx1 redelivery-delay:0",
+            found[0].must("ack")
+        ));
         client.fence();
         client.put("COMMIT transaction:tx1");
         client

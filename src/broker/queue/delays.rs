@@ -1,0 +1,56 @@
+//! Messages that wait for their redelivery, by the time when they are due (RED-3).
+//!
+//! A delayed message stays at its place with a mark, and scans pass it. Here is only when its mark goes:
+//! about 35 octets for each, beside its entry.
+
+use std::collections::BTreeSet;
+
+use super::lanes::Spot;
+
+/// When delayed messages are due.
+#[derive(Debug, Default)]
+pub(super) struct Delays {
+    due: BTreeSet<(u64, Spot)>,
+}
+
+impl Delays {
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    pub(super) fn add(&mut self, due_ms: u64, spot: Spot) {
+        self.due.insert((due_ms, spot));
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Takes out one that is due. It may have left the queue since.
+    pub(super) fn pop(&mut self, now_ms: u64) -> Option<Spot> {
+        let &(due_ms, spot) = self.due.first()?;
+        (due_ms <= now_ms).then(|| {
+            self.due.pop_first();
+            spot
+        })
+    }
+
+    /// Takes everything out, due or not.
+    pub(super) fn take(&mut self) -> BTreeSet<(u64, Spot)> {
+        std::mem::take(&mut self.due)
+    }
+}
+
+/// A number that looks random and depends on nothing but its arguments: delays are spread by it, and yet
+/// the core stays repeatable.
+pub(in crate::broker) fn scatter(sequence: u64, redelivery: u16, now_ms: u64) -> u64 {
+    let mut mixed = sequence
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(u64::from(redelivery) << 48)
+        ^ now_ms.rotate_left(32);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
