@@ -11,12 +11,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::broker::Pattern;
 use crate::clock::Clock;
 use crate::config::{Config, Problems};
 use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
+use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
 use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
@@ -216,8 +218,24 @@ fn settings(config: &Config) -> Settings {
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
         maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
         dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
+        routes: routes(config),
         memory_limit_bytes: config.memory.limit_bytes(),
         group_reader: Some(stomp::group_of),
+    }
+}
+
+/// What is copied where. The patterns have passed the checks.
+fn routes(config: &Config) -> Rules {
+    let (keys, syntax) = (&config.virtual_topics, config.pattern_syntax());
+    let name = Pattern::parse_with(&keys.name, syntax).ok();
+    let virtual_topics = name.filter(|_| keys.enabled).map(|name| VirtualTopics {
+        name,
+        prefix: keys.prefix.clone(),
+    });
+    Rules {
+        virtual_topics,
+        mirror_prefix: keys.mirrored_queues.then(|| keys.mirror_prefix.clone()),
+        syntax,
     }
 }
 
@@ -257,5 +275,6 @@ fn stomp_settings(config: &Config) -> StompSettings {
         topic_prefetch: config.destinations.topic_prefetch,
         durable_topic_prefetch: config.destinations.durable_topic_prefetch,
         auto_create: config.destinations.auto_create,
+        syntax: config.pattern_syntax(),
     }
 }

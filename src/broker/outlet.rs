@@ -55,6 +55,8 @@ pub struct Rejected {
 
 /// The world outside a destination, told of effects in the order in which they happen.
 pub trait Outlet {
+    /// The number of the next delivery to a consumer that is numbered outside, which follows at once.
+    fn number(&mut self, to: SubscriptionKey) -> u64;
     /// A message goes to a consumer.
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow;
     /// A browser has seen everything (BRO-1).

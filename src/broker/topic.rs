@@ -450,6 +450,20 @@ impl Topic {
         true
     }
 
+    /// The number of the delivery of the consumer `key` that `which` names.
+    #[must_use]
+    pub fn number_of(&self, key: SubscriptionKey, which: Which) -> Option<u64> {
+        let consumer = self.subscriptions.get(key)?.consumer.as_ref();
+        consumer?.unacked.find(which)
+    }
+
+    /// The deliveries of the consumer `key` are numbered outside from now on.
+    pub fn number_outside(&mut self, key: SubscriptionKey) {
+        if let Some(consumer) = self.consumer(key) {
+            consumer.number_outside();
+        }
+    }
+
     /// Whether the consumer `key` holds the delivery that `which` names.
     #[must_use]
     pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {

@@ -4,6 +4,7 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
@@ -13,6 +14,7 @@ use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::records;
+use super::routes::Routes;
 use super::timer::Timer;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
@@ -124,6 +126,8 @@ pub struct State {
     pub machine: Machine,
     outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
+    numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     charged_bytes: u64,
     pace: Pace,
     defined: bool,
@@ -138,6 +142,8 @@ pub struct Cell {
     pub destination: Destination,
     /// Its id in the journal.
     pub id: DestinationId,
+    /// Where copies of what is sent to it go.
+    pub routes: Routes,
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
@@ -170,6 +176,7 @@ impl Cell {
             machine,
             outboxes: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
+            numbers: SecondaryMap::new(),
             charged_bytes,
             pace: Pace::default(),
             defined,
@@ -179,11 +186,18 @@ impl Cell {
         Self {
             destination,
             id,
+            routes: Routes::default(),
             state: Mutex::new(state),
             store,
             memory,
             timer,
         }
+    }
+
+    /// Whether what it holds can be in the journal.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.store.is_some()
     }
 
     /// Locks the destination. Never across I/O, and never two destinations at once.
@@ -219,6 +233,7 @@ impl Cell {
             machine,
             outboxes,
             encoders,
+            numbers,
             ..
         } = state;
         if let Some(store) = &self.store {
@@ -232,6 +247,7 @@ impl Cell {
         let mut delivering = Delivering {
             outboxes,
             encoders,
+            numbers,
             current: None,
             touched: &mut work.touched,
             records: &mut records,
@@ -366,6 +382,7 @@ impl Cell {
             outbox.unregister(index);
         }
         state.encoders.remove(key);
+        state.numbers.remove(key);
     }
 
     /// Hands the records of a step to the journal and its memory to the account.
@@ -464,6 +481,15 @@ impl Cell {
     }
 }
 
+/// Whoever let go of a destination last gives back the memory of what was in it.
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if let Ok(state) = self.state.get_mut() {
+            self.memory.release(state.charged_bytes);
+        }
+    }
+}
+
 /// Lives while a step runs. A panic leaves the machine half changed, so it ends the process: recovery, which
 /// trusts only the journal, does better than whoever would go on.
 struct WholeStep {
@@ -486,6 +512,7 @@ impl Drop for WholeStep {
 pub struct Delivering<'a> {
     outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: &'a mut SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    numbers: &'a SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     touched: &'a mut Vec<Arc<Outbox>>,
@@ -518,6 +545,16 @@ impl<'a> Delivering<'a> {
 }
 
 impl Outlet for Delivering<'_> {
+    fn number(&mut self, to: SubscriptionKey) -> u64 {
+        // The outbox stays locked until the delivery is in it, so numbers are in the order of frames.
+        if let Some((outbox, _)) = self.outboxes.get(to) {
+            self.open(outbox);
+        }
+        self.numbers
+            .get(to)
+            .map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
         let Some((outbox, index)) = self.outboxes.get(to) else {
             return Flow::Refused;
@@ -603,6 +640,15 @@ impl State {
     pub(super) fn disarm(&mut self, at_ms: u64) {
         if self.armed_ms == Some(at_ms) {
             self.armed_ms = None;
+        }
+    }
+
+    /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.
+    pub(super) fn number_by(&mut self, key: SubscriptionKey, numbers: &Arc<AtomicU64>) {
+        self.numbers.insert(key, Arc::clone(numbers));
+        match &mut self.machine {
+            Machine::Queue(queue) => queue.number_outside(key),
+            Machine::Topic(topic) => topic.number_outside(key),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
+use super::routes::spread;
 use super::{Engine, records};
 use crate::broker::queue::Incoming;
 use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
@@ -59,6 +60,27 @@ struct Copy {
 const TARGETS_MAX: usize = 1 << 12;
 
 impl Transaction {
+    /// Adds a message for several destinations; it must not be in the memory of others. It is stored once.
+    pub fn add(&mut self, cells: &[Arc<Cell>], message: Message) {
+        let message = Arc::new(message);
+        self.sends.extend(
+            cells
+                .iter()
+                .map(|cell| (Arc::clone(cell), Arc::clone(&message))),
+        );
+    }
+
+    /// The same with the copies that follow from where it goes (VIR-1).
+    pub fn add_routed(&mut self, cells: &[Arc<Cell>], message: Message) {
+        if !cells.iter().any(|cell| cell.routes.is_any()) {
+            self.add(cells, message);
+            return;
+        }
+        for (cells, message) in spread(cells, message) {
+            self.add(&cells, message);
+        }
+    }
+
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
@@ -87,7 +109,7 @@ impl Engine {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
             for copy in &mut part.messages {
-                copy.stored = self.store.is_some() && state.machine.stores(&copy.message);
+                copy.stored = part.cell.is_stored() && state.machine.stores(&copy.message);
             }
         }
         if let Err(error) = self.write_group(&mut parts, &transaction, work) {

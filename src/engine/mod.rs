@@ -11,6 +11,7 @@ pub mod connections;
 pub mod dead_letter;
 pub mod durability;
 pub mod durables;
+pub mod feeds;
 pub mod filter;
 pub mod memory;
 pub mod opening;
@@ -21,6 +22,7 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod routes;
 pub mod timer;
 
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub maximum_redeliveries: Option<u16>,
     /// The shared dead-letter queue.
     pub dead_letter_queue: String,
+    /// What is copied where.
+    pub routes: routes::Rules,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
     /// How the message group of a message is read, whatever its wire.
@@ -106,6 +110,12 @@ impl Engine {
     #[must_use]
     pub fn next_origin(&self) -> u64 {
         self.epoch << 32 | self.origins.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether a queue of that name takes copies from virtual topics (VIR-1).
+    #[must_use]
+    pub fn is_consumer_queue(&self, name: &str) -> bool {
+        self.settings.routes.consumed_by(name).is_some()
     }
 
     /// Whether the store refuses messages for want of space.

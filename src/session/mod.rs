@@ -7,5 +7,5 @@ pub mod link;
 mod state;
 mod transactions;
 
-pub use state::{Answer, Session, SubscribeRequest, Subscribed};
+pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};
 pub use transactions::{Bounds, TransactionError};

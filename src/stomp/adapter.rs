@@ -18,7 +18,9 @@ use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
 use super::subscribe::Known as Subscriptions;
+use super::temporary::Temporaries;
 use crate::broker::Ending;
+use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
 use crate::session::Session;
 use crate::session::link::{Adapter, Next};
@@ -66,6 +68,8 @@ pub struct StompSettings {
     pub durable_topic_prefetch: u32,
     /// Destinations are created by first use (DST-13).
     pub auto_create: bool,
+    /// How names are split and which words are wildcards (DST-5).
+    pub syntax: Syntax,
 }
 
 impl StompSettings {
@@ -107,6 +111,7 @@ pub(super) struct State {
     /// The SEND before, if the next may repeat it.
     pub(super) last_send: Option<LastSend>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) temporaries: Temporaries,
     pub(super) parked: Parked,
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
@@ -145,6 +150,7 @@ impl Stomp {
             destinations: Destinations::default(),
             last_send: None,
             subscriptions: Subscriptions::default(),
+            temporaries: Temporaries::default(),
             parked: Parked::default(),
             unapplied: Unapplied::default(),
             id_prefix,

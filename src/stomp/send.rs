@@ -8,19 +8,38 @@ use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt};
 
 use super::WIRE_STOMP;
 use super::adapter::{State, Step};
-use super::destination;
+use super::destination::{self, Part};
 use super::parked::ParkKey;
 use super::reply::Refusal;
+use super::temporary::set_reply_to;
 use crate::broker::{Message, MessageFlags};
 use crate::engine::Engine;
 use crate::engine::cell::Cell;
 use crate::session::Session;
 
+/// Where a SEND goes.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// To one destination.
+    One(Arc<Cell>),
+    /// A copy to each (DST-4).
+    Many(Arc<[Arc<Cell>]>),
+}
+
+impl Target {
+    fn cells(&self) -> &[Arc<Cell>] {
+        match self {
+            Self::One(cell) => std::slice::from_ref(cell),
+            Self::Many(cells) => cells,
+        }
+    }
+}
+
 /// Destination headers this connection has used, so that a name is read once.
 #[derive(Default)]
 pub(super) struct Destinations {
-    last: Option<(String, Arc<Cell>)>,
-    known: HashMap<String, Arc<Cell>>,
+    last: Option<(String, Target)>,
+    known: HashMap<String, Target>,
 }
 
 /// Names remembered for one connection.
@@ -35,35 +54,11 @@ const SCHEDULED: [Known; 4] = [
 ];
 
 impl Destinations {
-    fn last(&self, text: &str) -> Option<&Arc<Cell>> {
+    fn last(&self, text: &str) -> Option<&Target> {
         self.last
             .as_ref()
             .filter(|(known, _)| known == text)
-            .map(|(_, cell)| cell)
-    }
-
-    /// The destination that `text` names, made by first use if it may be.
-    fn resolve(
-        &mut self,
-        engine: &Engine,
-        text: &str,
-        auto_create: bool,
-    ) -> Result<Arc<Cell>, Refusal> {
-        if let Some(cell) = self.known.get(text) {
-            return Ok(Arc::clone(cell));
-        }
-        let destination = destination::parse(text)?;
-        if destination.is_wildcard() {
-            return Err(Refusal::frame(format!(
-                "cannot send to {text}: wildcards are for SUBSCRIBE only"
-            )));
-        }
-        let cell = find(engine, &destination, auto_create)?;
-        if self.known.len() >= NAMES_MAX {
-            self.known.clear();
-        }
-        self.known.insert(text.to_owned(), Arc::clone(&cell));
-        Ok(cell)
+            .map(|(_, target)| target)
     }
 }
 
@@ -125,6 +120,67 @@ impl LastSend {
 }
 
 impl State {
+    /// Where a SEND to `text` goes, destinations made by first use if they may be; and whether that lasts: a temporary
+    /// destination of another connection may go at any time.
+    fn resolve(&mut self, session: &mut Session, text: &str) -> Result<(Target, bool), Refusal> {
+        if let Some(target) = self.destinations.known.get(text) {
+            return Ok((target.clone(), true));
+        }
+        let address = destination::parse(text, self.settings.syntax)?;
+        if address.options.is_some() {
+            return Err(Refusal::frame(format!(
+                "cannot send to {text}: options after '?' are for SUBSCRIBE only"
+            )));
+        }
+        let mut cells = Vec::with_capacity(address.parts.len());
+        let mut lasting = true;
+        for part in &address.parts {
+            lasting &= !matches!(part, Part::Remote(_));
+            cells.push(self.target(session, part)?);
+        }
+        let target = match <[Arc<Cell>; 1]>::try_from(cells) {
+            Ok([cell]) => Target::One(cell),
+            Err(cells) => Target::Many(cells.into()),
+        };
+        if lasting {
+            let known = &mut self.destinations.known;
+            if known.len() >= NAMES_MAX {
+                known.clear();
+            }
+            known.insert(text.to_owned(), target.clone());
+        }
+        Ok((target, lasting))
+    }
+
+    fn target(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+        match part {
+            Part::Named(destination) => {
+                find(&session.engine, destination, self.settings.auto_create)
+            }
+            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Remote(destination) => {
+                let found = session.engine.registry.get(destination);
+                found.ok_or_else(|| {
+                    Refusal::frame(format!(
+                        "Cannot send to {destination}: the destination does not exist"
+                    ))
+                })
+            }
+            Part::Pattern(_, pattern) => Err(Refusal::frame(format!(
+                "cannot send to {pattern}: wildcards are for SUBSCRIBE only"
+            ))),
+        }
+    }
+
+    /// The name by which others know the temporary destination of this connection to which the answer to a message
+    /// shall go, if it names one (DST-10).
+    fn remote_reply_to(&mut self, session: &mut Session, send: &Send<'_>) -> Option<String> {
+        let reply_to = send.headers.get(Known::ReplyTo)?;
+        let (kind, name) = destination::own(&reply_to)?;
+        let cell = self.temporaries.get(session, kind, name);
+        Some(cell.destination.to_string())
+    }
+
     /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
     /// Returns false if it must take the general way.
     #[inline]
@@ -172,13 +228,11 @@ impl State {
         if let Some(step) = self.park_send(session, send, raw) {
             return Ok(step);
         }
+        let mut lasting = true;
         if self.destinations.last(&send.destination).is_none() {
-            let cell = self.destinations.resolve(
-                &session.engine,
-                &send.destination,
-                self.settings.auto_create,
-            )?;
-            self.destinations.last = Some((send.destination.to_string(), cell));
+            let (target, lasts) = self.resolve(session, &send.destination)?;
+            self.destinations.last = Some((send.destination.to_string(), target));
+            lasting = lasts;
         }
         if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
             return Err(Refusal::not_yet(&format!(
@@ -186,14 +240,33 @@ impl State {
                 known.name()
             )));
         }
-        let message = build(session, send, octets);
-        let Some(cell) = self.destinations.last(&send.destination) else {
+        let reply_to = self.remote_reply_to(session, send);
+        let message = build(session, send, octets, reply_to.as_deref());
+        let Some((text, target)) = self.destinations.last.take() else {
             unreachable!("the destination was just resolved");
         };
+        let step = self.hand_in(session, send, &target, message, last);
+        if lasting {
+            self.destinations.last = Some((text, target));
+        } else {
+            self.last_send = None;
+        }
+        step
+    }
+
+    /// Hands a message to the session.
+    fn hand_in(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        target: &Target,
+        message: Message,
+        last: Option<LastSend>,
+    ) -> Result<Step, Refusal> {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, cell, message)
+                .send_in(transaction, target.cells(), message)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
@@ -204,10 +277,15 @@ impl State {
         if let Some(receipt) = &send.receipt {
             encode_receipt(self.version, receipt, &[], &mut self.scratch);
         }
-        if LastSend::is_plain(send) {
-            self.last_send = Some(LastSend::of(last, cell, send, &message));
+        match target {
+            Target::One(cell) => {
+                if LastSend::is_plain(send) {
+                    self.last_send = Some(LastSend::of(last, cell, send, &message));
+                }
+                session.send(cell, message, &self.scratch);
+            }
+            Target::Many(cells) => session.send_to_all(cells, message, &self.scratch),
         }
-        session.send(cell, message, &self.scratch);
         Ok(Step::Done)
     }
 
@@ -225,14 +303,7 @@ impl State {
             return None;
         }
         // What can never be carried out is refused at once rather than parked.
-        let resolvable = self
-            .destinations
-            .resolve(
-                &session.engine,
-                &send.destination,
-                self.settings.auto_create,
-            )
-            .is_ok();
+        let resolvable = self.resolve(session, &send.destination).is_ok();
         resolvable.then(|| self.park(session, key, raw))
     }
 }
@@ -249,9 +320,19 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
 /// Makes the message of a SEND.
-fn build(session: &mut Session, send: &Send<'_>, octets: &Bytes) -> Message {
+fn build(
+    session: &mut Session,
+    send: &Send<'_>,
+    octets: &Bytes,
+    reply_to: Option<&str>,
+) -> Message {
     let mut escaped = false;
-    let head = |payload: &mut Vec<u8>| escaped = send.write_user_head(payload).escaped;
+    let head = |payload: &mut Vec<u8>| {
+        escaped = send.write_user_head(payload).escaped;
+        if let Some(remote) = reply_to {
+            set_reply_to(payload, remote);
+        }
+    };
     let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
     message.flags = flags(send, escaped);
     message.timestamp_ms = send.timestamp_ms.unwrap_or_else(|| session.now_ms());

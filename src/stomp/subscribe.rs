@@ -1,20 +1,24 @@
 //! SUBSCRIBE and UNSUBSCRIBE (section 5).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{
     AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
 use super::adapter::{SerialById, State, Step};
+use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{destination, send, wishes};
+use super::{options, send, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
+use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::session::{Session, SubscribeRequest};
+use crate::engine::feeds::Blueprint;
+use crate::session::{Session, SubscribeRequest, feed_serial};
 
 /// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
 const BROWSER_PREFETCH: u32 = 500;
@@ -24,7 +28,7 @@ const BROWSER_PREFETCH: u32 = 500;
 pub(super) struct Known {
     by_id: SerialById,
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
-    all: Vec<(u64, Destination, Option<String>)>,
+    all: Vec<(u64, Address, Option<String>)>,
     last_serial: u64,
     browsers: HashSet<u64>,
 }
@@ -45,11 +49,11 @@ impl Known {
         self.all.iter().map(|(serial, ..)| *serial)
     }
 
-    fn add(&mut self, serial: u64, destination: Destination, id: Option<String>) {
+    fn add(&mut self, serial: u64, address: Address, id: Option<String>) {
         if let Some(id) = &id {
             self.by_id.insert(id.clone(), serial);
         }
-        self.all.push((serial, destination, id));
+        self.all.push((serial, address, id));
     }
 
     fn remove(&mut self, serial: u64) {
@@ -61,10 +65,10 @@ impl Known {
         }
     }
 
-    fn oldest_on(&self, destination: &Destination) -> Option<u64> {
+    fn oldest_on(&self, address: &Address) -> Option<u64> {
         self.all
             .iter()
-            .find(|(_, known, _)| known == destination)
+            .find(|(_, known, _)| known.parts == address.parts)
             .map(|(serial, ..)| *serial)
     }
 }
@@ -80,48 +84,43 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let destination = self.check_subscribe(wanted)?;
-        let durable = self.durable_name(wanted, &destination)?;
-        let cell = send::find(&session.engine, &destination, self.settings.auto_create)?;
-        let mode = match wanted.ack {
-            WireAck::Auto => AckMode::Auto,
-            WireAck::Client => AckMode::Client,
-            WireAck::ClientIndividual => AckMode::Individual,
-        };
-        self.subscriptions.last_serial += 1;
-        let serial = self.subscriptions.last_serial;
-        let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
-        let template = MessageTemplate::new(
-            self.version,
-            &self.settings.id_prefix(),
-            wanted.id.as_deref(),
-            &destination.to_string(),
-            ack_prefix.as_deref(),
-        );
+        let address = destination::parse(&wanted.destination, self.settings.syntax)?;
+        let mut with_options = None;
+        if let Some(options) = &address.options {
+            options::apply(with_options.insert(wanted.clone()), options)?;
+        }
+        let wanted = with_options.as_ref().unwrap_or(wanted);
+        self.check_subscribe(wanted, &address)?;
+        let durable = self.durable_name(wanted, &address)?;
+        let (mut cells, mut patterns) = (Vec::new(), Vec::new());
+        for part in &address.parts {
+            match part {
+                Part::Pattern(Kind::Queue, pattern)
+                    if session.engine.is_consumer_queue(pattern.as_str()) =>
+                {
+                    let queue = Destination::queue(pattern.as_str());
+                    let auto_create = self.settings.auto_create;
+                    cells.push(send::find(&session.engine, &queue, auto_create)?);
+                }
+                Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
+                part => cells.push(self.source(session, part)?),
+            }
+        }
+        let serial = self.subscriptions.last_serial + 1;
+        let blueprint = self.blueprint(session, wanted, serial, durable.is_some())?;
+        self.subscriptions.last_serial = serial;
         let request = SubscribeRequest {
-            cell: &cell,
-            mode,
-            window: self.window(wanted, destination.kind, durable.is_some()),
-            choice: Choice {
-                selector: wanted.selector.as_deref().map(converting),
-                no_local: wanted.no_local,
-            },
-            encoder: Box::new(MessageEncoder::new(
-                template,
-                self.settings.always_content_length,
-            )),
+            cells,
+            patterns,
+            blueprint,
             durable: durable.clone(),
-            wishes: wishes::of(wanted, mode, destination.kind)?,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
-        self.subscriptions.add(
-            serial,
-            destination,
-            wanted.id.as_ref().map(ToString::to_string),
-        );
+        self.subscriptions
+            .add(serial, address, wanted.id.as_ref().map(ToString::to_string));
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }
@@ -131,18 +130,90 @@ impl State {
         Ok(Step::Done)
     }
 
-    fn check_subscribe(&self, wanted: &Subscribe<'_>) -> Result<Destination, Refusal> {
-        let destination = destination::parse(&wanted.destination)?;
+    /// A destination to consume from. Only the owner of a temporary one may (DST-11).
+    fn source(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+        match part {
+            Part::Named(destination) => {
+                send::find(&session.engine, destination, self.settings.auto_create)
+            }
+            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Remote(destination) => {
+                let own = self.temporaries.by_destination(destination);
+                own.ok_or_else(|| {
+                    let kind = match destination.kind {
+                        Kind::Queue => "queue",
+                        Kind::Topic => "topic",
+                    };
+                    Refusal::frame(format!(
+                        "Subscribing to a temporary {kind} created by another connection is not permitted"
+                    ))
+                })
+            }
+            Part::Pattern(..) => unreachable!("a pattern is no destination"),
+        }
+    }
+
+    /// What the consumers of a subscription are like.
+    fn blueprint(
+        &self,
+        session: &Session,
+        wanted: &Subscribe<'_>,
+        serial: u64,
+        durable: bool,
+    ) -> Result<Blueprint, Refusal> {
+        let mode = match wanted.ack {
+            WireAck::Auto => AckMode::Auto,
+            WireAck::Client => AckMode::Client,
+            WireAck::ClientIndividual => AckMode::Individual,
+        };
+        let (version, id_prefix) = (self.version, self.settings.id_prefix());
+        let id = wanted.id.as_ref().map(ToString::to_string);
+        let always_content_length = self.settings.always_content_length;
+        let names = Arc::clone(&self.temporaries.names);
+        let encode = move |destination: &Destination, index: u64| {
+            let serial = feed_serial(serial, index);
+            let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
+            let template = MessageTemplate::new(
+                version,
+                &id_prefix,
+                id.as_deref(),
+                &names.own(destination),
+                ack_prefix.as_deref(),
+            );
+            let names = Arc::clone(&names);
+            let encoder = MessageEncoder::new(template, always_content_length, names);
+            Box::new(encoder) as Box<dyn Encoder>
+        };
+        Ok(Blueprint {
+            mode,
+            queue_window: self.window(wanted, Kind::Queue, durable),
+            topic_window: self.window(wanted, Kind::Topic, durable),
+            choice: Choice {
+                selector: wanted.selector.as_deref().map(converting),
+                no_local: wanted.no_local,
+            },
+            wishes: wishes::of(wanted, mode)?,
+            encode: Box::new(encode),
+            origin: session.origin(),
+        })
+    }
+
+    fn check_subscribe(&self, wanted: &Subscribe<'_>, address: &Address) -> Result<(), Refusal> {
         let not_yet = [
-            (destination.is_wildcard(), "wildcard subscriptions are"),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
         ];
         if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
             return Err(Refusal::not_yet(what));
         }
-        if wanted.browser && destination.kind == Kind::Topic {
-            return Err(Refusal::frame("cannot browse a topic"));
+        if wanted.browser {
+            match &address.parts[..] {
+                [Part::Named(_) | Part::Own(..)] if address.parts[0].kind() == Kind::Queue => {}
+                [_] if address.parts[0].kind() == Kind::Topic => {
+                    return Err(Refusal::frame("cannot browse a topic"));
+                }
+                _ => return Err(Refusal::frame("only one queue can be browsed at a time")),
+            }
         }
         if self.settings.strict_ack_mode && !wanted.ack_is_known {
             return Err(Refusal::frame(
@@ -162,23 +233,31 @@ impl State {
                 "subscriptions at maximum limit: {max} (stomp.subscriptions_max)"
             )));
         }
-        Ok(destination)
+        Ok(())
     }
 
     fn durable_name(
         &self,
         wanted: &Subscribe<'_>,
-        destination: &Destination,
+        address: &Address,
     ) -> Result<Option<DurableName>, Refusal> {
         let Some(name) = &wanted.durable_name else {
             return Ok(None);
         };
-        if destination.kind == Kind::Queue {
+        if address.parts.iter().any(|part| part.kind() == Kind::Queue) {
             return Err(Refusal::frame(
                 "cannot durably subscribe to a Queue destination",
             ));
         }
-        self.named(name).map(Some)
+        match &address.parts[..] {
+            [Part::Named(_)] => self.named(name).map(Some),
+            [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
+                "cannot durably subscribe to a temporary topic",
+            )),
+            _ => Err(Refusal::not_yet(
+                "durable subscriptions on several topics are",
+            )),
+        }
     }
 
     /// A durable subscription belongs to a client id that the client has chosen itself (SUB-2).
@@ -219,7 +298,10 @@ impl State {
         }
         let serial = match (&wanted.id, &wanted.destination) {
             (Some(id), _) => self.subscriptions.serial(id),
-            (None, Some(text)) => self.subscriptions.oldest_on(&destination::parse(text)?),
+            (None, Some(text)) => {
+                let address = destination::parse(text, self.settings.syntax)?;
+                self.subscriptions.oldest_on(&address)
+            }
             (None, None) => None,
         };
         let Some(serial) = serial else {

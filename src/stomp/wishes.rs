@@ -3,16 +3,13 @@
 use ferrymq_protocols::stomp::Subscribe;
 
 use super::reply::Refusal;
-use crate::broker::{AckMode, Kind, RedeliveryOverride, Wishes};
+use crate::broker::{AckMode, RedeliveryOverride, Wishes};
 
 /// The most a policy can count.
 const REDELIVERIES_MAX: i64 = u16::MAX as i64;
 
 /// Reads the headers; a number or a switch that is neither costs the frame.
-pub(super) fn of(wanted: &Subscribe<'_>, mode: AckMode, kind: Kind) -> Result<Wishes, Refusal> {
-    if kind != Kind::Queue {
-        return Ok(Wishes::default());
-    }
+pub(super) fn of(wanted: &Subscribe<'_>, mode: AckMode) -> Result<Wishes, Refusal> {
     Ok(Wishes {
         priority: wanted.priority,
         exclusive: wanted.exclusive,

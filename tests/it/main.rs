@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod cli;
+mod destinations;
 mod hostile;
 mod restart;
 mod tidy;

@@ -14,7 +14,7 @@ use crate::broker::redelivery::RedeliveryOverride;
 use crate::broker::subscription::Subscription;
 
 /// What a consumer may ask for when it subscribes to a queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Consumer priority, 0 to 127; higher ones go first (PRE-5).
     pub priority: u8,

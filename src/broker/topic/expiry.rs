@@ -38,11 +38,13 @@ impl Topic {
     /// its turn comes.
     pub(super) fn sweep(&mut self, now_ms: u64, out: &mut impl Outlet) {
         let due = |(expires_ms, _): &(u64, u64)| *expires_ms <= now_ms;
-        if self.offline == 0 || !self.expiring.first().is_some_and(due) {
+        let none = !self.expiring.first().is_some_and(due) && self.overdue.is_empty();
+        if self.offline == 0 || none {
             return;
         }
         let later = self.expiring.split_off(&(now_ms + 1, 0));
-        let due = std::mem::replace(&mut self.expiring, later);
+        let mut due = std::mem::replace(&mut self.expiring, later);
+        due.append(&mut self.overdue);
         let offline: Vec<SubscriptionKey> = self
             .subscriptions
             .iter()

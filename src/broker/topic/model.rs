@@ -159,11 +159,19 @@ impl Test {
             21 => self.sync(a),
             22 | 23 => self.serve(a, b),
             25 => self.sweep(),
-            24 if a.is_multiple_of(9) => self.store_full = !self.store_full,
+            24 if a.is_multiple_of(9) => self.toggle_store(),
             _ => self.now_ms += u64::from(a % 8),
         }
         self.follow();
         self.agree();
+    }
+
+    /// What was taken back goes out with the next step that concerns its subscription.
+    fn toggle_store(&mut self) {
+        self.store_full = !self.store_full;
+        for sub in self.subs.iter().filter(|sub| sub.consumer.is_some()) {
+            self.topic.dispatch(self.now_ms, sub.key, &mut self.world);
+        }
     }
 
     fn sweep(&mut self) {

@@ -186,7 +186,7 @@ impl Subscriber {
         let (Some(consumer), Some(message)) = (&mut self.consumer, &entry.message) else {
             return Some(entry);
         };
-        let number = consumer.number_next();
+        let number = consumer.number_next(|| out.number(key));
         let outgoing = Outgoing {
             message,
             number,

@@ -133,6 +133,7 @@ fn settings() -> Settings {
         outbox_bytes_max: 4096,
         maximum_redeliveries: Some(6),
         dead_letter_queue: "DLQ".into(),
+        routes: Default::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
     }

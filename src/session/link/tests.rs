@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::engine::cell::{Cell, Encoder, Work};
 use crate::engine::choice::Choice;
 use crate::engine::durability::Durability;
+use crate::engine::feeds::Blueprint;
 use crate::engine::outbox::{Outbox, Socket};
 use crate::engine::{Engine, Settings};
 use crate::session::{Bounds, SubscribeRequest};
@@ -99,6 +100,7 @@ fn engine() -> Arc<Engine> {
         outbox_bytes_max: 4096,
         maximum_redeliveries: Some(6),
         dead_letter_queue: "DLQ".into(),
+        routes: Default::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
     };
@@ -119,13 +121,18 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
     };
     let mut session = Session::new(Arc::clone(engine), outbox, bounds);
     let request = SubscribeRequest {
-        cell,
-        mode: AckMode::Individual,
-        window: Window::messages(10),
-        choice: Choice::default(),
-        encoder: Box::new(Nowhere),
+        cells: vec![Arc::clone(cell)],
+        patterns: Vec::new(),
+        blueprint: Blueprint {
+            mode: AckMode::Individual,
+            queue_window: Window::messages(10),
+            topic_window: Window::messages(10),
+            choice: Choice::default(),
+            wishes: Wishes::default(),
+            encode: Box::new(|_, _| Box::new(Nowhere)),
+            origin: 1,
+        },
         durable: None,
-        wishes: Wishes::default(),
     };
     session.subscribe(1, request, b"").unwrap();
     session

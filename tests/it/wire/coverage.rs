@@ -7,7 +7,7 @@ use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
     redelivering, sending, subscribing, syntax, transactions,
 };
-use crate::{hostile, restart, topics};
+use crate::{destinations, hostile, restart, topics};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -40,21 +40,23 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
     ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
-    ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
     ("limits per destination are not built", &[156, 294]),
     ("selectors are refused (not yet)", &[177, 179, 180, 183, 219]),
-    ("wildcard subscriptions are refused (not yet)", &[186]),
     ("policies per destination are not built", &[193, 329]),
     ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
-    ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
     ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("WebSocket, TLS and OpenWire are not built", &[344, 345, 346, 347, 348, 349, 350, 351, 352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 3] = [hostile::COVERED, restart::COVERED, topics::COVERED];
+const ELSEWHERE: [&[&str]; 4] = [
+    destinations::COVERED,
+    hostile::COVERED,
+    restart::COVERED,
+    topics::COVERED,
+];
 
 const TABLES: [&[Case]; 13] = [
     acknowledging::CASES,

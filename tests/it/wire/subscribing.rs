@@ -165,10 +165,6 @@ pub(super) const CASES: &[Case] = &[
     case("not yet", |s| {
         let mut client = s.client();
         for headers in [
-            "destination:/queue/a.* ",
-            "destination:/queue/a.>",
-            "destination:/topic/>",
-            "destination:/queue/q 'selector:foo = 1'",
             "destination:/topic/t activemq.retroactive:true",
             "destination:/topic/t durable:true auto-delete:false",
         ] {
