@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::Pattern;
 use crate::clock::Clock;
-use crate::config::{Config, Problems};
+use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
@@ -22,7 +22,8 @@ use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings};
 use crate::session::Bounds;
 use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
-use crate::transport::listener::StompListener;
+use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
+use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
 /// The broker; see [`Broker::builder`].
 #[derive(Debug)]
@@ -54,12 +55,15 @@ pub enum StartError {
     #[error("cannot listen on {address}, which is {key}")]
     Bind {
         /// The key of the address.
-        key: &'static str,
+        key: String,
         /// The address.
         address: SocketAddr,
         /// Why not.
         source: std::io::Error,
     },
+    /// The certificate of the listeners with TLS cannot be used.
+    #[error("no TLS with {0}")]
+    Certificate(#[from] CertificateError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -96,15 +100,12 @@ impl Builder {
         let config = self.config;
         config.check()?;
         let clock = self.clock.unwrap_or_default();
-        let address = config.stomp.listen;
-        let bind_error = |source| StartError::Bind {
-            key: "stomp.listen",
-            address,
-            source,
-        };
-        // The address first: a broker that cannot listen leaves the store alone.
-        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
-        let stomp_addr = listener.local_addr().map_err(bind_error)?;
+        let certificates = load_certificates(&config, &clock)?;
+        // The addresses first: a broker that cannot listen leaves the store alone.
+        let mut bound = Vec::new();
+        for listening in config.listeners().into_iter().filter(|one| one.enabled) {
+            bound.push((bind(&listening).await?, listening));
+        }
 
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
@@ -117,7 +118,7 @@ impl Builder {
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
-        let stomp = StompListener {
+        let service = Service {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings),
             bounds: Bounds {
@@ -126,13 +127,27 @@ impl Builder {
             },
             connections_max: config.stomp.connections_max as usize,
             user_timeout: config.stomp.tcp_user_timeout.get(),
-            stopping,
+            stopping: stopping.clone(),
             alive,
         };
-        let accepting = tokio::spawn(stomp.run(listener));
+        let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
+        for ((socket, address), listening) in bound {
+            let name = listening.section;
+            addresses.push((name, address));
+            let listener = Listener {
+                name,
+                speaks: Arc::new(speaks(&config, &listening, certificates.as_ref())),
+                service: service.clone(),
+            };
+            accepting.push(tokio::spawn(listener.run(socket)));
+        }
+        if let Some(certificates) = certificates.clone() {
+            tokio::spawn(watch(certificates, stopping));
+        }
         Ok(Handle {
-            stomp_addr,
+            addresses,
             engine,
+            certificates,
             stop,
             ended,
             accepting,
@@ -144,19 +159,50 @@ impl Builder {
 /// A broker that runs. Dropping it does not wait for anything; see [`Handle::shutdown`].
 #[derive(Debug)]
 pub struct Handle {
-    stomp_addr: SocketAddr,
+    /// By section of the configuration; `stomp` is the first.
+    addresses: Vec<(&'static str, SocketAddr)>,
     engine: Arc<Engine>,
+    certificates: Option<Arc<Certificates>>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
-    accepting: JoinHandle<()>,
     timing: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Handle {
     /// The address STOMP is served on, with the real port.
     #[must_use]
     pub fn stomp_addr(&self) -> SocketAddr {
-        self.stomp_addr
+        self.addresses[0].1
+    }
+
+    /// Where the broker listens, with the real ports: the name of the section that says so, and the address.
+    #[must_use]
+    pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The address of one listener, by its section; `None` if it is off.
+    #[must_use]
+    pub fn address_of(&self, section: &str) -> Option<SocketAddr> {
+        let mut addresses = self.addresses.iter();
+        addresses
+            .find(|(name, _)| *name == section)
+            .map(|(_, address)| *address)
+    }
+
+    /// Whole days until the certificate of the listeners with TLS expires, negative when it has; `None` without TLS.
+    #[must_use]
+    pub fn certificate_days_left(&self) -> Option<i64> {
+        Some(self.certificates.as_ref()?.days_left())
+    }
+
+    /// Reads again what can be read again while the broker runs: the certificate. If it cannot be used, the log says
+    /// why, and the old one stays.
+    pub fn reload(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.reload();
+        }
     }
 
     /// The engine, for harnesses that look inside.
@@ -174,8 +220,10 @@ impl Handle {
     /// written, the journal is synced.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        if let Err(error) = self.accepting.await {
-            tracing::error!(%error, "the acceptor has failed");
+        for accepting in self.accepting {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "an acceptor has failed");
+            }
         }
         if let Err(error) = self.timing.await {
             tracing::error!(%error, "the timer has failed");
@@ -187,6 +235,76 @@ impl Handle {
         if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed in good order");
         }
+    }
+}
+
+async fn bind(listening: &Listening) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = listening.listen;
+    let bind_error = |source| StartError::Bind {
+        key: format!("{}.listen", listening.section),
+        address,
+        source,
+    };
+    let socket = TcpListener::bind(address).await.map_err(bind_error)?;
+    let address = socket.local_addr().map_err(bind_error)?;
+    Ok((socket, address))
+}
+
+/// Reads the certificate if a listener needs it.
+fn load_certificates(
+    config: &Config,
+    clock: &Clock,
+) -> Result<Option<Arc<Certificates>>, StartError> {
+    let mut listeners = config.listeners().into_iter();
+    if !listeners.any(|one| one.enabled && one.tls) {
+        return Ok(None);
+    }
+    let tls = &config.tls;
+    let settings = TlsSettings {
+        certificate: tls.certificate.clone(),
+        private_key: tls.private_key.clone(),
+        client_ca: tls.client_ca.clone(),
+        client_auth: match (tls.need_client_auth, tls.want_client_auth) {
+            (true, _) => ClientAuth::Needed,
+            (false, true) => ClientAuth::Wanted,
+            (false, false) => ClientAuth::Off,
+        },
+        reload_interval: tls.reload_interval.get(),
+    };
+    Ok(Some(Arc::new(Certificates::load(settings, clock.clone())?)))
+}
+
+async fn watch(certificates: Arc<Certificates>, mut stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = certificates.watch() => {}
+        _ = stopping.changed() => {}
+    }
+}
+
+fn speaks(
+    config: &Config,
+    listening: &Listening,
+    certificates: Option<&Arc<Certificates>>,
+) -> Speaks {
+    let protocol = match listening.section {
+        "websocket" | "websocket_tls" => Protocol::WebSocket,
+        "auto" => Protocol::Auto,
+        _ => Protocol::Stomp,
+    };
+    Speaks {
+        protocol,
+        tls: match certificates.filter(|_| listening.tls).map(Arc::clone) {
+            None => Tls::Off,
+            Some(certificates) if protocol == Protocol::Auto => Tls::Detected(certificates),
+            Some(certificates) => Tls::Always(certificates),
+        },
+        proxies: match listening.proxy_protocol {
+            ProxyProtocol::Off => None,
+            ProxyProtocol::Required => Some(config.proxy.trusted.clone().into()),
+        },
+        origins: config.websocket.origins.clone().into(),
+        message_bytes_max: config.websocket.message_bytes_max.bytes(),
+        opening_bytes_max: config.stomp.before_login_bytes_max.to_usize(),
     }
 }
 

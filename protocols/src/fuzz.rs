@@ -9,6 +9,7 @@ use crate::stomp::{
     encode_message_id, error_body, escape_into, parse_ack_id, parse_message_id, undefined_escape,
     unescape,
 };
+use crate::websocket::{self, WebSocketError};
 use crate::{Limits, ProtocolError};
 
 /// Small enough that a fuzzer meets every limit.
@@ -200,4 +201,69 @@ pub fn stomp_text(data: &[u8]) {
         let written = std::str::from_utf8(&out).unwrap_or_default();
         assert_eq!(unescape(written, escapes), text, "unescape(escape(x)) = x");
     }
+}
+
+/// What a stream of WebSocket frames decodes to, for comparison.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WebSocketDecoded {
+    /// The payload of all messages.
+    pub payload: Vec<u8>,
+    /// Pings and the close frame.
+    pub controls: Vec<websocket::Event>,
+    /// How the stream ended.
+    pub error: Option<WebSocketError>,
+}
+
+/// Feeds `stream` to a decoder `piece` octets at a time. Payload of a message that fails is not compared: how much of
+/// it came before the fault depends on the split.
+pub fn decode_websocket_pieces(
+    stream: &[u8],
+    piece: usize,
+    message_bytes_max: u64,
+) -> WebSocketDecoded {
+    let mut decoder = websocket::Decoder::new(message_bytes_max);
+    let mut decoded = WebSocketDecoded {
+        payload: Vec::new(),
+        controls: Vec::new(),
+        error: None,
+    };
+    for octets in stream.chunks(piece.min(stream.len().max(1))) {
+        let (mut octets, mut at) = (octets.to_vec(), 0);
+        loop {
+            match decoder.next(&mut octets, &mut at) {
+                Ok(Some(websocket::Event::Payload(range))) => {
+                    assert!(
+                        !range.is_empty() && range.end == at,
+                        "payload is what was taken"
+                    );
+                    decoded.payload.extend_from_slice(&octets[range]);
+                }
+                Ok(Some(event)) => {
+                    let ends = matches!(event, websocket::Event::Close(_));
+                    decoded.controls.push(event);
+                    if ends {
+                        return decoded;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    decoded.payload.clear();
+                    decoded.error = Some(error);
+                    return decoded;
+                }
+            }
+        }
+        assert_eq!(at, octets.len(), "all octets are taken");
+    }
+    decoded
+}
+
+/// Decodes a stream of WebSocket frames; its first octet chooses how it is split.
+pub fn websocket_decode(data: &[u8]) {
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let whole = decode_websocket_pieces(stream, usize::MAX, 300);
+    let split = decode_websocket_pieces(stream, usize::from(choice) + 1, 300);
+    assert_eq!(whole, split, "a split changed what a stream means");
 }

@@ -17,6 +17,7 @@ mod error;
 pub mod fuzz;
 pub mod sniff;
 pub mod stomp;
+pub mod websocket;
 
 pub use error::{ContentLengthFault, LimitKind, ProtocolError};
 pub use limits::Limits;

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::message::{Locator, Message, MessageFlags, MessageId};
 use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
+use super::queue::GroupMark;
 use super::subscription::SubscriptionKey;
 
 /// One effect.
@@ -19,6 +18,7 @@ pub(super) enum Event {
         number: u64,
         redelivered: bool,
         redeliveries: u16,
+        first_of_group: bool,
         flow: Flow,
     },
     Browsed(SubscriptionKey),
@@ -85,6 +85,7 @@ impl Outlet for World {
             number: outgoing.number,
             redelivered: outgoing.redelivered,
             redeliveries: outgoing.redeliveries,
+            first_of_group: outgoing.first_of_group,
             flow,
         });
         flow
@@ -137,9 +138,41 @@ pub(super) fn message(serial: u64, size: usize, persistent: bool, expires_ms: u6
     message
 }
 
+/// A member of group `id`; the head is its mark.
+pub(super) fn grouped(
+    serial: u64,
+    size: usize,
+    persistent: bool,
+    id: u8,
+    sequence: i32,
+) -> Message {
+    let plain = message(serial, size, persistent, 0);
+    let mut payload = vec![id];
+    payload.extend_from_slice(&sequence.to_le_bytes());
+    let head_len = u32::try_from(payload.len()).unwrap();
+    payload.extend_from_slice(plain.body());
+    let flags = MessageFlags(plain.flags.0 | MessageFlags::GROUPED);
+    Message::new(plain.id, payload.into(), head_len, flags, plain.wire)
+}
+
+/// Reads what [`grouped`] wrote.
+pub(super) fn group_of(message: &Message) -> Option<GroupMark<'_>> {
+    let (id, sequence) = message.head().split_first()?;
+    let sequence = i32::from_le_bytes(sequence.try_into().ok()?);
+    let id = id.to_string().into();
+    Some(GroupMark { id, sequence })
+}
+
 fn copy(message: &Message) -> Message {
-    let body = Bytes::copy_from_slice(message.body());
-    let mut copy = Message::new(message.id, body, 0, message.flags, message.wire);
-    copy.expires_ms = message.expires_ms;
+    let head_len = u32::try_from(message.head().len()).unwrap();
+    let payload = [message.head(), message.body()].concat();
+    let mut copy = Message::new(
+        message.id,
+        payload.into(),
+        head_len,
+        message.flags,
+        message.wire,
+    );
+    (copy.expires_ms, copy.priority) = (message.expires_ms, message.priority);
     copy
 }

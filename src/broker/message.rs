@@ -34,10 +34,10 @@ impl MessageFlags {
     pub const HAS_NUL: u8 = 8;
     /// The message was not persistent before it was dead-lettered (DLQ-4).
     pub const WAS_TRANSIENT: u8 = 16;
-    /// Its sender takes a delivery count for the number of redeliveries.
-    pub const COUNTS_REDELIVERIES: u8 = 64;
     /// The message belongs to a message group (GRP-1).
     pub const GROUPED: u8 = 32;
+    /// Its sender takes a delivery count for the number of redeliveries.
+    pub const COUNTS_REDELIVERIES: u8 = 64;
 
     /// Whether all bits of `mask` are set.
     #[must_use]

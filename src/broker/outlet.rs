@@ -43,6 +43,8 @@ pub struct Rejected {
     pub sequence: u64,
     /// The message.
     pub entry: Entry,
+    /// When it expires or has expired, should it come back; 0 never.
+    pub expires_ms: u64,
     /// Why, as the dead letter will tell (DLQ-4).
     pub cause: String,
     /// The topic subscription that rejects it, which is told when the dead letter is stored.

@@ -324,9 +324,10 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        let before = self.lanes.len();
-        self.lanes.loaded(sequence, message);
-        self.stats.dequeued += (before - self.lanes.len()) as u64;
+        if let Some(lost) = self.lanes.loaded(sequence, message) {
+            self.stats.dequeued += 1;
+            self.release_held(lost);
+        }
         if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);
         }

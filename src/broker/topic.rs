@@ -195,6 +195,7 @@ impl Topic {
             out.reject(Rejected {
                 sequence,
                 cause: expired_cause(message.expires_ms),
+                expires_ms: message.expires_ms,
                 entry,
                 expired: true,
                 subscription: None,

@@ -25,7 +25,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or stopped in good order by SIGTERM or SIGINT
   1  failed
-  2  the configuration or the command line is wrong";
+  2  the configuration, the command line or the certificate is wrong";
 
 /// A message broker with JMS semantics. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -92,7 +92,12 @@ fn report(error: &anyhow::Error) {
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_configuration = error.chain().any(|cause| {
-        cause.is::<Problems>() || matches!(cause.downcast_ref(), Some(StartError::Config(_)))
+        let start = cause.downcast_ref();
+        cause.is::<Problems>()
+            || matches!(
+                start,
+                Some(StartError::Config(_) | StartError::Certificate(_))
+            )
     });
     ExitCode::from(if is_configuration { 2 } else { 1 })
 }

@@ -41,6 +41,18 @@ pub(super) struct ServeArgs {
     /// The address to serve STOMP on; port 0 takes any free port (stomp.listen)
     #[arg(long, value_name = "ADDR")]
     stomp: Option<String>,
+    /// Serve STOMP over TLS too, on this address (stomp_tls.listen)
+    #[arg(long, value_name = "ADDR")]
+    stomp_tls: Option<String>,
+    /// Serve STOMP over WebSocket too, on this address (websocket.listen)
+    #[arg(long, value_name = "ADDR", visible_alias = "ws")]
+    websocket: Option<String>,
+    /// Serve STOMP over WebSocket over TLS too, on this address (websocket_tls.listen)
+    #[arg(long, value_name = "ADDR", visible_alias = "wss")]
+    websocket_tls: Option<String>,
+    /// Serve whatever a connection begins with, on this address (auto.listen)
+    #[arg(long, value_name = "ADDR")]
+    auto: Option<String>,
     /// Keep nothing on disk (broker.ephemeral)
     #[arg(long)]
     ephemeral: bool,
@@ -58,22 +70,33 @@ impl ServeArgs {
             key,
             value: value.to_owned(),
         };
-        let flags = [
-            self.data
-                .as_deref()
-                .map(|value| flag("--data", "broker", "data_dir", value)),
-            self.stomp
-                .as_deref()
-                .map(|value| flag("--stomp", "stomp", "listen", value)),
-            self.ephemeral
-                .then(|| flag("--ephemeral", "broker", "ephemeral", "true")),
-        ];
+        let mut flags = Vec::new();
+        if let Some(value) = &self.data {
+            flags.push(flag("--data", "broker", "data_dir", value));
+        }
+        if let Some(value) = &self.stomp {
+            flags.push(flag("--stomp", "stomp", "listen", value));
+        }
+        for (name, section, value) in [
+            ("--stomp-tls", "stomp_tls", &self.stomp_tls),
+            ("--websocket", "websocket", &self.websocket),
+            ("--websocket-tls", "websocket_tls", &self.websocket_tls),
+            ("--auto", "auto", &self.auto),
+        ] {
+            if let Some(value) = value {
+                flags.push(flag(name, section, "enabled", "true"));
+                flags.push(flag(name, section, "listen", value));
+            }
+        }
+        if self.ephemeral {
+            flags.push(flag("--ephemeral", "broker", "ephemeral", "true"));
+        }
         let sources = Sources {
             file: self
                 .config
                 .clone()
                 .or_else(|| usual.exists().then(|| usual.to_owned())),
-            flags: flags.into_iter().flatten().collect(),
+            flags,
             ..Sources::default()
         };
         sources.with_environment()
@@ -118,12 +141,23 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
 
     let handle = tokio::select! {
         started = Broker::builder().config(config).start() => started.context("cannot start")?,
-        name = stops.next() => {
+        name = stops.next(|| warn!("SIGHUP before the start is done: ignored")) => {
             info!(signal = name, "stopped before it served");
             return Ok(());
         }
     };
-    info!(stomp = %handle.stomp_addr(), store, elapsed_ms = clock.monotonic_ms(), "listening");
+    let address_of = |section| handle.address_of(section).map(tracing::field::display);
+    info!(
+        stomp = address_of("stomp"),
+        stomp_tls = address_of("stomp_tls"),
+        websocket = address_of("websocket"),
+        websocket_tls = address_of("websocket_tls"),
+        auto = address_of("auto"),
+        certificate_days_left = handle.certificate_days_left(),
+        store,
+        elapsed_ms = clock.monotonic_ms(),
+        "listening"
+    );
     if let Some(path) = ready_file {
         write_ready(path, &handle)
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
@@ -131,7 +165,7 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
 
     let name = tokio::select! {
         reason = handle.failed() => bail!("the broker had to stop: {reason}"),
-        name = stops.next() => name,
+        name = stops.next(|| reload(&handle)) => name,
     };
     info!(signal = name, "stopping");
     let since_ms = clock.monotonic_ms();
@@ -139,7 +173,7 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
         ended = tokio::time::timeout(shutdown_timeout.get(), handle.shutdown()) => {
             ended.map_err(|_| anyhow!("not stopped within {shutdown_timeout}, which is broker.shutdown_timeout"))?;
         }
-        name = stops.next() => bail!("stopped at once by a second signal, {name}"),
+        name = stops.next(|| warn!("SIGHUP while stopping: ignored")) => bail!("stopped at once by a second signal, {name}"),
     }
     info!(elapsed_ms = clock.monotonic_ms() - since_ms, "stopped");
     Ok(())
@@ -162,17 +196,22 @@ impl Stops {
     }
 
     /// Waits for the next one and gives its name. SIGHUP asks for a reload, not for a stop.
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self, on_hangup: impl Fn()) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    warn!("SIGHUP: no key reloads yet, restart to change the configuration");
-                }
+                _ = self.hangup.recv() => on_hangup(),
             }
         }
     }
+}
+
+fn reload(handle: &Handle) {
+    info!(
+        "SIGHUP: the certificate is read again; keys of the configuration change at the next start only"
+    );
+    handle.reload();
 }
 
 /// Spec: behaviour USE-1, limits larger than what there is are cut to it with a warning.
@@ -195,7 +234,11 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
 }
 
 fn write_ready(path: &Path, handle: &Handle) -> io::Result<()> {
-    let ready = serde_json::json!({ "stomp": handle.stomp_addr() });
+    let addresses = handle.addresses().iter();
+    let ready: serde_json::Map<String, serde_json::Value> = addresses
+        .map(|(name, address)| ((*name).to_owned(), address.to_string().into()))
+        .collect();
+    let ready = serde_json::Value::Object(ready);
     let mut unfinished = OsString::from(path);
     unfinished.push(".unfinished");
     fs::write(&unfinished, format!("{ready}\n"))?;

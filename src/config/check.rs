@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Config;
+use super::{Config, ProxyProtocol};
 use crate::broker::Pattern;
 
 /// Where a value came from.
@@ -158,15 +158,31 @@ pub(super) fn rules(
         }
     };
 
-    let listen = config.stomp.listen;
-    rule(
-        &["stomp.listen", "broker.allow_insecure"],
-        !listen.ip().to_canonical().is_loopback() && !config.broker.allow_insecure,
-        format!(
-            "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, or set \
-             broker.allow_insecure = true"
-        ),
-    );
+    for listener in config.listeners().iter().filter(|one| one.enabled) {
+        let (section, listen) = (listener.section, listener.listen);
+        rule(
+            &[&format!("{section}.listen"), "broker.allow_insecure"],
+            !listen.ip().to_canonical().is_loopback() && !config.broker.allow_insecure,
+            format!(
+                "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, or set \
+                 broker.allow_insecure = true"
+            ),
+        );
+        rule(
+            &[&format!("{section}.proxy_protocol"), "proxy.trusted"],
+            listener.proxy_protocol == ProxyProtocol::Required && config.proxy.trusted.is_empty(),
+            "needs proxy.trusted, the addresses of the proxies".to_owned(),
+        );
+    }
+    for origin in &config.websocket.origins {
+        rule(
+            &["websocket.origins"],
+            !is_origin(origin),
+            format!(
+                "expected \"same-host\", \"*\", \"null\" or an origin such as \"https://app.example:8443\", found {origin:?}"
+            ),
+        );
+    }
     let (min, max) = (config.stomp.heart_beat_min, config.stomp.heart_beat_max);
     rule(
         &["stomp.heart_beat_max", "stomp.heart_beat_min"],
@@ -243,6 +259,16 @@ pub(super) fn queue_name(text: &str) -> Result<(), String> {
 
 /// Below it a broker could not hold one read of each connection.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
+
+/// Whether a page's origin can look like this, or it is one of the words for several.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return ["same-host", "*", "null"].contains(&text);
+    };
+    let plain =
+        |text: &str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_graphic());
+    plain(scheme) && plain(authority) && !authority.contains(['/', '*', '@'])
+}
 
 fn is_printable(text: &str) -> bool {
     !text.trim().is_empty() && !text.chars().any(char::is_control)
@@ -346,6 +372,28 @@ mod tests {
         );
         config.broker.allow_insecure = true;
         assert_eq!(config.check().expect_err("two problems").0.len(), 2);
+    }
+
+    #[test]
+    fn every_listener_is_under_the_same_rules() {
+        let mut config = Config::default();
+        let outside = "0.0.0.0:0".parse().expect("an address");
+        config.stomp_tls.listen = outside;
+        assert_eq!(config.check(), Ok(()), "it does not listen");
+        (config.stomp_tls.enabled, config.auto.enabled) = (true, true);
+        config.auto.listen = outside;
+        config.websocket.enabled = true;
+        config.websocket.proxy_protocol = ProxyProtocol::Required;
+        config.websocket.origins = vec!["https://a.example/".to_owned(), "null".to_owned()];
+        let problems = config.check().expect_err("four problems").0;
+        let keys: Vec<&str> = problems.iter().map(|one| one.key.as_str()).collect();
+        let expected = [
+            "stomp_tls.listen",
+            "websocket.proxy_protocol",
+            "auto.listen",
+            "websocket.origins",
+        ];
+        assert_eq!(keys, expected);
     }
 
     #[test]

@@ -8,8 +8,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use toml::Spanned;
+use toml::de::{DeArray, DeValue};
+
 /// A value as it was written, before it has a type.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Literal<'a> {
     /// A string.
     Text(&'a str),
@@ -19,7 +22,9 @@ pub enum Literal<'a> {
     Float(f64),
     /// `true` or `false`.
     Boolean(bool),
-    /// Something no key takes (an array, a table, a date); the name of its type.
+    /// A list.
+    Array(&'a DeArray<'a>),
+    /// Something no key takes (a table, a date); the name of its type.
     Other(&'static str),
 }
 
@@ -30,6 +35,7 @@ impl fmt::Display for Literal<'_> {
             Self::Integer(number) => write!(out, "{number}"),
             Self::Float(number) => write!(out, "{number}"),
             Self::Boolean(truth) => write!(out, "{truth}"),
+            Self::Array(_) => out.write_str("an array"),
             Self::Other(name) => write!(out, "{name}"),
         }
     }
@@ -80,6 +86,25 @@ pub trait Leaf: Sized {
 
     /// Writes the value as it stands in a file, so that [`Leaf::read`] gives it back.
     fn to_toml(&self) -> String;
+}
+
+impl<'a> Literal<'a> {
+    /// A value of a file.
+    pub(super) fn of(value: &'a Spanned<DeValue<'_>>) -> Self {
+        match value.get_ref() {
+            DeValue::String(text) => Self::Text(text),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Self::Other("a number that is too large"), Self::Integer),
+            DeValue::Float(number) => number
+                .as_str()
+                .parse()
+                .map_or(Self::Other("a number that is too large"), Self::Float),
+            DeValue::Boolean(truth) => Self::Boolean(*truth),
+            DeValue::Datetime(_) => Self::Other("a date or time"),
+            DeValue::Array(items) => Self::Array(items),
+            DeValue::Table(_) => Self::Other("a table"),
+        }
+    }
 }
 
 /// The refusal of a value whose form is wrong.
@@ -213,6 +238,32 @@ impl Leaf for SocketAddr {
     }
 }
 
+/// A list: in a file `["a", "b"]`; as text, and where there is one item only, `a, b`.
+impl<T: Leaf> Leaf for Vec<T> {
+    const EXPECTED: &'static str = "a list such as [\"a\", \"b\"]";
+
+    fn read(literal: &Literal<'_>) -> Result<Self, String> {
+        match literal {
+            Literal::Text(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(T::read_text)
+                .collect(),
+            Literal::Array(items) => items
+                .iter()
+                .map(|item| T::read(&Literal::of(item)))
+                .collect(),
+            other => Err(expected::<Self>(other)),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        let items: Vec<String> = self.iter().map(Leaf::to_toml).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +289,19 @@ mod tests {
         round(&"a \"quoted\"\nname".to_owned());
         round(&PathBuf::from("some where/data"));
         round(&SocketAddr::from(([127, 0, 0, 1], 61613)));
+    }
+
+    #[test]
+    fn a_list_comes_from_a_file_or_as_text() {
+        let document = toml::de::DeTable::parse("x = [\"a\", \"b\"]\ny = [1]").expect("toml");
+        let read = |key| Vec::<String>::read(&Literal::of(&document.get_ref()[key]));
+        assert_eq!(read("x"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(read("y"), Err("expected a string, found 1".to_owned()));
+        let both = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(Vec::<String>::read_text(" a, b "), Ok(both.clone()));
+        assert_eq!(Vec::<String>::read_text(""), Ok(Vec::new()));
+        assert!(Vec::<String>::read(&Literal::Integer(1)).is_err());
+        assert_eq!(both.to_toml(), "[\"a\", \"b\"]");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{Origin, Problem, Problems, nearest, rules};
@@ -165,7 +164,7 @@ impl Loader {
             let DeValue::Table(table) = value.get_ref() else {
                 let text = format!(
                     "expected a table, written [{section}], found {}",
-                    literal_of(value)
+                    Literal::of(value)
                 );
                 self.problem(at(value.span().start), section.to_owned(), text, None);
                 continue;
@@ -175,7 +174,7 @@ impl Loader {
                 if line_of(&key_origin).is_some_and(|line| broken.contains(&line)) {
                     continue;
                 }
-                let written = Written::Typed(literal_of(value));
+                let written = Written::Typed(Literal::of(value));
                 self.set(section, key.get_ref(), written, key_origin, value_origin);
             }
         }
@@ -344,24 +343,6 @@ fn line_of(origin: &Origin) -> Option<usize> {
     match origin {
         Origin::File { line, .. } => Some(*line),
         _ => None,
-    }
-}
-
-fn literal_of<'a>(value: &'a Spanned<DeValue<'_>>) -> Literal<'a> {
-    match value.get_ref() {
-        DeValue::String(text) => Literal::Text(text),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).map_or(
-            Literal::Other("a number that is too large"),
-            Literal::Integer,
-        ),
-        DeValue::Float(number) => number
-            .as_str()
-            .parse()
-            .map_or(Literal::Other("a number that is too large"), Literal::Float),
-        DeValue::Boolean(truth) => Literal::Boolean(*truth),
-        DeValue::Datetime(_) => Literal::Other("a date or time"),
-        DeValue::Array(_) => Literal::Other("an array"),
-        DeValue::Table(_) => Literal::Other("a table"),
     }
 }
 

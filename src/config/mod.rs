@@ -14,6 +14,7 @@ pub mod compat;
 pub mod leaf;
 pub mod load;
 pub mod machine;
+mod network;
 pub mod policy;
 pub mod reload;
 pub mod schema;
@@ -25,9 +26,12 @@ use std::path::PathBuf;
 
 pub use check::{Origin, Problem, Problems};
 pub use load::{Loaded, Sources};
+pub use network::Network;
 pub use policy::PolicyEntry;
 use schema::{section, tree};
-pub use units::{ByteSize, Duration, HeartBeat, LogFilter, LogFormat, SizeOrPercent};
+pub use units::{
+    ByteSize, Duration, HeartBeat, LogFilter, LogFormat, ProxyProtocol, SizeOrPercent,
+};
 pub use words::{Compat, GroupRedelivery, NackAction, WildcardStyle};
 
 tree! {
@@ -37,8 +41,20 @@ tree! {
     Config {
         /// The broker as a whole.
         broker: Broker,
-        /// STOMP over TCP.
+        /// STOMP over TCP, and how STOMP is spoken on every listener.
         stomp: Stomp,
+        /// STOMP over TLS.
+        stomp_tls: StompTls,
+        /// STOMP over WebSocket.
+        websocket: Websocket,
+        /// STOMP over WebSocket over TLS.
+        websocket_tls: WebsocketTls,
+        /// One port for all of these.
+        auto: Auto,
+        /// The certificate of the listeners with TLS.
+        tls: Tls,
+        /// The proxies in front of the broker.
+        proxy: Proxy,
         /// What messages may take of the memory.
         memory: Memory,
         /// The journal on disk.
@@ -80,7 +96,8 @@ section! {
 }
 
 section! {
-    /// STOMP over TCP.
+    /// STOMP over TCP. Except for listen and proxy_protocol these keys count for the other listeners of STOMP too, and the
+    /// limits of connections for each listener on its own.
     Stomp in "stomp" {
         /// The address to listen on; port 0 takes any free port. An address that is not loopback needs
         /// broker.allow_insecure.
@@ -142,6 +159,92 @@ section! {
         /// How long sent bytes may stay unacknowledged by the client's machine before the connection counts as dead
         /// (TCP_USER_TIMEOUT); 0s: the system's own time.
         tcp_user_timeout: Duration = "30s", from "0s" to "1day";
+        /// Whether connections come through a proxy that tells the client's address by the PROXY protocol (version 1 or
+        /// 2): "off" or "required". See proxy.trusted.
+        proxy_protocol: ProxyProtocol = "off";
+    }
+}
+
+section! {
+    /// STOMP over TLS, with the certificate of [tls].
+    StompTls in "stomp_tls" {
+        /// Whether to listen.
+        enabled: bool = false;
+        /// The address to listen on, as stomp.listen.
+        listen: SocketAddr = "127.0.0.1:61612";
+        /// As stomp.proxy_protocol.
+        proxy_protocol: ProxyProtocol = "off";
+    }
+}
+
+section! {
+    /// STOMP over WebSocket, for browsers.
+    Websocket in "websocket" {
+        /// Whether to listen.
+        enabled: bool = false;
+        /// The address to listen on, as stomp.listen.
+        listen: SocketAddr = "127.0.0.1:61614";
+        /// The origins whose pages may connect, such as "https://app.example"; "same-host" stands for pages from the host
+        /// that is connected to, whatever their port, and "*" for all. A client that sends no Origin is no page and may
+        /// always connect. Counts for all listeners.
+        origins: Vec<String> = "same-host";
+        /// The longest WebSocket message a client may send. Counts for all listeners.
+        message_bytes_max: ByteSize = "10 MiB", from "1 KiB" to "2047 MiB";
+        /// As stomp.proxy_protocol.
+        proxy_protocol: ProxyProtocol = "off";
+    }
+}
+
+section! {
+    /// STOMP over WebSocket over TLS (wss), with the certificate of [tls].
+    WebsocketTls in "websocket_tls" {
+        /// Whether to listen.
+        enabled: bool = false;
+        /// The address to listen on, as stomp.listen.
+        listen: SocketAddr = "127.0.0.1:61615";
+        /// As stomp.proxy_protocol.
+        proxy_protocol: ProxyProtocol = "off";
+    }
+}
+
+section! {
+    /// One port for STOMP and WebSocket: the first bytes of a connection tell which it is.
+    Auto in "auto" {
+        /// Whether to listen.
+        enabled: bool = false;
+        /// The address to listen on, as stomp.listen.
+        listen: SocketAddr = "127.0.0.1:61616";
+        /// Take connections with TLS too, with the certificate of [tls]; those without stay allowed.
+        tls: bool = false;
+        /// As stomp.proxy_protocol.
+        proxy_protocol: ProxyProtocol = "off";
+    }
+}
+
+section! {
+    /// The certificate of the listeners with TLS. The files are read again when they change, and on SIGHUP; connections
+    /// stay. Relative paths start at the working directory.
+    Tls in "tls" {
+        /// The certificate chain, PEM, the broker's own certificate first.
+        certificate: PathBuf = "tls/certificate.pem";
+        /// The private key of the certificate, PEM, without a passphrase.
+        private_key: PathBuf = "tls/private-key.pem";
+        /// The authorities whose client certificates are accepted, PEM. Read only if the broker needs or wants them.
+        client_ca: PathBuf = "tls/client-ca.pem";
+        /// Refuse clients without a certificate.
+        need_client_auth: bool = false;
+        /// Ask clients for a certificate, but also take those that have none. One that does not verify is refused.
+        want_client_auth: bool = false;
+        /// How often to look whether the files have changed.
+        reload_interval: Duration = "5s", from "100ms" to "1day";
+    }
+}
+
+section! {
+    /// The proxies in front of the broker, for listeners with proxy_protocol = "required".
+    Proxy in "proxy" {
+        /// The addresses or networks of the proxies, such as ["10.0.0.0/8"]. Connections from elsewhere are closed.
+        trusted: Vec<Network> = "";
     }
 }
 
@@ -249,7 +352,61 @@ impl Memory {
     }
 }
 
+/// Where to listen for one transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Its section.
+    pub section: &'static str,
+    /// Whether to listen at all.
+    pub enabled: bool,
+    /// The address.
+    pub listen: SocketAddr,
+    /// Whether it speaks TLS, or can.
+    pub tls: bool,
+    /// Whether connections come through proxies.
+    pub proxy_protocol: ProxyProtocol,
+}
+
 impl Config {
+    /// All listeners of clients, those that are off included.
+    #[must_use]
+    pub fn listeners(&self) -> [Listener; 5] {
+        let of = |section, enabled, listen, tls, proxy_protocol| Listener {
+            section,
+            enabled,
+            listen,
+            tls,
+            proxy_protocol,
+        };
+        let (plain, tls) = (&self.stomp, &self.stomp_tls);
+        let (ws, wss, auto) = (&self.websocket, &self.websocket_tls, &self.auto);
+        [
+            of("stomp", true, plain.listen, false, plain.proxy_protocol),
+            of(
+                "stomp_tls",
+                tls.enabled,
+                tls.listen,
+                true,
+                tls.proxy_protocol,
+            ),
+            of("websocket", ws.enabled, ws.listen, false, ws.proxy_protocol),
+            of(
+                "websocket_tls",
+                wss.enabled,
+                wss.listen,
+                true,
+                wss.proxy_protocol,
+            ),
+            of(
+                "auto",
+                auto.enabled,
+                auto.listen,
+                auto.tls,
+                auto.proxy_protocol,
+            ),
+        ]
+    }
+
     /// Writes the configuration as a file, every key with its comment.
     #[must_use]
     pub fn render(&self) -> String {

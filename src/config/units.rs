@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Deserialize;
 
 use super::leaf::{Leaf, Literal, expected, quoted};
 
@@ -347,10 +347,44 @@ impl Leaf for LogFormat {
     }
 }
 
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// None do; one that does is refused as any other unknown command.
+    Off,
+    /// All do; one that does not is closed.
+    Required,
+}
+
+impl fmt::Display for ProxyProtocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Off => "off",
+            Self::Required => "required",
+        })
+    }
+}
+
+impl Leaf for ProxyProtocol {
+    const EXPECTED: &'static str = "\"off\" or \"required\"";
+
+    fn read(literal: &Literal<'_>) -> Result<Self, String> {
+        match literal {
+            Literal::Text("off") => Ok(Self::Off),
+            Literal::Text("required") => Ok(Self::Required),
+            other => Err(expected::<Self>(other)),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
 /// A value as serde may hand it over; read further by [`Leaf`].
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+pub(super) enum Written {
     Integer(i64),
     Text(String),
 }
@@ -358,30 +392,40 @@ enum Written {
 /// Lets serde read and write a unit through its [`Leaf`] and `Display`, so that there is one grammar for each.
 macro_rules! serde_by_leaf {
     ($($unit:ty),*) => {$(
-        impl Serialize for $unit {
-            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $unit {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
                 out.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $unit {
-            fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-                let read = match Written::deserialize(input)? {
-                    Written::Integer(number) => <Self as Leaf>::read(&Literal::Integer(number)),
-                    Written::Text(text) => <Self as Leaf>::read(&Literal::Text(&text)),
-                };
-                read.map_err(serde::de::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $unit {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                $crate::config::units::Written::deserialize(input)?
+                    .read()
+                    .map_err(serde::de::Error::custom)
             }
         }
     )*};
 }
+pub(super) use serde_by_leaf;
+
+impl Written {
+    pub(super) fn read<T: Leaf>(&self) -> Result<T, String> {
+        match self {
+            Self::Integer(number) => T::read(&Literal::Integer(*number)),
+            Self::Text(text) => T::read(&Literal::Text(text)),
+        }
+    }
+}
+
 serde_by_leaf!(
     ByteSize,
     SizeOrPercent,
     Duration,
     HeartBeat,
     LogFilter,
-    LogFormat
+    LogFormat,
+    ProxyProtocol
 );
 
 #[cfg(test)]

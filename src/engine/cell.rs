@@ -69,6 +69,10 @@ impl Work {
 }
 
 /// The machine of a destination.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made once and stays in its cell; a box would cost every step"
+)]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),

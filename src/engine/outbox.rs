@@ -30,12 +30,32 @@ const PIECES_PER_WRITE: usize = 32;
 const ACCOUNT_STEP_BYTES: u64 = 16 * 1024;
 
 /// The write side of a connection.
+///
+/// A socket that transforms octets (TLS, WebSocket) tells them as written only when all that it made of them has left;
+/// until then it is offered them again and goes on where it was. So the outbox holds them, counts them, and knows when
+/// an `auto` delivery has left, as with a plain socket.
 pub trait Socket: Send + Sync {
     /// Writes what the socket takes now, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing; anything else ends the connection.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Whether it may leave the last frame of `pieces` for the next call because it has not seen its end. Otherwise
+    /// whoever takes less than there is is full.
+    fn takes_whole_frames(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Socket> Socket for Arc<S> {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        S::try_write(self, pieces)
+    }
+
+    fn takes_whole_frames(&self) -> bool {
+        S::takes_whole_frames(self)
+    }
 }
 
 /// A subscription as an outbox knows it.
@@ -391,7 +411,7 @@ impl Outbox {
                 Ok(written) => {
                     total += written as u64;
                     self.advance(sending, sent, written);
-                    if written < asked {
+                    if written < asked && !self.socket.takes_whole_frames() {
                         return (total, Ok(false));
                     }
                 }

@@ -147,6 +147,7 @@ impl Engine {
         for (cell, entries) in backlogs {
             self.adopt_backlog(&cell, &entries, clean);
         }
+        self.registry.link_adopted();
     }
 
     fn adopt_durable(&self, topic: &Arc<Cell>, found: RecoveredSubscription) {

@@ -169,10 +169,16 @@ impl Registry {
         self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
         let cell = self.make(destination.clone(), id, machine, true);
         let mut known = self.known_mut();
-        self.link(&mut known, &cell);
         known.cells.insert(destination, Arc::clone(&cell));
         drop(known);
         cell
+    }
+
+    /// Sets the routes up between all that was adopted.
+    pub fn link_adopted(&self) {
+        for cell in self.all() {
+            self.link(&mut self.known_mut(), &cell);
+        }
     }
 
     /// A machine for `destination` whose next message gets `next_sequence`.

@@ -36,10 +36,25 @@ pub trait Wire: Send + Sync {
     /// Reads what is there, without waiting; 0 at the end.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is there; anything else ends the connection.
+    /// `WouldBlock` if nothing is there; `InvalidData` if the peer breaks the rules of the wire: then the connection
+    /// is closed in good order, and what is read meanwhile is thrown away; anything else ends it at once.
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
     /// Ends the writing side.
     fn shutdown_write(&self);
+}
+
+impl<W: Wire> Wire for Arc<W> {
+    fn ready(&self, read: bool, write: bool) -> impl Future<Output = io::Result<()>> + Send {
+        W::ready(self, read, write)
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        W::try_read(self, buffer)
+    }
+
+    fn shutdown_write(&self) {
+        W::shutdown_write(self);
+    }
 }
 
 /// What the adapter wants after it has seen some input.
@@ -98,7 +113,7 @@ enum Phase {
 
 /// A connection being served.
 pub struct Link<W, A: Adapter> {
-    wire: Arc<W>,
+    wire: W,
     session: Session,
     adapter: A,
     buffer: Option<BytesMut>,
@@ -116,7 +131,7 @@ pub struct Link<W, A: Adapter> {
 
 impl<W: Wire, A: Adapter> Link<W, A> {
     /// A connection at its start.
-    pub fn new(wire: Arc<W>, session: Session, adapter: A) -> Self {
+    pub fn new(wire: W, session: Session, adapter: A) -> Self {
         Self {
             wire,
             session,
@@ -132,10 +147,22 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         }
     }
 
+    /// Begins with octets that have been read already.
+    #[must_use]
+    pub fn with_input(mut self, input: BytesMut) -> Self {
+        self.buffer = Some(input).filter(|input| !input.is_empty());
+        self
+    }
+
     /// Serves the connection to its end. `end` ends it from elsewhere, `stopping` with the broker.
     pub async fn serve(mut self, end: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
         let outbox = Arc::clone(&self.session.outbox);
         let mut told = false;
+        if self.buffer.is_some() {
+            self.act();
+            self.give_back();
+            self.go_on();
+        }
         while self.phase != Phase::Ended {
             let read = self.wants_read();
             let write = outbox.wants_writable();
@@ -208,6 +235,10 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.close(Ending::Died, true);
+                    break;
+                }
                 Err(_) => {
                     self.session.outbox.close();
                     break;
@@ -364,11 +395,15 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                 if (!outbox.watch_drained() || !idle) && now_ms < until_ms {
                     return;
                 }
-                if !linger || now_ms >= until_ms {
+                if now_ms >= until_ms {
                     self.phase = Phase::Ended;
                     return;
                 }
                 self.wire.shutdown_write();
+                if !linger {
+                    self.phase = Phase::Ended;
+                    return;
+                }
                 self.buffer = None;
                 self.phase = Phase::Lingering {
                     until_ms: now_ms + LINGER_MS,

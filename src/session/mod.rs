@@ -4,8 +4,10 @@
 mod acknowledgements;
 mod alarm;
 pub mod link;
+mod peer;
 mod state;
 mod transactions;
 
+pub use peer::Peer;
 pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};
 pub use transactions::{Bounds, TransactionError};

@@ -22,8 +22,8 @@ use super::temporary::Temporaries;
 use crate::broker::Ending;
 use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
-use crate::session::Session;
 use crate::session::link::{Adapter, Next};
+use crate::session::{Peer, Session};
 
 /// How the listener speaks STOMP.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ pub struct Stomp {
 pub(super) struct State {
     pub(super) settings: Arc<StompSettings>,
     pub(super) remote: SocketAddr,
+    /// The subject of the client's certificate, for the login (SEC-8).
+    pub(super) certificate_dn: Option<Arc<str>>,
     pub(super) end: Arc<Notify>,
     /// Set by CONNECT.
     pub(super) client_id: Option<String>,
@@ -128,20 +130,16 @@ pub(super) struct State {
 const STORE_POLL_MS: u64 = 100;
 
 impl Stomp {
-    /// A connection from `remote` that has said nothing yet; `end` ends it from elsewhere.
+    /// A connection from `peer` that has said nothing yet; `end` ends it from elsewhere.
     #[must_use]
-    pub fn new(
-        settings: Arc<StompSettings>,
-        remote: SocketAddr,
-        end: Arc<Notify>,
-        now_ms: u64,
-    ) -> Self {
+    pub fn new(settings: Arc<StompSettings>, peer: Peer, end: Arc<Notify>, now_ms: u64) -> Self {
         let mut decoder = Decoder::new(settings.limits, settings.options);
         decoder.set_before_login(true);
         let id_prefix = settings.id_prefix();
         let state = State {
             settings,
-            remote,
+            remote: peer.address,
+            certificate_dn: peer.certificate_dn,
             end,
             client_id: None,
             own_client_id: false,

@@ -63,7 +63,8 @@ impl State {
         };
         encode_connected(&connected, &mut self.scratch);
         session.reply(None, &self.scratch);
-        tracing::debug!(client_id, remote = %self.remote, version = %connect.version, "connected");
+        let certificate = self.certificate_dn.as_deref();
+        tracing::debug!(client_id, remote = %self.remote, version = %connect.version, certificate, "connected");
         self.client_id = Some(client_id);
         Ok(())
     }

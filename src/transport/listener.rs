@@ -5,19 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::tcp::{TcpSocket, TcpWire};
+use super::Duplex;
+use super::opening::{Carrier, Opened, Spoken, Stop};
+use super::tcp::TcpWire;
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
 use crate::session::link::Link;
-use crate::session::{Bounds, Session};
+use crate::session::{Bounds, Peer, Session};
 use crate::stomp::{Stomp, StompSettings};
 
-/// A STOMP listener.
-pub struct StompListener {
+pub use super::opening::{Protocol, Speaks, Tls};
+
+/// What all listeners need to serve a connection.
+#[derive(Clone)]
+pub struct Service {
     /// The engine behind it.
     pub engine: Arc<Engine>,
     /// How STOMP is spoken.
@@ -34,14 +40,24 @@ pub struct StompListener {
     pub alive: mpsc::Sender<()>,
 }
 
+/// A listener of clients.
+pub struct Listener {
+    /// Its section of the configuration, for the log.
+    pub name: &'static str,
+    /// What it speaks.
+    pub speaks: Arc<Speaks>,
+    /// How it serves.
+    pub service: Service,
+}
+
 /// Pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-impl StompListener {
+impl Listener {
     /// Accepts until the broker stops.
     pub async fn run(self, listener: TcpListener) {
         let open = Arc::new(AtomicUsize::new(0));
-        let mut stopping = self.stopping.clone();
+        let mut stopping = self.service.stopping.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -58,33 +74,92 @@ impl StompListener {
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr, open: &Arc<AtomicUsize>) {
-        if open.load(Ordering::Relaxed) >= self.connections_max {
-            tracing::warn!(%remote, limit = self.connections_max, "connection refused: stomp.connections_max");
+        let limit = self.service.connections_max;
+        if open.load(Ordering::Relaxed) >= limit {
+            tracing::warn!(%remote, limit, listener = self.name, "connection refused: stomp.connections_max");
             return;
         }
-        if let Err(error) = self.tune(&stream) {
+        if let Err(error) = self.service.tune(&stream) {
             tracing::debug!(%remote, %error, "socket options not set");
         }
         let counted = Counted::new(open);
-        let (link, end) = self.link(stream, remote);
-        let (stopping, alive) = (self.stopping.clone(), self.alive.clone());
-        tokio::spawn(async move {
-            link.serve(end, stopping).await;
-            drop((counted, alive));
-        });
-    }
-
-    fn link(&self, stream: TcpStream, remote: SocketAddr) -> (Link<TcpWire, Stomp>, Arc<Notify>) {
+        let connection = Connection {
+            listener: self.name,
+            accepted_ms: self.service.engine.clock.monotonic_ms(),
+            service: self.service.clone(),
+            remote,
+        };
         let wire = TcpWire::new(stream);
-        let socket = Box::new(TcpSocket(Arc::clone(&wire)));
-        let outbox = Arc::new(Outbox::new(socket, &self.engine));
-        let session = Session::new(Arc::clone(&self.engine), outbox, self.bounds);
-        let end = Arc::new(Notify::new());
-        let now_ms = self.engine.clock.monotonic_ms();
-        let stomp = Stomp::new(Arc::clone(&self.settings), remote, Arc::clone(&end), now_ms);
-        (Link::new(wire, session, stomp), end)
+        if self.speaks.is_plain() {
+            let spoken = Spoken {
+                wire: Carrier::Plain(wire),
+                input: BytesMut::new(),
+                peer: Peer::at(remote),
+            };
+            tokio::spawn(async move {
+                connection.serve(spoken).await;
+                drop(counted);
+            });
+        } else {
+            let speaks = Arc::clone(&self.speaks);
+            tokio::spawn(async move {
+                Box::pin(connection.open(wire, &speaks)).await;
+                drop(counted);
+            });
+        }
+    }
+}
+
+/// A connection that has been accepted.
+struct Connection {
+    listener: &'static str,
+    service: Service,
+    remote: SocketAddr,
+    accepted_ms: u64,
+}
+
+impl Connection {
+    /// Brings the connection as far as STOMP, within the time of a login, and serves it.
+    async fn open(mut self, wire: Arc<TcpWire>, speaks: &Speaks) {
+        let timeout = Duration::from_millis(self.service.settings.connect_timeout_ms);
+        let mut stopping = self.service.stopping.clone();
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(timeout, speaks.open(wire, &mut self.remote)) => opened,
+            _ = stopping.changed() => return,
+        };
+        let late = || Stop("not opened in time (stomp.connect_timeout)".to_owned());
+        match opened.map_err(|_| late()).flatten() {
+            Ok(Opened::Tcp(spoken)) => self.serve(spoken).await,
+            Ok(Opened::Tls(spoken)) => self.serve(spoken).await,
+            Err(Stop(reason)) => {
+                let (remote, listener) = (self.remote, self.listener);
+                tracing::warn!(%remote, listener, "connection closed: {reason}");
+            }
+        }
     }
 
+    async fn serve<W: Duplex + Clone>(self, spoken: Spoken<W>) {
+        let Spoken { wire, input, peer } = spoken;
+        match wire {
+            Carrier::Plain(wire) => self.link(wire, input, peer).await,
+            Carrier::WebSocket(wire) => self.link(wire, input, peer).await,
+        }
+    }
+
+    async fn link<W: Duplex + Clone>(self, wire: W, input: BytesMut, peer: Peer) {
+        let service = self.service;
+        let outbox = Arc::new(Outbox::new(Box::new(wire.clone()), &service.engine));
+        let session = Session::new(Arc::clone(&service.engine), outbox, service.bounds);
+        let end = Arc::new(Notify::new());
+        let settings = Arc::clone(&service.settings);
+        let stomp = Stomp::new(settings, peer, Arc::clone(&end), self.accepted_ms);
+        let link = Link::new(wire, session, stomp).with_input(input);
+        link.serve(end, service.stopping).await;
+        drop(service.alive);
+    }
+}
+
+impl Service {
     /// No delay for small writes, and a dead peer is noticed (CON-8).
     fn tune(&self, stream: &TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;

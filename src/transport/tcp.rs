@@ -23,12 +23,9 @@ impl TcpWire {
     }
 }
 
-/// The writing half, for the outbox.
-pub struct TcpSocket(pub Arc<TcpWire>);
-
-impl Socket for TcpSocket {
+impl Socket for TcpWire {
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.0.try_write_vectored(pieces)
+        self.0.try_write_vectored(pieces)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One broker process, on a port of its own.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -18,11 +17,31 @@ pub(crate) enum Store {
     Journal,
 }
 
+/// How a client comes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    /// The client finds the authority in the file that `FERRYMQ_CA` names.
+    Tls,
+    WebSocket,
+}
+
+impl Transport {
+    /// What an address begins with, as the client programs know it.
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "",
+            Self::Tls => "tls://",
+            Self::WebSocket => "ws://",
+        }
+    }
+}
+
 /// A broker, killed at the latest when this goes.
 pub(crate) struct Broker {
     child: Child,
     log: PathBuf,
-    address: SocketAddr,
+    address: String,
 }
 
 impl Broker {
@@ -31,6 +50,15 @@ impl Broker {
     /// # Errors
     /// If it ends instead.
     pub(crate) fn start(directory: &Path, store: Store) -> Result<Self> {
+        Self::start_over(directory, store, Transport::Tcp)
+    }
+
+    /// The same, for clients that come over `transport`. With TLS its certificate is its own authority, in the file
+    /// `certificate.pem`.
+    ///
+    /// # Errors
+    /// If it ends instead.
+    pub(crate) fn start_over(directory: &Path, store: Store, transport: Transport) -> Result<Self> {
         let ready = directory.join("ready.json");
         // A broker started here before wrote one too.
         if ready.exists() {
@@ -53,6 +81,26 @@ impl Broker {
             Store::Ephemeral => command.arg("--ephemeral"),
             Store::Journal => command.args(["--data", "data"]),
         };
+        let listener = match transport {
+            Transport::Tcp => "stomp",
+            Transport::WebSocket => {
+                command.args(["--websocket", "127.0.0.1:0"]);
+                "websocket"
+            }
+            Transport::Tls => {
+                let pair = rcgen::generate_simple_self_signed([
+                    "localhost".to_owned(),
+                    "127.0.0.1".to_owned(),
+                ])?;
+                fs::write(directory.join("certificate.pem"), pair.cert.pem())?;
+                fs::write(directory.join("key.pem"), pair.signing_key.serialize_pem())?;
+                command
+                    .args(["--stomp-tls", "127.0.0.1:0"])
+                    .env("FERRYMQ__TLS__CERTIFICATE", "certificate.pem")
+                    .env("FERRYMQ__TLS__PRIVATE_KEY", "key.pem");
+                "stomp_tls"
+            }
+        };
         let mut child = command.spawn().context("ferrymq does not run")?;
         let started = until("the ready file", || {
             if let Ok(text) = fs::read_to_string(&ready) {
@@ -66,19 +114,19 @@ impl Broker {
             Err(status) => bail!("the broker ended with {status}:\n{}", read(&log)),
         };
         let ready: serde_json::Value = serde_json::from_str(&text)?;
-        let address = ready["stomp"]
+        let address = ready[listener]
             .as_str()
-            .context("no stomp in the ready file")?;
+            .with_context(|| format!("no {listener} in the ready file"))?;
         Ok(Self {
             child,
             log,
-            address: address.parse()?,
+            address: format!("{}{address}", transport.scheme()),
         })
     }
 
-    /// Where it speaks STOMP.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it speaks STOMP, as the client programs take it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// What it has logged.

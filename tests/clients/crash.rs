@@ -98,8 +98,6 @@ fn number(result: &Value, name: &str) -> Result<u64> {
 }
 
 fn for_scenario(mut command: Command, broker: &Broker, scenario: &str) -> Command {
-    command
-        .arg(broker.address().to_string())
-        .args([scenario, "1.2"]);
+    command.arg(broker.address()).args([scenario, "1.2"]);
     command
 }

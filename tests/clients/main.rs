@@ -20,7 +20,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Transport};
 use crate::program::Program;
 use crate::scenarios::{SCENARIOS, Scenario};
 use crate::toolchain::{GO, JAVA, NODE, PYTHON, RUBY, Toolchain, Unready};
@@ -30,6 +30,7 @@ struct Client {
     name: &'static str,
     toolchain: &'static Toolchain,
     script: &'static str,
+    transport: Transport,
     /// Scenarios that its interface cannot tell.
     without: &'static [&'static str],
 }
@@ -39,24 +40,42 @@ static CLIENTS: &[Client] = &[
         name: "python stomp.py",
         toolchain: &PYTHON,
         script: "client.py",
+        transport: Transport::Tcp,
+        without: &[],
+    },
+    Client {
+        name: "python stomp.py over TLS",
+        toolchain: &PYTHON,
+        script: "client.py",
+        transport: Transport::Tls,
         without: &[],
     },
     Client {
         name: "node @stomp/stompjs",
         toolchain: &NODE,
         script: "stompjs.mjs",
+        transport: Transport::Tcp,
+        without: &[],
+    },
+    Client {
+        name: "node @stomp/stompjs over WebSocket",
+        toolchain: &NODE,
+        script: "stompjs.mjs",
+        transport: Transport::WebSocket,
         without: &[],
     },
     Client {
         name: "node stompit",
         toolchain: &NODE,
         script: "stompit.mjs",
+        transport: Transport::Tcp,
         without: &[],
     },
     Client {
         name: "go go-stomp",
         toolchain: &GO,
         script: "",
+        transport: Transport::Tcp,
         // It can unsubscribe only what it is subscribed to, and a durable name that is in use cannot be removed (SUB-7).
         without: &["durable-removed"],
     },
@@ -64,6 +83,7 @@ static CLIENTS: &[Client] = &[
         name: "ruby stomp",
         toolchain: &RUBY,
         script: "client.rb",
+        transport: Transport::Tcp,
         without: &[],
     },
 ];
@@ -83,7 +103,7 @@ fn main() -> ExitCode {
                 let name = format!("{}: {} (STOMP {version})", client.name, scenario.title);
                 trials.push(Trial::ignorable_test(name, || {
                     told(client.toolchain.command(client.script), |command| {
-                        tell(command, scenario, version)
+                        tell(command, client.transport, scenario, version)
                     })
                 }));
             }
@@ -132,12 +152,18 @@ fn short(reason: &str) -> String {
     }
 }
 
-fn tell(mut command: Command, scenario: &Scenario, version: &str) -> Result<()> {
+fn tell(
+    mut command: Command,
+    transport: Transport,
+    scenario: &Scenario,
+    version: &str,
+) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let broker = Broker::start(directory.path(), scenario.store)?;
+    let broker = Broker::start_over(directory.path(), scenario.store, transport)?;
     command
-        .arg(broker.address().to_string())
-        .args([scenario.name, version]);
+        .arg(broker.address())
+        .args([scenario.name, version])
+        .env("FERRYMQ_CA", directory.path().join("certificate.pem"));
     let results = Program::start(command)
         .and_then(Program::results)
         .map_err(|error| error.context(format!("the broker's log:\n{}", broker.log())))?;

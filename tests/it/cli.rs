@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::transport::certificates::Authority;
 use crate::wait::until;
 
 /// A command in an empty directory and without variables of ours, whatever the environment of the tests is.
@@ -264,4 +265,73 @@ fn the_usual_file_is_read_and_a_stale_ready_file_deceives_nobody() {
         .collect();
     assert_eq!(listening.len(), 1, "{log}");
     assert_eq!(listening[0]["stomp"], address.to_string());
+}
+
+#[test]
+fn every_listener_is_told_and_the_certificate_is_read_again_on_sighup() {
+    let authority = Authority::new();
+    let tls = format!(
+        "[tls]\ncertificate = {:?}\nprivate_key = {:?}\nreload_interval = \"1h\"\n",
+        authority.path("certificate.pem"),
+        authority.path("key.pem")
+    );
+    let directory = directory();
+    fs::write(directory.path().join("activemq.toml"), tls).expect("a file");
+    let any = "127.0.0.1:0";
+    let flags = [
+        "--stomp",
+        any,
+        "--stomp-tls",
+        any,
+        "--ws",
+        any,
+        "--wss",
+        any,
+    ];
+    let mut broker = Serving::start(
+        directory,
+        &[&flags[..], &["--auto", any, "--ephemeral"]].concat(),
+    );
+    broker.stomp_addr();
+    let ready = fs::read_to_string(broker.ready_file()).expect("it is there");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    let log = broker.log();
+    for name in ["stomp", "stomp_tls", "websocket", "websocket_tls", "auto"] {
+        let address = ready[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in {ready}"));
+        assert!(log.contains(&format!(" {name}={address}")), "{log}");
+        TcpStream::connect(address).expect("it listens");
+    }
+    authority.install(&authority.pair("renewed", 2099));
+    broker.signal("HUP");
+    until("the new certificate", || {
+        broker.log().contains("certificate read anew").then_some(())
+    });
+    authority.write("certificate.pem", "nonsense");
+    broker.signal("HUP");
+    until("the refusal", || {
+        let log = broker.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("the old one stays"))?;
+        assert!(
+            line.contains("certificate.pem, which is tls.certificate: holds no"),
+            "{line}"
+        );
+        Some(())
+    });
+    broker.signal("TERM");
+    assert_eq!(broker.ended().code(), Some(0), "{}", broker.log());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_an_error_of_the_configuration() {
+    let mut broker = Serving::start(directory(), &["--stomp-tls", "127.0.0.1:0", "--ephemeral"]);
+    assert_eq!(broker.ended().code(), Some(2));
+    let log = broker.log();
+    assert!(
+        log.contains("tls/certificate.pem, which is tls.certificate: No such file"),
+        "{log}"
+    );
 }

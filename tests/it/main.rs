@@ -6,5 +6,7 @@ mod hostile;
 mod restart;
 mod tidy;
 mod topics;
+mod transport;
+mod virtual_topics;
 mod wait;
 mod wire;

@@ -13,7 +13,7 @@ fn store(directory: &Path) -> Server {
 }
 
 /// Cases of the list that are tested here.
-pub(crate) const COVERED: &[&str] = &["C197"];
+pub(crate) const COVERED: &[&str] = &["C177", "C179", "C180", "C183", "C197", "C219"];
 
 /// A durable subscription `d` of that client on `topic`.
 fn durable(server: &Server, client_id: &str, topic: &str, headers: &str) -> Client {
@@ -136,4 +136,61 @@ fn what_has_expired_when_it_is_sent_is_a_dead_letter_too() {
     client.put_with("SEND destination:/topic/t expires:1", "not persistent");
     client.fence();
     durable(&server, "a", "/topic/t", "").fence();
+}
+
+#[test]
+fn selectors_choose_on_queues_and_topics() {
+    let server = Server::start();
+    for (selector, unwanted, wanted) in [
+        ("foo = 'zzz'", "foo:abc", "foo:zzz"),
+        ("flag = TRUE", "flag:false", "flag:true"),
+        ("f = 3.5", "f:3.4", "f:3.5"),
+        ("JMSType LIKE 'a_%'", "type:a", "type:abc"),
+    ] {
+        for destination in ["/queue/selected", "/topic/selected", "/topic/selected.>"] {
+            let (mut client, mut other) = (server.client(), server.client());
+            client.ask(&format!(
+                "SUBSCRIBE id:1 destination:{destination} 'selector:{selector}'"
+            ));
+            let to = destination.trim_end_matches(".>");
+            for header in [unwanted, wanted] {
+                other.ask_with(&format!("SEND destination:{to} {header}"), header);
+            }
+            client.message(wanted);
+            client.fence();
+        }
+    }
+    server.client().refused(
+        "SUBSCRIBE id:1 destination:/topic/a,/topic/b 'selector:a <'",
+        "ERROR message~'invalid selector'",
+    );
+}
+
+#[test]
+fn a_durable_subscription_keeps_what_its_selector_chooses_over_restarts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = store(directory.path());
+    let chosen = "'selector:n > 1'";
+    durable(&server, "keeper", "/topic/t", "").disconnect();
+    durable(&server, "c", "/topic/t", chosen).disconnect();
+    let mut client = server.client();
+    for number in ["1", "2", "0", "3"] {
+        let head = format!("SEND destination:/topic/t persistent:true n:{number}");
+        client.ask_with(&head, number);
+    }
+    server.stop();
+    let server = store(directory.path());
+    let mut client = durable(&server, "c", "/topic/t", chosen);
+    client.messages(["2", "3"]);
+    client.fence();
+    client.disconnect();
+    // Another selector begins anew.
+    let mut other = server.client();
+    other.ask_with("SEND destination:/topic/t persistent:true n:9", "backlog");
+    let mut client = durable(&server, "c", "/topic/t", "'selector:n = 0'");
+    for number in ["2", "0"] {
+        other.ask_with(&format!("SEND destination:/topic/t n:{number}"), number);
+    }
+    client.message("0");
+    client.fence();
 }

@@ -8,6 +8,7 @@
 //! REC receipts, ERR errors.
 
 mod command;
+mod cut;
 mod decode;
 mod encode;
 mod escape;
@@ -25,6 +26,7 @@ pub use command::{
     Ack, AckMode, AckTarget, ClientCommand, Connect, Disconnect, Prefetch, Send, Subscribe,
     TransactionCommand, Unsubscribe,
 };
+pub use cut::Cutter;
 pub use decode::{DecodeOptions, Decoder, idle_prefix};
 pub use encode::{
     ClientFrameWriter, Connected, ErrorFrame, FRAME_END, LineCache, MessageFields, MessageRef,

@@ -31,3 +31,11 @@ fn stomp_decode_holds_over_its_corpus() {
 fn stomp_text_holds_over_its_corpus() {
     run("stomp_text", ferrymq_protocols::fuzz::stomp_text);
 }
+
+#[test]
+fn websocket_decode_holds_over_its_corpus() {
+    run(
+        "websocket_decode",
+        ferrymq_protocols::fuzz::websocket_decode,
+    );
+}

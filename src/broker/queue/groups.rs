@@ -74,7 +74,7 @@ impl Groups {
             return key;
         }
         self.idle_check_ms
-            .get_or_insert(now_ms.saturating_add(idle_ms));
+            .get_or_insert_with(|| now_ms.saturating_add(idle_ms));
         let key = self.groups.insert(Group {
             id: id.into(),
             owner: None,

@@ -159,16 +159,25 @@ impl Lanes {
         self.lanes[usize::from(from.lane)].fetch_run(from.sequence, &mut self.paging, out);
     }
 
-    /// Takes a message that was asked back, or the news that it is lost.
-    pub(super) fn loaded(&mut self, sequence: u64, mut message: Option<Arc<Message>>) {
+    /// Takes a message that was asked back, or the news that it is lost; returns where it was then.
+    pub(super) fn loaded(
+        &mut self,
+        sequence: u64,
+        mut message: Option<Arc<Message>>,
+    ) -> Option<Spot> {
         self.paging.answered();
-        for lane in &mut self.lanes {
+        for (number, lane) in (0..).zip(&mut self.lanes) {
             let before = lane.log.len();
             if lane.loaded(sequence, &mut message, &mut self.paging) {
-                self.len -= before - lane.log.len();
-                return;
+                let lost = lane.log.len() < before;
+                self.len -= usize::from(lost);
+                return lost.then_some(Spot {
+                    lane: number,
+                    sequence,
+                });
             }
         }
+        None
     }
 
     fn lane(&self, spot: Spot) -> &Lane {

@@ -137,6 +137,7 @@ impl Queue {
         let Rejected {
             sequence,
             mut entry,
+            expires_ms,
             expired,
             ..
         } = rejected;
@@ -147,10 +148,6 @@ impl Queue {
         if entry.message.is_some() {
             self.lanes.paging.held_bytes += u64::from(entry.bytes.get());
         }
-        let expires_ms = entry
-            .message
-            .as_ref()
-            .map_or(0, |message| message.expires_ms);
         self.insert(self.lanes.spot(sequence, &entry), entry, expires_ms);
     }
 
@@ -177,7 +174,13 @@ impl Queue {
         let verdict = policy.verdict(redeliveries, failure);
         if let Some(cause) = verdict.filter(|_| !self.policy.is_dead_letter_queue) {
             self.end_in_group(&delivery);
-            self.reject(delivery.sequence, delivery.entry, cause, false, out);
+            self.reject(
+                (delivery.sequence, delivery.expires_ms),
+                delivery.entry,
+                cause,
+                false,
+                out,
+            );
             return;
         }
         if let Some(at) = entry.at {
@@ -214,7 +217,7 @@ impl Queue {
     ) {
         self.stats.expired += 1;
         let cause = format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}");
-        self.reject(spot.sequence, entry, cause, true, out);
+        self.reject((spot.sequence, expires_ms), entry, cause, true, out);
     }
 
     /// Puts a failed message back to its place, to wait there until it is due. Of its group nothing goes
@@ -318,7 +321,7 @@ impl Queue {
 
     fn reject(
         &mut self,
-        sequence: u64,
+        (sequence, expires_ms): (u64, u64),
         entry: Entry,
         cause: String,
         expired: bool,
@@ -332,6 +335,7 @@ impl Queue {
         out.reject(Rejected {
             sequence,
             entry,
+            expires_ms,
             cause,
             expired,
             subscription: None,

@@ -44,7 +44,7 @@ impl Turns {
     /// Adds a consumer, if it is not there.
     pub(super) fn join(&mut self, key: SubscriptionKey, rank: Rank) {
         if self.ranks.insert(key, rank).is_none() {
-            self.enter(key, rank);
+            self.enter(key, rank, false);
         }
     }
 
@@ -92,16 +92,16 @@ impl Turns {
         if let Some(at) = self.resting.iter().position(|resting| *resting == key) {
             self.resting.remove(at);
             if let Some(rank) = self.ranks.get(key).copied() {
-                self.enter(key, rank);
+                self.enter(key, rank, false);
             }
         }
     }
 
-    /// Ends all rest.
+    /// Ends all rest. Who rested had no turn, and so is next.
     pub(super) fn wake_all(&mut self) {
-        for key in std::mem::take(&mut self.resting) {
+        while let Some(key) = self.resting.pop() {
             if let Some(rank) = self.ranks.get(key).copied() {
-                self.enter(key, rank);
+                self.enter(key, rank, true);
             }
         }
     }
@@ -138,7 +138,7 @@ impl Turns {
         }
     }
 
-    fn enter(&mut self, key: SubscriptionKey, rank: Rank) {
+    fn enter(&mut self, key: SubscriptionKey, rank: Rank, first: bool) {
         let at = self
             .rings
             .binary_search_by(|ring| rank.priority.cmp(&ring.priority));
@@ -152,6 +152,8 @@ impl Turns {
             let serial = |key| ranks.get(key).map_or(0, |rank: &Rank| rank.serial);
             let place = ring.keys.partition_point(|key| serial(*key) < rank.serial);
             ring.keys.insert(place, key);
+        } else if first {
+            ring.keys.push_front(key);
         } else {
             ring.keys.push_back(key);
         }

@@ -121,6 +121,7 @@ impl Topic {
             sequence,
             entry: apart(entry),
             cause: expired_cause(expires_ms),
+            expires_ms,
             expired: true,
             subscription: Some(key),
             durable,

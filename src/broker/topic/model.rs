@@ -582,6 +582,7 @@ impl Test {
                 redelivered,
                 redeliveries,
                 flow,
+                ..
             } => {
                 let at = self.subs.iter().position(|sub| sub.key == to).unwrap();
                 self.skip_expired(at, id.serial);

@@ -165,6 +165,7 @@ impl Topic {
         out.reject(Rejected {
             sequence,
             entry,
+            expires_ms: 0,
             cause,
             expired: false,
             subscription: Some(key),

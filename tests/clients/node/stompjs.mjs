@@ -1,8 +1,10 @@
-// What @stomp/stompjs sees of the broker over TCP: stompjs.mjs ADDRESS SCENARIO VERSION prints one JSON line per result.
+// What @stomp/stompjs sees of the broker over TCP, or over WebSocket if ADDRESS begins with ws://: stompjs.mjs ADDRESS
+// SCENARIO VERSION prints one JSON line per result.
 
 import net from 'node:net';
 import { Client, Versions } from '@stomp/stompjs';
-import { Inbox, host, port, tell, version } from './scenarios.mjs';
+import { WebSocket } from 'ws';
+import { Inbox, address, host, port, tell, version } from './scenarios.mjs';
 
 /** The WebSocket that the library wants, over plain TCP: octets have no message bounds, and need none. */
 class TcpSocket {
@@ -39,6 +41,9 @@ class TcpSocket {
   }
 }
 
+const isWebSocket = address.startsWith('ws://');
+const versions = new Versions([version]);
+
 async function open({ clientId, heartBeatMs = 0 }) {
   const messages = new Inbox();
   const beats = new Inbox();
@@ -51,8 +56,10 @@ async function open({ clientId, heartBeatMs = 0 }) {
       beats.fail(error);
     };
     const stomp = new Client({
-      webSocketFactory: () => new TcpSocket(),
-      stompVersions: new Versions([version]),
+      webSocketFactory: () => (isWebSocket ? new WebSocket(address, versions.protocolVersions()) : new TcpSocket()),
+      // A frame of 10 MiB is more than one message may be.
+      splitLargeFrames: isWebSocket,
+      stompVersions: versions,
       connectHeaders: clientId ? { 'client-id': clientId } : {},
       heartbeatOutgoing: heartBeatMs,
       heartbeatIncoming: heartBeatMs,

@@ -1,4 +1,5 @@
 """What stomp.py sees of the broker: client.py ADDRESS SCENARIO VERSION prints one JSON line per result.
+An ADDRESS that begins with tls:// is spoken to by TLS; FERRYMQ_CA names the authority.
 
 The same scenarios stand in the other languages beside this directory; what they must print stands in scenarios.rs.
 """
@@ -13,7 +14,8 @@ import threading
 import stomp
 
 DEADLINE_S = 30
-HOST, PORT = sys.argv[1].rsplit(":", 1)
+SCHEME, _, ADDRESS = sys.argv[1].rpartition("://")
+HOST, PORT = ADDRESS.rsplit(":", 1)
 VERSION = sys.argv[3]
 CONNECTIONS = {
     "1.0": stomp.StompConnection10,
@@ -60,6 +62,8 @@ class Client:
         # Before 1.1 there are no heart-beats. The scale bears a busy machine.
         more = {} if VERSION == "1.0" else {"heartbeats": heartbeats, "heart_beat_receive_scale": 3}
         self.stomp = CONNECTIONS[VERSION]([(HOST, int(PORT))], auto_decode=False, **more)
+        if SCHEME == "tls":
+            self.stomp.set_ssl([(HOST, int(PORT))], ca_certs=os.environ["FERRYMQ_CA"])
         self.inbox = Inbox()
         self.stomp.set_listener("inbox", self.inbox)
         self.stomp.connect(wait=True, headers={"client-id": client_id} if client_id else {})

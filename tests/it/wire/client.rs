@@ -4,14 +4,13 @@
 //! "Nothing comes" is shown by [`Client::fence`]: a RECEIPT asked for later comes first.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Far longer than anything takes, so that only a real hang meets it.
-const DEADLINE: Duration = Duration::from_secs(20);
+use super::carrier::{self, Carrier};
 
 /// A frame as it came; header values are not unescaped.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,7 +105,7 @@ pub(crate) fn frame(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A connection.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Carrier>,
     input: Vec<u8>,
     at: usize,
     /// Line ends between frames so far, without the one that ends each frame.
@@ -117,10 +116,11 @@ pub(crate) struct Client {
 impl Client {
     /// A connection that has said nothing yet.
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the broker accepts");
-        stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(DEADLINE)).expect("an option");
-        stream.set_write_timeout(Some(DEADLINE)).expect("an option");
+        Self::over(Box::new(carrier::tcp(address)))
+    }
+
+    /// The same, by other means.
+    pub(crate) fn over(stream: Box<dyn Carrier>) -> Self {
         Self {
             stream,
             input: Vec::new(),
@@ -132,19 +132,24 @@ impl Client {
 
     /// A connection that has said this CONNECT and is connected.
     pub(crate) fn connect(address: SocketAddr, head: &str) -> Self {
-        let mut client = Self::open(address);
-        client.put(head);
-        client.expect("CONNECTED");
-        client
+        Self::open(address).connected(head)
     }
 
-    /// Another handle on the same socket, to write from a second thread.
+    /// Says this CONNECT and is connected.
+    #[track_caller]
+    pub(crate) fn connected(mut self, head: &str) -> Self {
+        self.put(head);
+        self.expect("CONNECTED");
+        self
+    }
+
+    /// Another handle on the same socket, to write from a second thread: by TCP only.
     pub(crate) fn writer(&self) -> TcpStream {
-        self.stream.try_clone().expect("a second handle")
+        self.stream.tcp().try_clone().expect("a second handle")
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.stream.local_addr().expect("an address")
+        self.stream.tcp().local_addr().expect("an address")
     }
 
     /// Writes octets as they are.
@@ -351,12 +356,12 @@ impl Client {
 
     /// Ends the writing side.
     pub(crate) fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("half a close");
+        self.stream.half_close();
     }
 
     /// Ends the connection as a machine that loses power and comes back: with a reset.
     pub(crate) fn kill(self) {
-        SockRef::from(&self.stream)
+        SockRef::from(self.stream.tcp())
             .set_linger(Some(Duration::ZERO))
             .expect("an option");
     }

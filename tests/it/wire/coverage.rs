@@ -7,7 +7,7 @@ use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
     redelivering, sending, subscribing, syntax, transactions,
 };
-use crate::{destinations, hostile, restart, topics};
+use crate::{destinations, hostile, restart, topics, transport, virtual_topics};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -42,20 +42,22 @@ const NOT_YET: &[(&str, &[u16])] = &[
     ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("duplicate detection is not built", &[152]),
     ("limits per destination are not built", &[156, 294]),
-    ("selectors are refused (not yet)", &[177, 179, 180, 183, 219]),
     ("policies per destination are not built", &[193, 329]),
-    ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
+    ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
     ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
-    ("WebSocket, TLS and OpenWire are not built", &[344, 345, 346, 347, 348, 349, 350, 351, 352]),
+    ("no user is made of a certificate yet", &[351]),
+    ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 4] = [
+const ELSEWHERE: [&[&str]; 6] = [
     destinations::COVERED,
     hostile::COVERED,
     restart::COVERED,
     topics::COVERED,
+    transport::COVERED,
+    virtual_topics::COVERED,
 ];
 
 const TABLES: [&[Case]; 13] = [

@@ -127,7 +127,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn connect(server: &Server, version: &str, heart_beat: &str) -> Client {
     let head = format!("CONNECT accept-version:{version} heart-beat:{heart_beat}");
-    Client::connect(server.address(), &head)
+    server.open().connected(&head)
 }
 
 #[track_caller]

@@ -2,6 +2,8 @@
 
 mod acknowledging;
 mod browsing;
+mod carried;
+pub(crate) mod carrier;
 mod choosing;
 pub(crate) mod client;
 mod connecting;

@@ -1,6 +1,6 @@
 //! A broker of its own for a test, in this process, on a free port.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use ferrymq::broker::stats::Stats;
@@ -12,7 +12,9 @@ use ferrymq::{Broker, Handle};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+use super::carrier::{self, TlsStream};
 use super::client::Client;
+use crate::transport::certificates::Authority;
 use crate::wait::until;
 
 /// A running broker; dropping it stops it.
@@ -22,6 +24,23 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// Goes with the server.
     directory: Option<TempDir>,
+    /// How its clients come, if not by TCP.
+    over: Option<(Over, Box<Authority>)>,
+}
+
+/// How clients come to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// By TLS.
+    Tls,
+    /// By WebSocket.
+    WebSocket,
+    /// By WebSocket over TLS.
+    WebSocketTls,
+    /// By TCP to the port that detects it.
+    Detected,
+    /// By WebSocket over TLS to the port that detects it.
+    DetectedWebSocketTls,
 }
 
 impl Server {
@@ -55,7 +74,39 @@ impl Server {
             runtime: Some(runtime),
             handle: Some(handle),
             directory: None,
+            over: None,
         }
+    }
+
+    /// One that keeps nothing on disk and listens by every means; its clients come over one of them.
+    pub(crate) fn over(over: Over, change: impl FnOnce(&mut Config)) -> Self {
+        let authority = Authority::new();
+        let mut server = Self::with(|config| {
+            authority.configure(config);
+            change(config);
+        });
+        server.over = Some((over, Box::new(authority)));
+        server
+    }
+
+    /// The authority of a server that listens by every means.
+    pub(crate) fn authority(&self) -> &Authority {
+        let (_, authority) = self.over.as_ref().expect("it was started so");
+        authority
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.as_ref().expect("it runs")
+    }
+
+    /// A connection by TCP to one of its listeners.
+    pub(crate) fn tcp(&self, section: &str) -> TcpStream {
+        carrier::tcp(self.handle().address_of(section).expect("it listens"))
+    }
+
+    /// The same by TLS.
+    pub(crate) fn tls(&self, section: &str) -> TlsStream {
+        carrier::tls(self.tcp(section), self.authority().client(None))
     }
 
     /// One with a store in a directory of its own, otherwise as `change` makes it.
@@ -79,7 +130,24 @@ impl Server {
 
     /// A connection that has said nothing.
     pub(crate) fn open(&self) -> Client {
-        Client::open(self.address)
+        let Some((over, _)) = &self.over else {
+            return Client::open(self.address);
+        };
+        let offered = "v12.stomp, v11.stomp, v10.stomp";
+        match over {
+            Over::Tls => Client::over(Box::new(self.tls("stomp_tls"))),
+            Over::Detected => Client::over(Box::new(self.tcp("auto"))),
+            Over::WebSocket => {
+                let opened = carrier::websocket(self.tcp("websocket"), offered, &[]);
+                Client::over(Box::new(opened.expect("the broker upgrades").0))
+            }
+            Over::WebSocketTls | Over::DetectedWebSocketTls => {
+                let detected = *over == Over::DetectedWebSocketTls;
+                let stream = self.tls(if detected { "auto" } else { "websocket_tls" });
+                let opened = carrier::websocket(stream, offered, &[]);
+                Client::over(Box::new(opened.expect("the broker upgrades").0))
+            }
+        }
     }
 
     /// A connection of version 1.2.
@@ -89,18 +157,14 @@ impl Server {
 
     /// A connection of that version.
     pub(crate) fn client_of(&self, version: &str) -> Client {
-        Client::connect(
-            self.address,
-            &format!("CONNECT accept-version:{version} host:x"),
-        )
+        self.open()
+            .connected(&format!("CONNECT accept-version:{version} host:x"))
     }
 
     /// A connection of version 1.2 with a client id.
     pub(crate) fn client_named(&self, id: &str) -> Client {
-        Client::connect(
-            self.address,
-            &format!("CONNECT accept-version:1.2 host:x client-id:{id}"),
-        )
+        self.open()
+            .connected(&format!("CONNECT accept-version:1.2 host:x client-id:{id}"))
     }
 
     /// Shows what a CONNECT is answered.

@@ -21,11 +21,25 @@ pub(crate) const fn case(name: &'static str, run: fn(&Server)) -> Case {
 /// # Panics
 /// With the names of the cases that failed and what each got.
 pub(crate) fn check(cases: &[Case]) {
-    let server = Server::start();
+    check_on(&Server::start(), cases, &[]);
+}
+
+/// The same on a given broker, without the cases `except`.
+///
+/// # Panics
+/// As [`check`], and if an exception is no case.
+pub(crate) fn check_on(server: &Server, cases: &[Case], except: &[&str]) {
+    for name in except {
+        assert!(cases.iter().any(|case| case.name == *name), "no {name}");
+    }
+    let cases: Vec<&Case> = cases
+        .iter()
+        .filter(|case| !except.contains(&case.name))
+        .collect();
     let failed: Vec<String> = thread::scope(|scope| {
         let running: Vec<_> = cases
             .iter()
-            .map(|case| (case.name, scope.spawn(|| (case.run)(&server))))
+            .map(|case| (case.name, scope.spawn(|| (case.run)(server))))
             .collect();
         let outcomes = running.into_iter().map(|(name, case)| (name, case.join()));
         outcomes
