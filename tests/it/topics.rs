@@ -149,9 +149,11 @@ fn selectors_choose_on_queues_and_topics() {
     ] {
         for destination in ["/queue/selected", "/topic/selected", "/topic/selected.>"] {
             let (mut client, mut other) = (server.client(), server.client());
-            client.ask(&format!(
-                "SUBSCRIBE id:1 destination:{destination} 'selector:{selector}'"
+            // As octets, for the quotes in it.
+            client.raw(format!(
+                "SUBSCRIBE\nid:1\ndestination:{destination}\nselector:{selector}\nreceipt:r\n\n\0"
             ));
+            client.expect("RECEIPT receipt-id:r");
             let to = destination.trim_end_matches(".>");
             for header in [unwanted, wanted] {
                 other.ask_with(&format!("SEND destination:{to} {header}"), header);
