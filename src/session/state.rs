@@ -306,7 +306,7 @@ impl Session {
             durable,
         } = request;
         let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
-            (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, blueprint)?,
+            (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
             (None, [cell], []) => {
                 let encoder = (blueprint.encode)(&cell.destination, 0);
                 let key = self
@@ -342,7 +342,7 @@ impl Session {
         &mut self,
         cell: &Arc<Cell>,
         name: &DurableName,
-        blueprint: Blueprint,
+        blueprint: &Blueprint,
     ) -> Result<(Subscribed, Option<Ticket>), DurableError> {
         let end = ConsumerEnd {
             outbox: &self.outbox,

@@ -39,7 +39,7 @@ const BEYOND: [&str; 16] = [
 pub(crate) fn tell(mut suite: Command) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let broker = Broker::start(directory.path(), Store::Journal)?;
-    suite.arg(broker.address().to_string());
+    suite.arg(broker.address());
     let results = Program::start(suite).and_then(Program::results)?;
     ensure!(
         results.len() == TESTS,

@@ -447,7 +447,7 @@ fn a_group_begins_anew_with_its_first_number() {
     bench.push_member(1, 2);
     let went = bench.went();
     let to: Vec<_> = went.iter().map(|(_, to, _, first)| (*to, *first)).collect();
-    assert_eq!(to[0].1, true, "a new owner is told: {to:?}");
+    assert!(to[0].1, "a new owner is told: {to:?}");
     assert_eq!(to[1], (to[0].0, false));
 }
 
@@ -585,7 +585,7 @@ fn a_slow_worker_is_not_sent_everything() {
     let mut held = std::collections::HashMap::<_, std::collections::VecDeque<u64>>::new();
     let mut done = std::collections::HashMap::<_, u64>::new();
     let mut now_ms = 0;
-    while bench.queue.len() > 0 && now_ms < 200_000 {
+    while !bench.queue.is_empty() && now_ms < 200_000 {
         for (_, to, number, _) in bench.went() {
             held.entry(to).or_default().push_back(number);
         }
