@@ -28,6 +28,6 @@ doc:
 deny:
     cargo deny --workspace check
 
-# Write activemq.toml anew from the declarations in src/config
+# Write activemq.toml and the tables of docs/policies.md anew from the declarations in src/config
 config:
-    FERRYMQ_WRITE_CONFIG=1 cargo test --lib the_file_in_the_repository_is_the_declaration
+    FERRYMQ_WRITE_CONFIG=1 cargo test --lib -- the_file_in_the_repository_is_the_declaration the_manual_lists_every_policy_key

@@ -17,6 +17,7 @@ pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod security;
 pub mod session;
 pub mod stomp;
 pub mod telemetry;
@@ -24,4 +25,4 @@ pub mod transport;
 
 mod start;
 
-pub use start::{Broker, Builder, Handle, StartError};
+pub use start::{Broker, Builder, Handle, RetryFailed, StartError};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
@@ -11,15 +11,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::Pattern;
+use crate::broker::{Destination, Message, Pattern};
 use crate::clock::Clock;
+use crate::config::reload::Changes;
 use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
+use crate::engine::housekeeping::HouseRules;
 use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
+use crate::engine::retry::{Retried, RetryError};
 use crate::engine::routes::{Rules, VirtualTopics};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Engine, Settings, StoreError};
+use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
@@ -64,6 +68,9 @@ pub enum StartError {
     /// The certificate of the listeners with TLS cannot be used.
     #[error("no TLS with {0}")]
     Certificate(#[from] CertificateError),
+    /// Users or access rules cannot be read.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The journal cannot be opened.
     #[error("cannot open the store in {}, which is broker.data_dir", directory.display())]
     Store {
@@ -99,8 +106,10 @@ impl Builder {
     pub async fn start(self) -> Result<Handle, StartError> {
         let config = self.config;
         config.check()?;
+        warn_of_policies(&config);
         let clock = self.clock.unwrap_or_default();
         let certificates = load_certificates(&config, &clock)?;
+        let security = read_security(&config, &clock).await?;
         // The addresses first: a broker that cannot listen leaves the store alone.
         let mut bound = Vec::new();
         for listening in config.listeners().into_iter().filter(|one| one.enabled) {
@@ -109,12 +118,13 @@ impl Builder {
 
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
-        let stomp_settings = stomp_settings(&config);
+        let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
         readers.register(WIRE_STOMP, Arc::new(reader));
         let (settings, readers) = (settings(&config), Arc::new(readers));
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
+        engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let timing = tokio::spawn(Arc::clone(&engine).keep_time(stopping.clone()));
@@ -142,15 +152,19 @@ impl Builder {
             accepting.push(tokio::spawn(listener.run(socket)));
         }
         if let Some(certificates) = certificates.clone() {
-            tokio::spawn(watch(certificates, stopping));
+            tokio::spawn(watch(certificates, stopping.clone()));
         }
+        let keeping_house = tokio::spawn(Arc::clone(&engine).keep_house(house(&config), stopping));
         Ok(Handle {
             addresses,
             engine,
+            config: Mutex::new(Box::new(config)),
             certificates,
+            security,
             stop,
             ended,
             accepting,
+            keeping_house,
             timing,
         })
     }
@@ -162,11 +176,30 @@ pub struct Handle {
     /// By section of the configuration; `stomp` is the first.
     addresses: Vec<(&'static str, SocketAddr)>,
     engine: Arc<Engine>,
+    /// What the broker works with; a reload changes it.
+    config: Mutex<Box<Config>>,
     certificates: Option<Arc<Certificates>>,
+    security: Arc<Security>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
+    keeping_house: JoinHandle<()>,
     timing: JoinHandle<()>,
     accepting: Vec<JoinHandle<()>>,
+}
+
+/// Why dead letters were not retried.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RetryFailed {
+    /// They were refused, or the journal refused.
+    #[error(transparent)]
+    Refused(#[from] RetryError),
+    /// The journal died before the moves were on disk.
+    #[error("the moves are not on disk")]
+    NotSynced(#[from] StoreError),
+    /// The thread that did it is gone.
+    #[error("the retry was not carried out to its end")]
+    Unfinished,
 }
 
 impl Handle {
@@ -199,7 +232,7 @@ impl Handle {
 
     /// Reads again what can be read again while the broker runs: the certificate. If it cannot be used, the log says
     /// why, and the old one stays.
-    pub fn reload(&self) {
+    pub fn reload_certificates(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.reload();
         }
@@ -209,6 +242,50 @@ impl Handle {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Takes over what can change while the broker runs: users and access rules, the users file included; policies of
+    /// destinations, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// until the next start. Returns what differs.
+    ///
+    /// # Errors
+    /// The configuration or the users file is wrong; everything stays as it was.
+    pub async fn reload(&self, config: Config) -> Result<Changes, StartError> {
+        config.check()?;
+        let security = Arc::clone(&self.security);
+        let settings = config.security.clone();
+        blocking(move || security.reload(&settings)).await??;
+        self.engine.connections.wake_all();
+        let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = running.changes(&config);
+        if changes.policies || !changes.at_once.is_empty() {
+            warn_of_policies(&config);
+            self.engine.set_policies(config.policies());
+        }
+        running.adopt(config);
+        Ok(changes)
+    }
+
+    /// Moves dead letters that wait in the queue `dead_letters` back to where they failed: those that `wanted` wants,
+    /// `count_max` at most (DLQ-6). What it returns is on disk.
+    ///
+    /// # Errors
+    /// There is no such queue, it is none of dead letters, or the store refused.
+    pub async fn retry_dead_letters(
+        &self,
+        dead_letters: Destination,
+        count_max: usize,
+        wanted: impl FnMut(&Message) -> bool + Send + 'static,
+    ) -> Result<Retried, RetryFailed> {
+        let engine = Arc::clone(&self.engine);
+        let retried = tokio::task::spawn_blocking(move || {
+            let retried = engine.retry(&dead_letters, count_max, wanted)?;
+            if let (Some(store), Some(ticket)) = (&engine.store, retried.ticket) {
+                store.wait(ticket)?;
+            }
+            Ok(retried)
+        });
+        retried.await.unwrap_or(Err(RetryFailed::Unfinished))
     }
 
     /// Waits until the broker has to stop on its own, and says why. Normally for ever.
@@ -225,6 +302,9 @@ impl Handle {
                 tracing::error!(%error, "an acceptor has failed");
             }
         }
+        if let Err(error) = self.keeping_house.await {
+            tracing::error!(%error, "the housekeeping has failed");
+        }
         if let Err(error) = self.timing.await {
             tracing::error!(%error, "the timer has failed");
         }
@@ -235,6 +315,27 @@ impl Handle {
         if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed in good order");
         }
+    }
+}
+
+/// What the engine removes by itself, and when (GC-1, GC-2).
+fn house(config: &Config) -> HouseRules {
+    let destinations = &config.destinations;
+    HouseRules {
+        purge_interval: destinations.purge_interval.get(),
+        purged_max: match destinations.purged_per_sweep_max {
+            0 => usize::MAX,
+            count => count as usize,
+        },
+        offline_interval: destinations.offline_durable_interval.get(),
+        offline_timeout_ms: destinations.offline_durable_timeout.as_millis(),
+    }
+}
+
+/// Says which keys of policies do nothing here.
+fn warn_of_policies(config: &Config) {
+    for warning in config.policy_warnings() {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -308,6 +409,19 @@ fn speaks(
     }
 }
 
+/// Runs `work`, which reads files, where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::Thread(std::io::Error::other(error)))
+}
+
+async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
+    let (settings, clock) = (config.security.clone(), clock.clone());
+    Ok(blocking(move || Security::new(&settings, clock)).await??)
+}
+
 async fn open_store(
     config: &Config,
     durability: &Arc<Durability>,
@@ -322,9 +436,8 @@ async fn open_store(
         checkpoint_interval: config.store.checkpoint_interval.get(),
     };
     let durability = Arc::clone(durability);
-    let opened = tokio::task::spawn_blocking(move || opening::open(&values, &durability)).await;
-    let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-    opened
+    blocking(move || opening::open(&values, &durability))
+        .await?
         .map(Some)
         .map_err(|source| StartError::Store { directory, source })
 }
@@ -334,9 +447,8 @@ fn settings(config: &Config) -> Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
         slow_subscriber_bytes_max: config.memory.slow_topic_subscriber_bytes_max.bytes(),
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
-        maximum_redeliveries: u16::try_from(config.redelivery.maximum_redeliveries).ok(),
-        dead_letter_queue: config.redelivery.dead_letter_queue.clone(),
         routes: routes(config),
+        policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
         group_reader: Some(stomp::group_of),
     }
@@ -357,7 +469,7 @@ fn routes(config: &Config) -> Rules {
     }
 }
 
-fn stomp_settings(config: &Config) -> StompSettings {
+fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
     let stomp = &config.stomp;
     StompSettings {
         broker_name: config.broker.name.clone(),
@@ -389,10 +501,7 @@ fn stomp_settings(config: &Config) -> StompSettings {
         parked_frames_max: stomp.parked_frames_max as usize,
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
-        queue_prefetch: config.destinations.queue_prefetch,
-        topic_prefetch: config.destinations.topic_prefetch,
-        durable_topic_prefetch: config.destinations.durable_topic_prefetch,
-        auto_create: config.destinations.auto_create,
+        security: Arc::clone(security),
         syntax: config.pattern_syntax(),
     }
 }

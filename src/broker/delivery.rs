@@ -36,6 +36,7 @@ impl Tags {
     const PRIORITY: u8 = 0x0f;
     const GROUPED: u8 = 0x10;
     const DELAYED: u8 = 0x20;
+    const PURGED: u8 = 0x40;
 
     fn new(priority: u8, flags: MessageFlags) -> Self {
         let grouped = if flags.has(MessageFlags::GROUPED) {
@@ -92,6 +93,18 @@ impl Entry {
     #[must_use]
     pub fn is_delayed(&self) -> bool {
         self.tags.0 & Tags::DELAYED != 0
+    }
+
+    /// Whether the message was purged while a consumer held it: nothing is left but the delivery (ADM-22).
+    #[must_use]
+    pub fn is_purged(&self) -> bool {
+        self.tags.0 & Tags::PURGED != 0
+    }
+
+    /// Marks the message as purged; it holds nothing any more.
+    pub fn purge(&mut self) {
+        self.tags.0 |= Tags::PURGED;
+        (self.message, self.at) = (None, None);
     }
 
     /// Says whether the message waits for its redelivery.

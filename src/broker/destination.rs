@@ -60,6 +60,13 @@ impl Destination {
         self.temporary_id().is_some()
     }
 
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let queue = text.strip_prefix("/queue/").map(Self::queue);
+        queue.or_else(|| text.strip_prefix("/topic/").map(Self::topic))
+    }
+
     /// Whether some level of the name is a wildcard, `*` or `>` (DST-5).
     #[must_use]
     pub fn is_wildcard(&self) -> bool {

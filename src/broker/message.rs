@@ -56,6 +56,10 @@ pub struct DeadLetter {
     pub cause: String,
     /// Its expiry before it was cleared, milliseconds since 1970; 0 for none.
     pub original_expires_ms: u64,
+    /// How often its delivery had failed.
+    pub failures: u16,
+    /// When it died, milliseconds since 1970; 0 if nobody noted it.
+    pub died_ms: u64,
 }
 
 /// One message. Shared by reference: a topic holds it once for all its subscribers.
@@ -199,6 +203,8 @@ impl Message {
                 origin: origin.to_string(),
                 cause: String::new(),
                 original_expires_ms: 0,
+                failures: 0,
+                died_ms: 0,
             })
         };
         copy.dead_letter.get_or_insert_with(fate);
@@ -212,20 +218,37 @@ impl Message {
         fate.cause.is_empty().then_some(&fate.origin)
     }
 
-    /// The same message as a dead letter: persistent, without expiry, telling its fate (DLQ-4).
+    /// The same message as a dead letter: persistent, with another expiry or none (0), telling its fate (DLQ-4).
     #[must_use]
-    pub fn to_dead_letter(&self, fate: DeadLetter) -> Self {
+    pub fn to_dead_letter(&self, fate: DeadLetter, expires_ms: u64) -> Self {
+        let flags = dead_letter_flags(self.flags);
+        self.moved(flags, expires_ms, Some(Box::new(fate)))
+    }
+
+    /// A dead letter as a message again, for its origin: nothing tells of its fate, and it stays persistent (DLQ-6).
+    #[must_use]
+    pub fn revived(&self) -> Self {
+        let flags = MessageFlags(self.flags.0 & !MessageFlags::WAS_TRANSIENT);
+        self.moved(flags, 0, None)
+    }
+
+    fn moved(
+        &self,
+        flags: MessageFlags,
+        expires_ms: u64,
+        dead_letter: Option<Box<DeadLetter>>,
+    ) -> Self {
         Self {
             id: self.id,
             timestamp_ms: self.timestamp_ms,
-            expires_ms: 0,
+            expires_ms,
             payload: self.payload.clone(),
             head_len: self.head_len,
             borrowed_body: self.borrowed_body.clone(),
             priority: self.priority,
-            flags: dead_letter_flags(self.flags),
+            flags,
             wire: self.wire,
-            dead_letter: Some(Box::new(fate)),
+            dead_letter,
         }
     }
 }

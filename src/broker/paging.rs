@@ -23,6 +23,8 @@ const FETCH_BYTES_MAX: u64 = 2 << 20;
 pub struct Paging {
     /// Octets of messages this destination holds in memory, ready or unacked.
     pub held_bytes: u64,
+    /// Octets of all its messages, in memory or not.
+    pub bytes: u64,
     /// Octets of messages that have been acknowledged since somebody last asked.
     pub drained_bytes: u64,
     window_bytes: u64,
@@ -38,6 +40,7 @@ impl Paging {
     pub fn new(window_bytes: u64) -> Self {
         Self {
             held_bytes: 0,
+            bytes: 0,
             drained_bytes: 0,
             window_bytes,
             durable: None,
@@ -199,8 +202,8 @@ impl Lane {
         entry.message = message.take();
         if entry.message.is_some() {
             paging.held_bytes += u64::from(entry.bytes.get());
-        } else {
-            self.log.remove(sequence);
+        } else if let Some(lost) = self.log.remove(sequence) {
+            paging.bytes -= u64::from(lost.bytes.get());
         }
         true
     }

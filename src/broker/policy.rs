@@ -25,6 +25,8 @@ pub struct DestinationPolicy {
     pub dead_letters: DeadLetterStrategy,
     /// The window of a queue subscription that asks for none (PRE-1).
     pub queue_prefetch: u32,
+    /// The window of a queue browser that asks for none.
+    pub queue_browser_prefetch: u32,
     /// The window of a topic subscription that asks for none.
     pub topic_prefetch: u32,
     /// The window of a durable topic subscription that asks for none.
@@ -47,6 +49,7 @@ impl Default for DestinationPolicy {
             queue: QueuePolicy::default(),
             dead_letters: DeadLetterStrategy::default(),
             queue_prefetch: 1000,
+            queue_browser_prefetch: 500,
             topic_prefetch: 32_767,
             durable_topic_prefetch: 100,
             limits: Limits::default(),
@@ -130,6 +133,13 @@ impl Limits {
             || self.bytes_max.is_some()
             || self.memory_bytes_max.is_some()
             || self.fails_if_no_space
+    }
+
+    /// Whether `usage` is more than may be there.
+    #[must_use]
+    pub fn exceeded(&self, usage: Usage) -> bool {
+        self.messages_max.is_some_and(|max| usage.messages > max)
+            || self.bytes_max.is_some_and(|max| usage.bytes > max)
     }
 
     /// The limit that one more message of `bytes` octets is beyond, with `usage` there already. A single message fits

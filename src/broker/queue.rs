@@ -26,9 +26,12 @@ mod dispatch;
 mod expiry;
 mod groups;
 mod lanes;
+mod ownership;
 mod policy;
+mod remove;
 mod scan;
 mod settle;
+mod stock;
 mod timing;
 mod turns;
 
@@ -42,6 +45,7 @@ use groups::Groups;
 pub use groups::{GroupMark, GroupReader, GroupView};
 use lanes::{Lanes, Spot};
 pub use policy::{GroupRebalance, QueuePolicy};
+pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
@@ -71,8 +75,11 @@ pub struct Queue {
     shared: Scan,
     /// Consumers with a selector.
     selective: Vec<SubscriptionKey>,
+    /// Consumers that may have messages reserved for them.
+    owed: Vec<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
+    /// Browsers that have not seen everything.
     browsers: usize,
     delays: Delays,
     expiry: Expiry,
@@ -88,6 +95,8 @@ pub struct Queue {
     policy: QueuePolicy,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
+    /// Deliveries in the hands of consumers whose messages are gone.
+    purged: usize,
     /// Counters since start.
     pub stats: Stats,
     /// Scratch for acknowledgements.
@@ -108,6 +117,7 @@ impl Queue {
             turns,
             shared: Scan::default(),
             selective: Vec::new(),
+            owed: Vec::new(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -120,6 +130,7 @@ impl Queue {
             sought_last: false,
             policy,
             in_transactions: 0,
+            purged: 0,
             stats: Stats::default(),
             taken: Vec::new(),
         }
@@ -170,6 +181,7 @@ impl Queue {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         debug_assert!(sequence < self.next_sequence, "places are reserved before");
+        self.lanes.paging.bytes += u64::from(entry.bytes.get());
         let spot = self.lanes.spot(sequence, &entry);
         if entry.message.is_some() {
             self.lanes.joined(spot, u64::from(entry.bytes.get()));
@@ -198,6 +210,7 @@ impl Queue {
     /// need not be in memory.
     pub fn recover(&mut self, sequence: u64, entry: Entry, expires_ms: u64) {
         let spot = self.lanes.spot(sequence, &entry);
+        self.lanes.paging.bytes += u64::from(entry.bytes.get());
         self.insert(spot, entry, expires_ms);
     }
 
@@ -273,8 +286,8 @@ impl Queue {
         let Some(mut consumer) = self.consumers.remove(key) else {
             return;
         };
-        if consumer.browse.is_some() {
-            self.browsers -= 1;
+        if let Some(browse) = consumer.browse {
+            self.browsers -= usize::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -324,9 +337,11 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some(lost) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            self.release_held(lost);
+            if delayed {
+                self.delay_ended(spot);
+            }
         }
         if !self.lanes.paging.is_fetching() {
             self.dispatch(now_ms, out);
@@ -348,7 +363,7 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>()
+        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
     }
 
     /// Whether the queue holds no message.
@@ -382,6 +397,7 @@ impl Queue {
         self.lanes
             .iter()
             .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .filter(|(_, entry)| !entry.is_purged())
     }
 
     /// All groups (GRP-7).
@@ -463,7 +479,9 @@ impl Queue {
             let spot = lanes::spot(prioritized, spot.sequence, entry);
             Some((time_ms, spot))
         };
-        let delays: Vec<_> = delays.into_iter().filter_map(moved).collect();
+        // One that left and came back waits no more, and its time is still in the index.
+        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);
         for (due_ms, spot) in delays {

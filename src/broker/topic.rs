@@ -16,7 +16,7 @@ use super::log::Log;
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
-use super::redelivery::{Failure, RedeliveryPolicy, expired_cause};
+use super::redelivery::{Failure, OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
@@ -97,6 +97,7 @@ pub struct Topic {
     fetched_for: Option<SubscriptionKey>,
     limits: TopicLimits,
     policy: RedeliveryPolicy,
+    on_nack: OnNack,
     /// Counters since start.
     pub stats: Stats,
 }
@@ -123,8 +124,14 @@ impl Topic {
             fetched_for: None,
             limits,
             policy,
+            on_nack: OnNack::default(),
             stats: Stats::default(),
         }
+    }
+
+    /// Changes when a delivery has failed too often, and what a NACK does.
+    pub fn set_policy(&mut self, policy: RedeliveryPolicy, on_nack: OnNack) {
+        (self.policy, self.on_nack) = (policy, on_nack);
     }
 
     /// Reserves `count` places; returns the first. A reserved place may stay empty.

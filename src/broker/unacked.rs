@@ -135,6 +135,13 @@ impl Unacked {
         self.slots.iter().filter_map(|slot| slot.delivery.as_ref())
     }
 
+    /// All waiting deliveries, oldest first, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Delivery> {
+        self.slots
+            .iter_mut()
+            .filter_map(|slot| slot.delivery.as_mut())
+    }
+
     /// Lets go of messages that the store can give back (`at` up to `durable`); returns the octets freed.
     /// Each delivery is looked at once, so the cost is constant for each.
     pub fn shed(&mut self, durable: Locator) -> u64 {

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use ferrymq::clock::Clock;
 use ferrymq::config::{Sources, load};
+use ferrymq::security::Security;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +20,12 @@ pub(super) struct CheckConfigArgs {
 }
 
 pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
-    load::load(&Sources::file(&arguments.file).with_environment())?;
+    let loaded = load::load(&Sources::file(&arguments.file).with_environment())?;
+    // Also what the file only names: the users file.
+    Security::new(&loaded.config.security, Clock::system())?;
+    for warning in loaded.config.policy_warnings() {
+        eprintln!("ferrymq: {warning}");
+    }
     writeln!(io::stdout(), "{}: ok", arguments.file.display())?;
     Ok(())
 }

@@ -8,7 +8,11 @@
 mod bench;
 mod check_config;
 mod client;
+mod config;
+mod passwd;
+mod properties;
 mod publish;
+mod reload;
 mod serve;
 mod subscribe;
 
@@ -17,8 +21,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ferrymq::StartError;
 use ferrymq::config::Problems;
+use ferrymq::security::SecurityError;
 
 use check_config::CheckConfigArgs;
+use config::ConfigArgs;
 use serve::ServeArgs;
 
 const EXIT_CODES: &str = "\
@@ -46,6 +52,12 @@ enum Command {
     /// Check a configuration file, and the FERRYMQ__… variables over it; report all problems at once
     #[command(after_help = check_config::EXAMPLES)]
     CheckConfig(CheckConfigArgs),
+    /// Make, change or remove a user of a users file
+    #[command(after_help = passwd::EXAMPLES)]
+    Passwd(passwd::Args),
+    /// Show the configuration and policies as they take effect
+    #[command(after_help = config::EXAMPLES)]
+    Config(ConfigArgs),
     /// Send messages to a STOMP broker
     #[command(after_help = publish::EXAMPLES)]
     Pub(publish::Args),
@@ -62,6 +74,8 @@ impl Command {
         match self {
             Self::Serve(arguments) => serve::run(arguments),
             Self::CheckConfig(arguments) => check_config::run(arguments),
+            Self::Passwd(arguments) => passwd::run(arguments),
+            Self::Config(arguments) => config::run(arguments),
             Self::Pub(arguments) => publish::run(arguments),
             Self::Sub(arguments) => subscribe::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),
@@ -94,9 +108,10 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_configuration = error.chain().any(|cause| {
         let start = cause.downcast_ref();
         cause.is::<Problems>()
+            || cause.is::<SecurityError>()
             || matches!(
                 start,
-                Some(StartError::Config(_) | StartError::Certificate(_))
+                Some(StartError::Config(_) | StartError::Certificate(_) | StartError::Security(_))
             )
     });
     ExitCode::from(if is_configuration { 2 } else { 1 })

@@ -1,6 +1,7 @@
 //! `ferrymq serve`: runs the broker until a signal or a failure ends it.
 //!
 //! - The first SIGTERM or SIGINT stops in good order within `broker.shutdown_timeout`; a second one stops at once.
+//! - SIGHUP, and a file that has changed, have the configuration read again; see `reload.rs`.
 //! - The ready file appears whole, when all listeners accept, or not at all.
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::reload::Reloader;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use ferrymq::clock::Clock;
@@ -27,7 +29,7 @@ Examples:
   FERRYMQ__LOG__LEVEL=debug ferrymq serve --data /var/lib/ferrymq";
 
 /// The file that is read if there is one and no other is named.
-const USUAL_FILE: &str = "activemq.toml";
+pub(super) const USUAL_FILE: &str = "activemq.toml";
 
 // No doc comment and no help here: clap would take it for the whole program's, because it flattens this.
 #[derive(Debug, Args)]
@@ -105,11 +107,13 @@ impl ServeArgs {
 
 pub(super) fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let config = load::load(&arguments.sources())?.config;
+    let sources = arguments.sources();
+    let config = load::load(&sources)?.config;
     logging::init(config.log.level.as_str(), config.log.format)?;
     warn_of_cut_limits(&config);
     let runtime = runtime(config.broker.worker_threads).context("cannot start the threads")?;
     let outcome = runtime.block_on(Box::pin(serve(
+        Reloader::new(sources, config.clone()),
         config,
         arguments.ready_file.as_deref(),
         &clock,
@@ -127,8 +131,13 @@ fn runtime(worker_threads: u32) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyhow::Result<()> {
-    let mut stops = Stops::listen().context("cannot listen for signals")?;
+async fn serve(
+    mut reloader: Reloader,
+    config: Config,
+    ready_file: Option<&Path>,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     if let Some(path) = ready_file {
         remove_stale(path)?;
     }
@@ -141,7 +150,7 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
 
     let handle = tokio::select! {
         started = Broker::builder().config(config).start() => started.context("cannot start")?,
-        name = stops.next(|| warn!("SIGHUP before the start is done: ignored")) => {
+        name = signals.stop() => {
             info!(signal = name, "stopped before it served");
             return Ok(());
         }
@@ -163,9 +172,19 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
             .with_context(|| format!("cannot write the ready file {}", path.display()))?;
     }
 
-    let name = tokio::select! {
-        reason = handle.failed() => bail!("the broker had to stop: {reason}"),
-        name = stops.next(|| reload(&handle)) => name,
+    let name = loop {
+        let because = tokio::select! {
+            reason = handle.failed() => bail!("the broker had to stop: {reason}"),
+            name = signals.stop_or_reload() => match name {
+                Some(name) => break name,
+                None => {
+                    handle.reload_certificates();
+                    "SIGHUP"
+                }
+            },
+            () = reloader.changed() => "a file has changed",
+        };
+        reloader.reload(&handle, because).await;
     };
     info!(signal = name, "stopping");
     let since_ms = clock.monotonic_ms();
@@ -173,20 +192,20 @@ async fn serve(config: Config, ready_file: Option<&Path>, clock: &Clock) -> anyh
         ended = tokio::time::timeout(shutdown_timeout.get(), handle.shutdown()) => {
             ended.map_err(|_| anyhow!("not stopped within {shutdown_timeout}, which is broker.shutdown_timeout"))?;
         }
-        name = stops.next(|| warn!("SIGHUP while stopping: ignored")) => bail!("stopped at once by a second signal, {name}"),
+        name = signals.stop() => bail!("stopped at once by a second signal, {name}"),
     }
     info!(elapsed_ms = clock.monotonic_ms() - since_ms, "stopped");
     Ok(())
 }
 
-/// The signals that ask the process to stop.
-struct Stops {
+/// The signals that ask the process to stop, and the one that asks it to read its configuration again.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-impl Stops {
+impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -195,23 +214,24 @@ impl Stops {
         })
     }
 
-    /// Waits for the next one and gives its name. SIGHUP asks for a reload, not for a stop.
-    async fn next(&mut self, on_hangup: impl Fn()) -> &'static str {
+    /// Waits for one that asks to stop and gives its name.
+    async fn stop(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => on_hangup(),
+            if let Some(name) = self.stop_or_reload().await {
+                return name;
             }
+            warn!("SIGHUP: not now");
         }
     }
-}
 
-fn reload(handle: &Handle) {
-    info!(
-        "SIGHUP: the certificate is read again; keys of the configuration change at the next start only"
-    );
-    handle.reload();
+    /// Waits for any; gives the name of one that asks to stop, `None` for SIGHUP.
+    async fn stop_or_reload(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
+        }
+    }
 }
 
 /// Spec: behaviour USE-1, limits larger than what there is are cut to it with a warning.

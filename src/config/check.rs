@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ProxyProtocol};
+use super::load::entry_path;
+use super::{Config, ProxyProtocol, security};
 use crate::broker::Pattern;
 
 /// Where a value came from.
@@ -116,17 +117,33 @@ impl Config {
     pub fn check(&self) -> Result<(), Problems> {
         let mut problems = Vec::new();
         let mut refused = HashSet::new();
+        let mut look = |key: String, checked: Option<Result<(), String>>| {
+            if let Some(Err(text)) = checked {
+                refused.insert(key.clone());
+                problems.push(Problem {
+                    origin: Origin::Program,
+                    key,
+                    text,
+                    suggestion: None,
+                });
+            }
+        };
         for section in Self::sections() {
-            for key in section.keys {
-                if let Some(Err(text)) = self.in_range(section.name, key.name) {
-                    let key = format!("{}.{}", section.name, key.name);
-                    refused.insert(key.clone());
-                    problems.push(Problem {
-                        origin: Origin::Program,
-                        key,
-                        text,
-                        suggestion: None,
-                    });
+            for key in &section.keys {
+                let checked = self.in_range(section.name, key.name);
+                look(format!("{}.{}", section.name, key.name), checked);
+            }
+            for list in &section.lists {
+                let name = list.name.rsplit('.').next().unwrap_or_default();
+                for index in 0..self.count(section.name, name) {
+                    for key in &list.keys {
+                        let path =
+                            format!("{}.{}", entry_path(section.name, name, index), key.name);
+                        look(
+                            path,
+                            self.in_range_in((section.name, name, index), key.name),
+                        );
+                    }
                 }
             }
         }
@@ -161,11 +178,17 @@ pub(super) fn rules(
     for listener in config.listeners().iter().filter(|one| one.enabled) {
         let (section, listen) = (listener.section, listener.listen);
         rule(
-            &[&format!("{section}.listen"), "broker.allow_insecure"],
-            !listen.ip().to_canonical().is_loopback() && !config.broker.allow_insecure,
+            &[
+                &format!("{section}.listen"),
+                "broker.allow_insecure",
+                "security.users_file",
+            ],
+            !listen.ip().to_canonical().is_loopback()
+                && !config.broker.allow_insecure
+                && !config.security.keeps_strangers_out(),
             format!(
-                "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, or set \
-                 broker.allow_insecure = true"
+                "{listen} can be reached from outside and nobody has to log in; listen on 127.0.0.1, give users \
+                 (security.users_file), or set broker.allow_insecure = true"
             ),
         );
         rule(
@@ -240,6 +263,7 @@ pub(super) fn rules(
         prefix.len() < 2 || !prefix.ends_with('.') || prefix.contains(['>', ',']),
         format!("must be levels with a dot after each, such as \"Consumer.*.\"; found {prefix:?}"),
     );
+    problems.extend(security::problems(&config.security, refused, origin));
     // The entries are read by what these say.
     if !refused.contains("destinations.path_separator") {
         problems.extend(super::policy::rules(config));
@@ -270,7 +294,7 @@ fn is_origin(text: &str) -> bool {
     plain(scheme) && plain(authority) && !authority.contains(['/', '*', '@'])
 }
 
-fn is_printable(text: &str) -> bool {
+pub(super) fn is_printable(text: &str) -> bool {
     !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 

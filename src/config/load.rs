@@ -17,6 +17,10 @@ use super::policy;
 use super::schema::Written;
 use super::{Config, schema::SectionInfo};
 
+mod lists;
+
+pub(super) use lists::entry_path;
+
 /// What every variable begins with: `FERRYMQ__STOMP__LISTEN` is `stomp.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "FERRYMQ__";
 
@@ -73,11 +77,18 @@ impl Loaded {
     /// Where the value of a key came from.
     #[must_use]
     pub fn origin(&self, section: &str, key: &str) -> Origin {
-        self.origins
-            .get(&format!("{section}.{key}"))
-            .cloned()
-            .unwrap_or(Origin::Default)
+        place_of(&self.origins, &format!("{section}.{key}"))
     }
+}
+
+/// Where the value of a key came from; of a key that an entry of a list leaves out, where the entry stands.
+fn place_of(origins: &HashMap<String, Origin>, path: &str) -> Origin {
+    let entry = || {
+        path.rsplit_once('.')
+            .and_then(|(entry, _)| origins.get(entry))
+    };
+    let found = origins.get(path).or_else(entry);
+    found.cloned().unwrap_or(Origin::Default)
 }
 
 /// Loads the configuration.
@@ -174,6 +185,10 @@ impl Loader {
                 if line_of(&key_origin).is_some_and(|line| broken.contains(&line)) {
                     continue;
                 }
+                if self.list(section, key.get_ref()).is_some() {
+                    self.entries(section, key.get_ref(), value, &at, &broken);
+                    continue;
+                }
                 let written = Written::Typed(Literal::of(value));
                 self.set(section, key.get_ref(), written, key_origin, value_origin);
             }
@@ -258,6 +273,10 @@ impl Loader {
                 self.refused.insert(path.clone());
                 self.problem(value_origin, path, text, None);
             }
+            None if self.list(section, key).is_some() => {
+                let text = format!("stands in the file only, each entry written [[{path}]]");
+                self.problem(key_origin, path, text, None);
+            }
             None => {
                 let suggestion = self
                     .key_near(section, key)
@@ -313,7 +332,7 @@ impl Loader {
             let origin = Origin::Profile(compat::ACTIVEMQ);
             self.origins.insert(format!("{section}.{key}"), origin);
         }
-        let origin = |key: &str| self.origins.get(key).cloned().unwrap_or(Origin::Default);
+        let origin = |key: &str| place_of(&self.origins, key);
         self.problems
             .extend(rules(&self.config, &self.refused, &origin));
         if self.problems.is_empty() {
@@ -465,6 +484,47 @@ segment_bytes = "1 KiB"
                 "f.toml:2:1: log: expected a table, written [log], found an array",
             ]
         );
+    }
+
+    #[test]
+    fn entries_of_lists_are_read_and_their_problems_have_places() {
+        let file = r#"
+[[security.user]]
+name = "a"
+groups = ["x", "y"]
+[[security.user]]
+nmae = "b"
+groups = [1]
+[[security.user]]
+name = "a"
+[security.acl]
+queue = "q"
+"#;
+        assert_eq!(
+            problems(file, &[("FERRYMQ__SECURITY__USER", "x")], &[]),
+            [
+                "f.toml:6:1: security.user[2].nmae: unknown key; did you mean `name`?",
+                "f.toml:7:10: security.user[2].groups: expected a string, found 1",
+                "f.toml:10:1: security.acl: expected tables, each written [[security.acl]], found a table",
+                "environment FERRYMQ__SECURITY__USER: security.user: stands in the file only, each entry written \
+                 [[security.user]]",
+                "f.toml:5:1: security.user[2].name: must be a name without ':', ',' and control characters, not empty, \
+                 no '#' in front",
+                "f.toml:9:8: security.user[3].name: there is a user a already",
+            ]
+        );
+        let loaded = load_text(
+            "[[security.user]]\nname = \"a\"\ngroups = [\"x\", \"y\"]\n",
+            &[],
+            &[],
+        );
+        let loaded = loaded.expect("no problems");
+        let user = &loaded.config.security.user[0];
+        assert_eq!((user.name.as_str(), user.groups.len()), ("a", 2));
+        assert!(matches!(
+            loaded.origin("security", "user[1].groups"),
+            Origin::File { line: 3, .. }
+        ));
     }
 
     #[test]

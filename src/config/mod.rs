@@ -4,8 +4,8 @@
 //!   repository is written from here (a test compares the two).
 //! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
 //! - All problems are found before any is reported. See `check.rs`.
-//! - Policies, and the keys that are defaults of policies, reload; every other key takes effect at the start. See
-//!   `reload.rs`.
+//! - `[security]`, policies, and the keys that are defaults of policies reload; every other key takes effect at the
+//!   start. See `reload.rs`.
 //!
 //! Not here: what a value does. The core receives values, never the tree.
 
@@ -15,9 +15,11 @@ pub mod leaf;
 pub mod load;
 pub mod machine;
 mod network;
+pub mod password;
 pub mod policy;
 pub mod reload;
 pub mod schema;
+mod security;
 pub mod units;
 pub mod words;
 
@@ -27,8 +29,10 @@ use std::path::PathBuf;
 pub use check::{Origin, Problem, Problems};
 pub use load::{Loaded, Sources};
 pub use network::Network;
+pub use password::HashedPassword;
 pub use policy::PolicyEntry;
-use schema::{section, tree};
+use schema::{SectionInfo, section, tree};
+pub use security::is_name;
 pub use units::{
     ByteSize, Duration, HeartBeat, LogFilter, LogFormat, ProxyProtocol, SizeOrPercent,
 };
@@ -65,6 +69,8 @@ tree! {
         destinations: Destinations,
         /// Messages that are copied elsewhere.
         virtual_topics: VirtualTopics,
+        /// Who may come in, and what they may do.
+        security: Security,
         /// The log.
         log: Log,
         ;
@@ -86,7 +92,7 @@ section! {
         compat: Compat = "ferrymq";
         /// Keep nothing on disk: no message survives a restart. For test harnesses.
         ephemeral: bool = false;
-        /// Accept a listen address that others can reach, although nobody has to log in.
+        /// Accept a listen address that others can reach, although not everybody has to log in.
         allow_insecure: bool = false;
         /// How long a shutdown may take before the broker gives up on what is left.
         shutdown_timeout: Duration = "10s", from "0s" to "1h";
@@ -99,7 +105,7 @@ section! {
     /// STOMP over TCP. Except for listen and proxy_protocol these keys count for the other listeners of STOMP too, and the
     /// limits of connections for each listener on its own.
     Stomp in "stomp" {
-        /// The address to listen on; port 0 takes any free port. An address that is not loopback needs
+        /// The address to listen on; port 0 takes any free port. An address that is not loopback needs users, or
         /// broker.allow_insecure.
         listen: SocketAddr = "127.0.0.1:61613";
         /// The most connections at a time; further ones are refused.
@@ -334,6 +340,86 @@ section! {
 }
 
 section! {
+    /// Who may come in, and what they may do. Without users anybody may come in; without access rules everybody may
+    /// do everything. This section, the users file included, is read again when a file changes and on SIGHUP.
+    Security in "security" {
+        /// A file with one user per line, `name:hash:groups`, as `ferrymq passwd` writes it; empty: none.
+        users_file: String = "";
+        /// Let clients in that send neither name nor password nor a certificate.
+        anonymous_access: bool = false;
+        /// What such clients are called.
+        anonymous_user: String = "anonymous";
+        /// The group they belong to.
+        anonymous_group: String = "anonymous";
+        /// How long a correct password is remembered, so that a client that comes back does not cost a verification;
+        /// 0s: not at all.
+        login_cache: Duration = "5m", from "0s" to "1day";
+        /// The most passwords verified at a time. Each verification keeps a core and, as `ferrymq passwd` makes hashes,
+        /// 19 MiB busy for some 30 ms.
+        verifications_max: u32 = 2, from 1 to 256;
+        /// How long the next login of the same name from the same address waits after three different wrong passwords;
+        /// twice as long after each further one. The same for an address after twenty of whatever names. 0s: it never
+        /// waits.
+        login_delay: Duration = "500ms", from "0s" to "1m";
+        /// The longest such wait.
+        login_delay_max: Duration = "10s", from "0s" to "1h";
+        /// Tell receivers the sender's user name in the header JMSXUserID.
+        populate_jmsx_user_id: bool = false;
+    } lists {
+        /// The users beside those of security.users_file.
+        user: User;
+        /// The access rules.
+        acl: AccessRule;
+        /// The certificates that stand for a user.
+        certificate: CertificateUser;
+    }
+}
+
+section! {
+    /// A user, any number of times.
+    User in "security.user" {
+        /// The name to log in with.
+        name: String = "";
+        /// The hash of the password, made with `ferrymq passwd --print NAME`; empty: no password will do.
+        password: HashedPassword = "";
+        /// The groups the user belongs to, for access rules.
+        groups: Vec<String> = "";
+        /// The most connections at a time; 0: any number.
+        connections_max: u32 = 0;
+    }
+}
+
+section! {
+    /// An access rule, any number of times. As soon as there is one, whatever no rule allows is refused. Where several
+    /// rules match, what any of them allows is allowed. Who: names of groups, "user:NAME", or "*" for everybody.
+    AccessRule in "security.acl" {
+        /// The queues it is about: a name, in which * is any one level and a last > any rest. A rule has one of queue,
+        /// topic and temp.
+        queue: String = "";
+        /// The topics it is about.
+        topic: String = "";
+        /// The temporary destinations it is about, mostly ">".
+        temp: String = "";
+        /// Who may subscribe and browse.
+        read: Vec<String> = "";
+        /// Who may send.
+        write: Vec<String> = "";
+        /// Who may create destinations by first use, and remove them.
+        admin: Vec<String> = "";
+    }
+}
+
+section! {
+    /// A client certificate that stands for a user, any number of times; for clients that send no name.
+    CertificateUser in "security.certificate" {
+        /// The subject of the certificate, such as "CN=orders,O=Example".
+        dn: String = "";
+        /// The user. It needs to exist, with or without a password.
+        user: String = "";
+    }
+}
+
+section! {
     /// The log, on standard error.
     Log in "log" {
         /// What is logged: off, error, warn, info, debug or trace, or a level per target such as
@@ -426,6 +512,9 @@ impl Config {
                     .expect("the schema lists the keys there are");
                 file.push_str(&format!("{} = {value}\n\n", key.name));
             }
+            for list in &section.lists {
+                render_list(&mut file, list);
+            }
         }
         file.truncate(file.trim_end().len());
         file.push_str("\n\n");
@@ -439,8 +528,8 @@ const FILE_HEAD: &str = "\
 #
 # Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
 # Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
-# file, a flag over both. Check a file with: ferrymq check-config FILE. On SIGHUP the policies at the end, and the keys that
-# are their defaults, are read again; other changes take effect at the next start.
+# file, a flag over both. Check a file with: ferrymq check-config FILE. [security], the policies at the end, and the keys
+# that are their defaults, are read again when the file changes and on SIGHUP; other changes take effect at the next start.
 ";
 
 const POLICY_EXAMPLE: &str = "\
@@ -456,6 +545,21 @@ const POLICY_EXAMPLE: &str = "\
 # topic = \">\"
 # topicPrefetch = 1000
 ";
+
+/// An entry of a list, all of it commented out: there is none by default.
+fn render_list(file: &mut String, list: &SectionInfo) {
+    comment(file, list.doc);
+    file.push_str(&format!("#[[{}]]\n", list.name));
+    for key in &list.keys {
+        comment(file, key.doc);
+        let range = key.range();
+        if !range.is_empty() {
+            file.push_str(&format!("# Range: {range}.\n"));
+        }
+        file.push_str(&format!("#{} = {}\n", key.name, key.default));
+    }
+    file.push('\n');
+}
 
 fn comment(file: &mut String, lines: &[&str]) {
     for line in lines {
@@ -534,7 +638,14 @@ mod tests {
 
     #[test]
     fn every_key_says_what_it_means_and_its_bounds_are_readable() {
-        for section in Config::sections() {
+        let sections = Config::sections();
+        for section in sections.iter().flat_map(|section| &section.lists) {
+            assert!(!section.doc.is_empty(), "{} has no comment", section.name);
+            for key in &section.keys {
+                assert!(!key.doc.is_empty(), "{}.{}", section.name, key.name);
+            }
+        }
+        for section in sections {
             assert!(!section.doc.is_empty(), "{} has no comment", section.name);
             for key in section.keys {
                 assert!(

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::policy::keys::{self, Effect};
+use super::schema::Written;
 
 /// What differs between a running configuration and one that was read again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,10 +39,35 @@ impl Config {
         }
         changes
     }
+
+    /// Takes over from a configuration that was read again what takes effect without a restart.
+    pub fn adopt(&mut self, new: Self) {
+        for section in Self::sections() {
+            for key in section
+                .keys
+                .iter()
+                .filter(|key| reloads(section.name, key.name))
+            {
+                let written = new.to_toml(section.name, key.name).unwrap_or_default();
+                let Ok(table) = format!("v = {written}").parse::<toml::Table>() else {
+                    continue;
+                };
+                let value = super::policy::literal(&table["v"]);
+                let set = self.set(section.name, key.name, Written::Typed(value));
+                debug_assert_eq!(set, Some(Ok(())), "{}.{}", section.name, key.name);
+            }
+        }
+        self.policy = new.policy;
+        self.security = new.security;
+    }
 }
 
 /// Whether a key takes effect without a restart.
 fn reloads(section: &str, key: &str) -> bool {
+    // Its lists are adopted with it.
+    if section == "security" {
+        return key != "verifications_max";
+    }
     let is_default = |policy_key: &keys::PolicyKey| matches!(&policy_key.effect, Effect::Sets(setter) if setter.section_key == Some((section, key)));
     // Wildcards are read anew with the entries; a profile is nothing but defaults.
     let read_with = [
@@ -68,5 +94,10 @@ mod tests {
         assert_eq!(changes.at_once, ["destinations.queue_prefetch"]);
         assert_eq!(changes.after_restart, ["stomp.headers_max"]);
         assert!(changes.policies);
+        let mut running = old;
+        running.adopt(new.clone());
+        let left = running.changes(&new);
+        assert_eq!((left.at_once.len(), left.policies), (0, false));
+        assert_eq!(left.after_restart, ["stomp.headers_max"]);
     }
 }

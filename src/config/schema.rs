@@ -3,6 +3,9 @@
 //! `section!` takes, for each key, its meaning (the doc comment), type, default and range, and makes of them the plain
 //! struct, its `Default`, the reading and range check of each key, and the list of keys that `activemq.toml` and
 //! the "did you mean" are written from. Nothing about a key is said twice, so nothing can drift.
+//!
+//! A section may also have lists: tables that come any number of times, `[[security.user]]`. An entry of a list is
+//! declared as a section of its own.
 
 use std::fmt;
 
@@ -15,6 +18,8 @@ pub struct Key {
     pub name: &'static str,
     /// Its meaning and unit, line by line, each with the leading space of a doc comment.
     pub doc: &'static [&'static str],
+    /// Its default as the file would have it.
+    pub default: String,
     /// The smallest value, if there is one.
     pub min: Option<Literal<'static>>,
     /// The largest value, if there is one.
@@ -64,6 +69,38 @@ pub trait Section {
 
     /// The value of one key as the file would have it; `None` if there is no such key.
     fn to_toml(&self, key: &str) -> Option<String>;
+
+    /// The lists of the section; each entry is a section of its own, known by `section.list`.
+    #[must_use]
+    fn lists() -> Vec<SectionInfo> {
+        Vec::new()
+    }
+
+    /// Adds an entry of defaults to a list; false if there is no such list.
+    fn push(&mut self, _list: &str) -> bool {
+        false
+    }
+
+    /// How many entries a list has; 0 if there is no such list.
+    fn count(&self, _list: &str) -> usize {
+        0
+    }
+
+    /// Reads one key of an entry; `None` if there is no such list, entry or key.
+    fn set_in(
+        &mut self,
+        _list: &str,
+        _index: usize,
+        _key: &str,
+        _written: Written<'_>,
+    ) -> Option<Result<(), String>> {
+        None
+    }
+
+    /// Checks one key of an entry against its range; `None` if there is no such list, entry or key.
+    fn in_range_in(&self, _list: &str, _index: usize, _key: &str) -> Option<Result<(), String>> {
+        None
+    }
 }
 
 /// A section without its type: what `Config::sections` lists.
@@ -75,6 +112,19 @@ pub struct SectionInfo {
     pub doc: &'static [&'static str],
     /// All its keys, in the order of the declaration.
     pub keys: Vec<Key>,
+    /// Its lists, each named `section.list`.
+    pub lists: Vec<SectionInfo>,
+}
+
+/// What there is to know of a section without a value of it.
+#[must_use]
+pub fn info<S: Section>() -> SectionInfo {
+    SectionInfo {
+        name: S::NAME,
+        doc: S::DOC,
+        keys: S::keys(),
+        lists: S::lists(),
+    }
 }
 
 /// A value that came from outside.
@@ -111,6 +161,7 @@ pub(super) fn within<T: Leaf + PartialOrd>(
     let range = Key {
         name: "",
         doc: &[],
+        default: String::new(),
         min: Some(*min),
         max,
     }
@@ -118,7 +169,8 @@ pub(super) fn within<T: Leaf + PartialOrd>(
     Err(format!("must be {range}, found {}", value.to_toml()))
 }
 
-/// Declares one section: `key: Type = default, from min to max;`, the range and its upper end being optional.
+/// Declares one section: `key: Type = default, from min to max;`, the range and its upper end being optional. Lists
+/// follow behind: `lists { name: Entry; }`.
 macro_rules! section {
     (
         $(#[doc = $section_doc:literal])*
@@ -128,6 +180,12 @@ macro_rules! section {
                 $key:ident: $type:ty = $default:literal $(, from $min:literal $(to $max:literal)?)?;
             )*
         }
+        $(lists {
+            $(
+                $(#[doc = $list_doc:literal])*
+                $list:ident: $entry:ty;
+            )*
+        })?
     ) => {
         $(#[doc = $section_doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -143,6 +201,11 @@ macro_rules! section {
                 )]
                 pub $key: $type,
             )*
+            $($(
+                $(#[doc = $list_doc])*
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                pub $list: Vec<$entry>,
+            )*)?
         }
 
         impl Default for $section {
@@ -150,6 +213,7 @@ macro_rules! section {
                 use $crate::config::leaf::{Leaf, Literal};
                 Self {
                     $($key: <$type as Leaf>::read(&Literal::from($default)).expect("a default is readable"),)*
+                    $($($list: Vec::new(),)*)?
                 }
             }
         }
@@ -159,11 +223,14 @@ macro_rules! section {
             const DOC: &'static [&'static str] = &[$($section_doc),*];
 
             fn keys() -> Vec<$crate::config::schema::Key> {
-                #[expect(unused_imports, reason = "a section may have no range at all")]
-                use $crate::config::leaf::Literal;
                 vec![$($crate::config::schema::Key {
                     name: stringify!($key),
                     doc: &[$($doc),*],
+                    default: {
+                        use $crate::config::leaf::{Leaf, Literal};
+                        let default = <$type as Leaf>::read(&Literal::from($default));
+                        default.expect("a default is readable").to_toml()
+                    },
                     min: $crate::config::schema::section!(@first $($min)?),
                     max: $crate::config::schema::section!(@first $($($max)?)?),
                 },)*]
@@ -214,6 +281,47 @@ macro_rules! section {
                     _ => None,
                 }
             }
+
+            $(
+                fn lists() -> Vec<$crate::config::schema::SectionInfo> {
+                    vec![$($crate::config::schema::info::<$entry>(),)*]
+                }
+
+                fn push(&mut self, list: &str) -> bool {
+                    match list {
+                        $(stringify!($list) => self.$list.push(Default::default()),)*
+                        _ => return false,
+                    }
+                    true
+                }
+
+                fn count(&self, list: &str) -> usize {
+                    match list {
+                        $(stringify!($list) => self.$list.len(),)*
+                        _ => 0,
+                    }
+                }
+
+                fn set_in(
+                    &mut self,
+                    list: &str,
+                    index: usize,
+                    key: &str,
+                    written: $crate::config::schema::Written<'_>,
+                ) -> Option<Result<(), String>> {
+                    match list {
+                        $(stringify!($list) => self.$list.get_mut(index)?.set(key, written),)*
+                        _ => None,
+                    }
+                }
+
+                fn in_range_in(&self, list: &str, index: usize, key: &str) -> Option<Result<(), String>> {
+                    match list {
+                        $(stringify!($list) => self.$list.get(index)?.in_range(key),)*
+                        _ => None,
+                    }
+                }
+            )?
         }
     };
     (@first) => { None };
@@ -254,12 +362,7 @@ macro_rules! tree {
             /// All sections with their keys, in the order of the declaration.
             #[must_use]
             pub fn sections() -> Vec<$crate::config::schema::SectionInfo> {
-                use $crate::config::schema::{Section, SectionInfo};
-                vec![$(SectionInfo {
-                    name: <$section as Section>::NAME,
-                    doc: <$section as Section>::DOC,
-                    keys: <$section as Section>::keys(),
-                },)*]
+                vec![$($crate::config::schema::info::<$section>(),)*]
             }
 
             /// Reads one key; `None` if there is no such section or key. A refused value leaves the old one.
@@ -281,6 +384,53 @@ macro_rules! tree {
                 use $crate::config::schema::Section;
                 match section {
                     $(<$section as Section>::NAME => self.$field.in_range(key),)*
+                    _ => None,
+                }
+            }
+
+            /// Adds an entry of defaults to a list and gives its place there; `None` if there is no such list.
+            pub(crate) fn push(&mut self, section: &str, list: &str) -> Option<usize> {
+                use $crate::config::schema::Section;
+                match section {
+                    $(<$section as Section>::NAME => {
+                        self.$field.push(list).then(|| self.$field.count(list) - 1)
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// How many entries a list has; 0 if there is no such section or list.
+            pub(crate) fn count(&self, section: &str, list: &str) -> usize {
+                use $crate::config::schema::Section;
+                match section {
+                    $(<$section as Section>::NAME => self.$field.count(list),)*
+                    _ => 0,
+                }
+            }
+
+            /// Reads one key of an entry of a list; `None` if there is none. A refused value leaves the old one.
+            pub(crate) fn set_in(
+                &mut self,
+                (section, list, index): (&str, &str, usize),
+                key: &str,
+                written: $crate::config::schema::Written<'_>,
+            ) -> Option<Result<(), String>> {
+                use $crate::config::schema::Section;
+                match section {
+                    $(<$section as Section>::NAME => self.$field.set_in(list, index, key, written),)*
+                    _ => None,
+                }
+            }
+
+            /// Checks one key of an entry of a list against its range; `None` if there is none.
+            pub(crate) fn in_range_in(
+                &self,
+                (section, list, index): (&str, &str, usize),
+                key: &str,
+            ) -> Option<Result<(), String>> {
+                use $crate::config::schema::Section;
+                match section {
+                    $(<$section as Section>::NAME => self.$field.in_range_in(list, index, key),)*
                     _ => None,
                 }
             }

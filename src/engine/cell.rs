@@ -4,15 +4,18 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
 use slotmap::SecondaryMap;
 
+use super::dead_letter::Audit;
+use super::housekeeping::Idle;
 use super::memory::Memory;
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
+use super::policy::{self, Rules};
 use super::records;
 use super::routes::Routes;
 use super::timer::Timer;
@@ -136,6 +139,9 @@ pub struct State {
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
+    pub(super) rules: Rules,
+    pub(super) audit: Audit,
+    pub(super) idle: Idle,
     /// The nearest time for which the timer knows this destination.
     armed_ms: Option<u64>,
 }
@@ -148,10 +154,24 @@ pub struct Cell {
     pub id: DestinationId,
     /// Where copies of what is sent to it go.
     pub routes: Routes,
+    /// What of its policy a send has to look at; see `policy.rs`.
+    pub(super) watched: AtomicU8,
+    /// Somebody referred to it when it was last looked at; see `housekeeping.rs`.
+    pub(super) in_use: AtomicBool,
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
+}
+
+/// What all destinations share.
+pub struct Shared {
+    /// The journal; `None` without one.
+    pub store: Option<Arc<Store>>,
+    /// The memory account.
+    pub memory: Arc<Memory>,
+    /// What is due when.
+    pub timer: Arc<Timer>,
 }
 
 /// Which effects are in the journal already, because one group holds them with others.
@@ -170,12 +190,17 @@ impl Cell {
         destination: Destination,
         id: DestinationId,
         machine: Machine,
+        rules: Rules,
         defined: bool,
-        store: Option<Arc<Store>>,
-        memory: Arc<Memory>,
-        timer: Arc<Timer>,
+        shared: Shared,
     ) -> Self {
+        let Shared {
+            store,
+            memory,
+            timer,
+        } = shared;
         let charged_bytes = machine.held_bytes();
+        let watched = AtomicU8::new(rules.watched());
         let state = State {
             machine,
             outboxes: SecondaryMap::new(),
@@ -185,12 +210,17 @@ impl Cell {
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
+            rules,
+            audit: Audit::default(),
+            idle: Idle::default(),
             armed_ms: None,
         };
         Self {
             destination,
             id,
             routes: Routes::default(),
+            watched,
+            in_use: AtomicBool::new(false),
             state: Mutex::new(state),
             store,
             memory,
@@ -238,6 +268,7 @@ impl Cell {
             outboxes,
             encoders,
             numbers,
+            rules,
             ..
         } = state;
         if let Some(store) = &self.store {
@@ -262,6 +293,9 @@ impl Cell {
             unwinding: std::thread::panicking(),
         };
         let result = f(machine, &mut delivering);
+        if self.watches(policy::DROPS) {
+            policy::drop_head(rules, machine, &mut delivering);
+        }
         drop(delivering);
         drop(whole);
         self.settle(state, work, &mut records);
@@ -282,6 +316,9 @@ impl Cell {
         work: &mut Work,
     ) -> Result<u64, StoreError> {
         let mut state = self.lock();
+        if self.watches(policy::STAMPS) {
+            state.stamp(now_ms, messages);
+        }
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, work)?;
         let mut places = stored.into_iter();

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
+use super::policy::Admission;
 use super::routes::spread;
+use super::schedule::NewJob;
 use super::{Engine, records};
+use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
 
@@ -33,6 +36,8 @@ pub struct Transaction {
     /// Messages to send, in order. The same message to several destinations stands there several times in a row: it is
     /// stored once.
     pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
+    /// Messages to schedule, in order (SCH-6).
+    pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
     pub acknowledged: Vec<Acknowledged>,
     /// Octets of memory of the messages to send.
@@ -59,6 +64,40 @@ struct Copy {
 /// Destinations that one record can name.
 const TARGETS_MAX: usize = 1 << 12;
 
+/// Why a transaction was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store is full or dead.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One of its destinations is full, and its policy refuses more.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Part {
+    /// Why the destination refuses these messages, if it does. One whose policy lets producers wait takes them: they
+    /// waited when they were sent.
+    fn refusal(&self) -> Option<String> {
+        let (last, rest) = self.messages.split_last()?;
+        let last = &last.message;
+        let admission = self
+            .cell
+            .admission(last.memory_bytes(), last.is_persistent(), || {
+                let bytes = rest.iter().map(|copy| copy.message.memory_bytes()).sum();
+                Usage {
+                    messages: rest.len() as u64,
+                    bytes,
+                    memory_bytes: bytes,
+                }
+            });
+        match admission {
+            Admission::Refused(text) => Some(text),
+            Admission::Open | Admission::Wait => None,
+        }
+    }
+}
+
 impl Transaction {
     /// Adds a message for several destinations; it must not be in the memory of others. It is stored once.
     pub fn add(&mut self, cells: &[Arc<Cell>], message: Message) {
@@ -84,7 +123,7 @@ impl Transaction {
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.acknowledged.len()
+        self.sends.len() + self.jobs.len() + self.acknowledged.len()
     }
 
     /// Whether it holds nothing.
@@ -98,13 +137,48 @@ impl Engine {
     /// Applies a transaction. On an error nothing was applied and the transaction is handed back.
     ///
     /// # Errors
-    /// The store is full or dead.
+    /// The store is full or dead, or a destination is full and its policy refuses more.
     pub fn commit(
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Transaction, StoreError)> {
-        let mut parts = partition(&transaction.sends);
+    ) -> Result<(), (Box<Transaction>, CommitError)> {
+        self.stamp(&mut transaction);
+        let parts = partition(&transaction.sends);
+        if let Some(text) = parts.iter().find_map(Part::refusal) {
+            return Err((Box::new(transaction), CommitError::Refused(text)));
+        }
+        self.apply(transaction, parts, work)
+            .map_err(|(transaction, error)| (transaction, error.into()))
+    }
+
+    /// The same for messages whose destinations have let them in already.
+    ///
+    /// # Errors
+    /// The store is full or dead.
+    pub fn commit_admitted(
+        self: &Arc<Self>,
+        mut transaction: Transaction,
+        work: &mut Work,
+    ) -> Result<(), (Box<Transaction>, StoreError)> {
+        self.stamp(&mut transaction);
+        let parts = partition(&transaction.sends);
+        self.apply(transaction, parts, work)
+    }
+
+    fn stamp(&self, transaction: &mut Transaction) {
+        let now_ms = self.clock.wall_ms();
+        for (cell, message) in &mut transaction.sends {
+            cell.stamp(now_ms, message);
+        }
+    }
+
+    fn apply(
+        self: &Arc<Self>,
+        mut transaction: Transaction,
+        mut parts: Vec<Part>,
+        work: &mut Work,
+    ) -> Result<(), (Box<Transaction>, StoreError)> {
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
@@ -112,11 +186,17 @@ impl Engine {
                 copy.stored = part.cell.is_stored() && state.machine.stores(&copy.message);
             }
         }
-        if let Err(error) = self.write_group(&mut parts, &transaction, work) {
+        let Transaction {
+            sends,
+            jobs,
+            acknowledged,
+            ..
+        } = &mut transaction;
+        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
-            return Err((transaction, error));
+            return Err((Box::new(transaction), error));
         }
         let now_ms = self.clock.wall_ms();
         for acknowledged in transaction.acknowledged.drain(..) {
@@ -159,26 +239,35 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
-        transaction: &Transaction,
+        sends: &[(Arc<Cell>, Arc<Message>)],
+        new_jobs: &mut Vec<NewJob>,
+        acknowledged: &[Acknowledged],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
+            if let Some(mut jobs) = self.prepare_jobs(new_jobs)? {
+                self.adopt_jobs(&mut jobs, new_jobs, Vec::new(), work);
+            }
             return Ok(());
         };
-        let acknowledged = &transaction.acknowledged;
         let adds = parts.iter().any(Part::is_stored);
         let acks = acknowledged.iter().any(|acknowledged| {
             acknowledged.ack == Ack::Consumed
                 && (acknowledged.durable.is_some()
                     || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
         });
-        if !adds && !acks {
+        if !adds && !acks && new_jobs.is_empty() {
             return Ok(());
         }
         self.define_parts(parts)?;
+        let jobs = self.prepare_jobs(new_jobs)?;
+        let mut places = Vec::new();
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
-                write_sends(batch, parts, &transaction.sends);
+                if let Some(jobs) = &jobs {
+                    places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
+                }
+                write_sends(batch, parts, sends);
                 for acknowledged in acknowledged
                     .iter()
                     .filter(|acknowledged| acknowledged.ack == Ack::Consumed)
@@ -188,6 +277,9 @@ impl Engine {
             });
         })?;
         work.ticket = work.ticket.max(Some(ticket));
+        if let Some(mut jobs) = jobs {
+            self.adopt_jobs(&mut jobs, new_jobs, places, work);
+        }
         Ok(())
     }
 

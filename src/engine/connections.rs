@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::outbox::Outbox;
+
 /// A connection as others see it.
 pub struct Connection {
     /// Where it comes from.
     pub remote: SocketAddr,
     /// Told to end it.
     pub end: Arc<Notify>,
+    /// Its outgoing side, whose task it is.
+    pub outbox: Arc<Outbox>,
 }
 
 /// Connections that have said CONNECT, by client id.
@@ -57,6 +61,17 @@ impl Connections {
             .is_some_and(|connection| Arc::ptr_eq(&connection.end, end))
         {
             known.remove(client_id);
+        }
+    }
+
+    /// Wakes every connection's task, to look at something that has changed for all.
+    pub fn wake_all(&self) {
+        let known = self
+            .by_client_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for connection in known.values() {
+            connection.outbox.kick();
         }
     }
 

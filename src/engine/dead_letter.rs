@@ -1,14 +1,62 @@
-//! Moving a rejected message to the dead-letter queue: one atomic group in the journal, then both ends.
+//! What becomes of a rejected message: to the dead-letter destination of its own, or away (DLQ-1 to DLQ-5).
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::cell::{Cell, Journaled, Machine, State, Work};
+use super::moving::Moved;
+use super::policy::Rules;
 use super::{Engine, StoreError, records};
-use crate::broker::queue::Incoming;
-use crate::broker::{DeadLetter, Destination, Entry, Kind, Rejected};
+use crate::broker::{DeadLetter, Destination, Kind, Message, MessageId, Rejected};
+
+/// Dead letters remembered for each dead-letter queue, as many as ActiveMQ remembers (2048 of each of 64 producers).
+const AUDIT_MAX: usize = 2048 * 64;
+
+/// Where the dead letters of a queue lie, for not adding one twice (DLQ-3). Since the start of the broker, and the last
+/// [`AUDIT_MAX`] only.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    places: HashMap<MessageId, u64>,
+    order: VecDeque<MessageId>,
+}
+
+impl Audit {
+    fn note(&mut self, id: MessageId, sequence: u64) {
+        if self.places.insert(id, sequence).is_none() {
+            self.order.push_back(id);
+        }
+        while self.order.len() > AUDIT_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.places.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets a dead letter that was taken back.
+    pub(super) fn forget(&mut self, id: MessageId) {
+        self.places.remove(&id);
+    }
+}
+
+impl State {
+    /// Whether the message lies among the dead letters here.
+    fn has_dead_letter(&self, id: MessageId) -> bool {
+        match (&self.machine, self.audit.places.get(&id)) {
+            (Machine::Queue(queue), Some(sequence)) => queue.has(*sequence),
+            _ => false,
+        }
+    }
+}
+
+/// Where a dead letter goes, and how.
+struct Grave {
+    destination: Destination,
+    expires_ms: u64,
+    is_audited: bool,
+}
 
 impl Engine {
-    /// Buries a message: to the dead-letter queue, or away if it may not go there (DLQ-2, DLQ-5).
+    /// Buries a message: to the destination of its dead letters, or away if it may not go there.
     pub(super) fn bury(
         self: &Arc<Self>,
         origin: &Arc<Cell>,
@@ -19,39 +67,47 @@ impl Engine {
             take_back(origin, rejected, &error, work);
             return;
         }
-        let persistent = rejected
-            .entry
-            .message
-            .as_ref()
-            .is_some_and(|message| message.is_persistent());
-        let dropped = rejected.expired && !persistent
-            || self.registry.is_dead_letter_queue(&origin.destination)
-            || rejected.entry.message.is_none();
-        if dropped {
+        let message = rejected.entry.message.clone();
+        let grave =
+            message.and_then(|message| Some((self.grave(origin, &rejected, &message)?, message)));
+        let Some((grave, message)) = grave else {
+            self.forget(origin, &rejected, work);
+            return;
+        };
+        let target = self.dead_letter_cell(&grave.destination, work);
+        let mut state = target.lock();
+        if grave.is_audited && state.has_dead_letter(message.id) {
+            drop(state);
+            tracing::debug!(destination = %origin.destination, "the message is a dead letter already");
             self.forget(origin, &rejected, work);
             return;
         }
-        tracing::info!(
-            destination = %origin.destination,
-            cause = rejected.cause,
-            dead_letter_queue = self.settings.dead_letter_queue,
-            "message dead-lettered"
-        );
-        let target = self
-            .registry
-            .get_or_create(&Destination::queue(self.settings.dead_letter_queue.clone()));
-        let mut state = target.lock();
-        let sequence = state.machine.reserve(1);
-        let moved = self.write_move(origin, (&target, &mut state), sequence, &rejected, work);
-        match moved {
-            Ok(entry) => {
-                let now_ms = self.clock.wall_ms();
-                target.step_locked(&mut state, work, Journaled::default(), |machine, out| {
-                    if let Machine::Queue(queue) = machine {
-                        queue.push(now_ms, Incoming { sequence, entry }, out);
-                    }
-                });
+        let fate = DeadLetter {
+            origin: origin.destination.to_string(),
+            cause: rejected.cause.clone(),
+            original_expires_ms: message.expires_ms,
+            failures: rejected.entry.redeliveries,
+            died_ms: self.clock.wall_ms(),
+        };
+        let moved = Moved {
+            origin,
+            sequence: rejected.sequence,
+            at: rejected.entry.at,
+            durable: rejected.durable,
+            message: Arc::new(message.to_dead_letter(fate, grave.expires_ms)),
+        };
+        match self.move_to((&target, &mut state), moved, work) {
+            Ok(sequence) => {
+                if grave.is_audited {
+                    state.audit.note(message.id, sequence);
+                }
                 drop(state);
+                tracing::info!(
+                    destination = %origin.destination,
+                    cause = rejected.cause,
+                    dead_letters = %grave.destination,
+                    "message dead-lettered"
+                );
                 let journaled = Journaled {
                     progress: true,
                     removals: false,
@@ -63,6 +119,48 @@ impl Engine {
                 take_back(origin, rejected, &error, work);
             }
         }
+    }
+
+    /// Where a rejected message goes; `None` if it is dropped (DLQ-2, DLQ-5).
+    fn grave(&self, origin: &Cell, rejected: &Rejected, message: &Message) -> Option<Grave> {
+        let Rules {
+            policy,
+            is_dead_letter_destination,
+        } = origin.rules();
+        let strategy = &policy.dead_letters;
+        if is_dead_letter_destination || !strategy.keeps(rejected.expired, message.is_persistent())
+        {
+            return None;
+        }
+        let durable = rejected
+            .durable
+            .filter(|_| strategy.destination_per_durable_subscriber);
+        let durable = durable.and_then(|id| self.durables.name_of(id));
+        let durable = durable.map(|name| format!("{}:{}", name.client_id, name.name));
+        Some(Grave {
+            destination: strategy.target(&origin.destination, durable.as_deref())?,
+            expires_ms: strategy.expires_ms(self.clock.wall_ms()),
+            is_audited: strategy.enable_audit,
+        })
+    }
+
+    /// The destination of dead letters of that name, made if there is none, whatever the policy of auto-creation: nothing
+    /// is lost for want of it.
+    fn dead_letter_cell(&self, destination: &Destination, work: &mut Work) -> Arc<Cell> {
+        let cell = self.registry.get_or_create(destination);
+        let rules = cell.rules();
+        if !rules.is_dead_letter_destination {
+            let is_dead_letter_destination = true;
+            cell.set_rules(
+                self.clock.wall_ms(),
+                Rules {
+                    is_dead_letter_destination,
+                    ..rules
+                },
+                work,
+            );
+        }
+        cell
     }
 
     /// Brings the message back that has left memory. One that is damaged or gone stays away; any other error
@@ -78,54 +176,6 @@ impl Engine {
             rejected.entry.message = found.map(records::message);
         }
         Ok(())
-    }
-
-    /// Writes {add to the dead-letter queue, remove from the origin} as one group; the body is not
-    /// rewritten if it is in the journal already.
-    fn write_move(
-        &self,
-        origin: &Cell,
-        (target, state): (&Cell, &mut State),
-        sequence: u64,
-        rejected: &Rejected,
-        work: &mut Work,
-    ) -> Result<Entry, StoreError> {
-        let Some(message) = &rejected.entry.message else {
-            unreachable!("a message that cannot be read is not moved");
-        };
-        let fate = DeadLetter {
-            origin: origin.destination.to_string(),
-            cause: rejected.cause.clone(),
-            original_expires_ms: message.expires_ms,
-        };
-        let dead = Arc::new(message.to_dead_letter(fate.clone()));
-        let Some(store) = &self.store else {
-            return Ok(Entry::held(dead, None));
-        };
-        let defined = state.is_defined();
-        let appended = store.append(|batch| {
-            target.define(state, batch);
-            batch.transaction(|batch| {
-                let targets = [(target.id, sequence)];
-                let Some(of) = rejected.entry.at else {
-                    return records::add(batch, &targets, &dead);
-                };
-                let at = records::place(batch, &targets, of, message, &fate);
-                match rejected.durable {
-                    Some(id) => batch.acknowledge(
-                        ferrymq_store::SubscriptionId(id),
-                        None,
-                        &[rejected.sequence],
-                    ),
-                    None => batch.remove(origin.id, &[(rejected.sequence, records::to_store(of))]),
-                }
-                at
-            })
-        });
-        // A refused batch takes the definition back with it.
-        let (at, ticket) = appended.inspect_err(|_| state.set_defined(defined))?;
-        work.ticket = work.ticket.max(Some(ticket));
-        Ok(Entry::held(dead, Some(records::from_store(at))))
     }
 
     /// Removes a message for good.
@@ -164,4 +214,24 @@ fn take_back(origin: &Arc<Cell>, rejected: Rejected, error: &StoreError, work: &
         Machine::Queue(queue) => queue.take_back(rejected),
         Machine::Topic(topic) => topic.take_back(rejected),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_remembers_the_last_ones_only() {
+        let mut audit = Audit::default();
+        let id = |serial| MessageId { origin: 1, serial };
+        for serial in 0..AUDIT_MAX as u64 + 2 {
+            audit.note(id(serial), serial);
+            audit.note(id(serial), serial + 1);
+        }
+        assert_eq!(audit.order.len(), AUDIT_MAX);
+        assert_eq!(audit.places.len(), AUDIT_MAX);
+        assert!(!audit.places.contains_key(&id(1)) && audit.places.contains_key(&id(2)));
+        audit.forget(id(2));
+        assert!(!audit.places.contains_key(&id(2)));
+    }
 }

@@ -11,7 +11,7 @@ use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::choice::Choice;
 use super::outbox::Outbox;
 use crate::broker::topic::Progressed;
-use crate::broker::{AckMode, Outlet, SubscriptionKey, Window};
+use crate::broker::{AckMode, Destination, Outlet, SubscriptionKey, Window};
 
 /// Who a durable subscription belongs to and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +56,8 @@ pub enum DurableError {
 #[derive(Default)]
 pub struct Durables {
     known: Mutex<HashMap<DurableName, Durable>>,
+    /// Since when those without a client have been seen without one, in monotonic milliseconds.
+    offline: Mutex<HashMap<DurableName, u64>>,
     next_id: AtomicU32,
 }
 
@@ -63,6 +65,48 @@ impl Durables {
     /// Ids up to `highest` were given away once.
     pub fn used_through(&self, highest: u32) {
         self.next_id.fetch_max(highest, Ordering::Relaxed);
+    }
+
+    /// The name of the durable subscription `id`.
+    #[must_use]
+    pub fn name_of(&self, id: u32) -> Option<DurableName> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|(_, durable)| durable.id.0 == id);
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// The topic of the subscription `name`, if there is one.
+    #[must_use]
+    pub fn topic_of(&self, name: &DurableName) -> Option<Destination> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(name)
+            .map(|durable| durable.topic.destination.clone())
+    }
+
+    /// The durable subscriptions that have been without a client for `timeout_ms`, as far as calls of this have seen: the
+    /// first one that finds them without begins to count (GC-2).
+    pub fn offline_since(&self, now_ms: u64, timeout_ms: u64) -> Vec<DurableName> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
+        offline.retain(|name, _| known.get(name).is_some_and(|durable| !durable.is_active()));
+        for (name, durable) in known.iter() {
+            if !durable.is_active() {
+                offline.entry(name.clone()).or_insert(now_ms);
+            }
+        }
+        let late = offline
+            .iter()
+            .filter(|(_, since_ms)| now_ms.saturating_sub(**since_ms) >= timeout_ms);
+        late.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The client of a durable subscription is here: what was counted of its absence is forgotten.
+    fn is_back(&self, name: &DurableName) {
+        self.offline
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Adds a recovered subscription.
@@ -107,6 +151,7 @@ impl Engine {
             .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        self.durables.is_back(name);
         if let Some(durable) = known.get(name).cloned() {
             if durable.is_active() {
                 return Err(DurableError::InUse);

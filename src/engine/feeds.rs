@@ -19,14 +19,15 @@ use crate::broker::{
 /// Makes what renders the deliveries of one feed: its destination, and its index.
 pub type MakeEncoder = Box<dyn Fn(&Destination, u64) -> Box<dyn Encoder> + Send + Sync>;
 
+/// The credit of the consumer of a destination.
+pub type WindowOf = Box<dyn Fn(&Cell) -> Window + Send + Sync>;
+
 /// What all consumers of one subscription have in common.
 pub struct Blueprint {
     /// How they acknowledge.
     pub mode: AckMode,
-    /// The credit of each on a queue.
-    pub queue_window: Window,
-    /// The credit of each on a topic.
-    pub topic_window: Window,
+    /// The credit of each.
+    pub window: WindowOf,
     /// What they ask of messages.
     pub choice: Choice,
     /// What they ask of queues.
@@ -35,17 +36,6 @@ pub struct Blueprint {
     pub encode: MakeEncoder,
     /// The number of their connection.
     pub origin: u64,
-}
-
-impl Blueprint {
-    /// The credit of a consumer of a destination of that kind.
-    #[must_use]
-    pub fn window(&self, kind: Kind) -> Window {
-        match kind {
-            Kind::Queue => self.queue_window,
-            Kind::Topic => self.topic_window,
-        }
-    }
 }
 
 /// The consumer of one destination.
@@ -250,7 +240,7 @@ impl Engine {
             origin,
             ..
         } = blueprint;
-        let window = blueprint.window(cell.destination.kind);
+        let window = (blueprint.window)(cell);
         let mut wishes = blueprint.wishes.clone();
         let mut selection = crate::broker::topic::Selection::default();
         match cell.destination.kind {

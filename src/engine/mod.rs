@@ -13,16 +13,24 @@ pub mod durability;
 pub mod durables;
 pub mod feeds;
 pub mod filter;
+mod fire;
+pub mod housekeeping;
+pub mod job_records;
+pub mod manage;
 pub mod memory;
+mod moving;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
+pub mod policy;
 pub mod properties;
 pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod retry;
 pub mod routes;
+pub mod schedule;
 pub mod timer;
 
 use std::sync::Arc;
@@ -31,10 +39,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ferrymq_store::Store;
 pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
-use crate::broker::{GroupReader, QueuePolicy};
+use crate::broker::{GroupReader, Policies};
 use crate::clock::Clock;
 use buffers::Buffers;
-use cell::{Cell, Journaled, Machine, Work};
+use cell::{Journaled, Machine, Work};
 use choice::Locals;
 use connections::Connections;
 use durability::Durability;
@@ -44,6 +52,7 @@ use outbox::Outbox;
 use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
+use schedule::Scheduling;
 use timer::Timer;
 
 /// Values the engine works with; taken from the configuration by whoever builds it.
@@ -55,12 +64,10 @@ pub struct Settings {
     pub slow_subscriber_bytes_max: u64,
     /// Octets that may wait for one connection before its subscriptions lose their credit.
     pub outbox_bytes_max: u64,
-    /// Redeliveries before a message is dead-lettered; `None`: never.
-    pub maximum_redeliveries: Option<u16>,
-    /// The shared dead-letter queue.
-    pub dead_letter_queue: String,
     /// What is copied where.
     pub routes: routes::Rules,
+    /// The policies of destinations at the start.
+    pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
     /// How the message group of a message is read, whatever its wire.
@@ -91,6 +98,8 @@ pub struct Engine {
     pub buffers: Arc<Buffers>,
     /// The journal; `None` without one.
     pub store: Option<Arc<Store>>,
+    /// Messages to be delivered later.
+    pub scheduling: Arc<Scheduling>,
     /// Answers that wait for a sync.
     pub durability: Arc<Durability>,
     /// Settings.
@@ -140,6 +149,7 @@ impl Engine {
 
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.
     pub fn close(&self) {
+        self.scheduling.stop();
         self.note_for_restart();
         if let Some(store) = &self.store
             && let Err(error) = store.close()
@@ -152,18 +162,6 @@ impl Engine {
     #[must_use]
     pub fn synced(&self) -> Option<Ticket> {
         self.store.as_ref().map(|store| store.synced())
-    }
-
-    /// Gives a queue new rules; nothing for a topic.
-    pub fn set_queue_policy(self: &Arc<Self>, cell: &Arc<Cell>, policy: QueuePolicy) {
-        let mut work = Work::default();
-        let now_ms = self.clock.wall_ms();
-        cell.step(&mut work, Journaled::default(), |machine, out| {
-            if let Machine::Queue(queue) = machine {
-                queue.set_policy(now_ms, policy, out);
-            }
-        });
-        self.run(&mut work);
     }
 
     /// Answers a client: after all answers before it, and after the sync that `ticket` names.
@@ -249,6 +247,12 @@ impl Engine {
         outbox.flush();
         self.report(outbox, work);
         self.run(work);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.scheduling.stop();
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrymq_store::{Batch, DestinationId, OwnedMessage, Patch, StoredMessage};
 
-use crate::broker::message::dead_letter_flags;
 use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId};
 
 /// Flag of a stored message whose head begins with its fate as a dead letter.
 const FATE_IN_HEAD: u8 = 128;
+/// The same bit of a placed message: what its reference adds begins with its identity, which may be another than the
+/// body's. (What is dead is never placed again, so no body of a placed message begins with a fate.)
+const IDENTITY: u8 = 128;
+/// Octets of an identity: origin, serial, timestamp.
+const IDENTITY_BYTES: usize = 24;
 /// Lowest bit of a stored counter: the message was in a frame to a consumer before.
 const SEEN: u16 = 1;
 
@@ -77,37 +81,62 @@ pub fn add(
     batch.add(targets, &stored)
 }
 
-/// Writes down that the stored body `of` now also is a dead letter with `fate`.
+/// Writes down that the stored body `of` now also is `message`: its dead letter, or the message that a dead letter was.
 pub fn place(
     batch: &mut Batch<'_>,
     targets: &[(DestinationId, u64)],
     of: Locator,
     message: &Message,
-    fate: &DeadLetter,
 ) -> ferrymq_store::Locator {
-    let extra = write_fate(fate);
+    let mut extra = write_identity(message);
+    if let Some(fate) = message.dead_letter.as_deref() {
+        extra.extend_from_slice(&write_fate(fate));
+    }
     let patch = Patch {
-        flags: dead_letter_flags(message.flags).0,
+        flags: message.flags.0 | IDENTITY,
         priority: message.priority,
-        expires_ms: 0,
-        body_size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+        expires_ms: message.expires_ms,
+        body_size: body_size(message),
         extra_head: &extra,
     };
     batch.place(targets, to_store(of), &patch)
 }
 
+/// Writes down that the stored body `of` now also is `message`, which differs in identity and expiry only.
+pub fn place_again(
+    batch: &mut Batch<'_>,
+    targets: &[(DestinationId, u64)],
+    of: Locator,
+    message: &Message,
+) -> ferrymq_store::Locator {
+    let patch = Patch {
+        flags: message.flags.0 | IDENTITY,
+        priority: message.priority,
+        expires_ms: message.expires_ms,
+        body_size: body_size(message),
+        extra_head: &write_identity(message),
+    };
+    batch.place(targets, to_store(of), &patch)
+}
+
+/// What a reference to a stored body says of its size.
+pub(super) fn body_size(message: &Message) -> u32 {
+    u32::try_from(message.size()).unwrap_or(u32::MAX)
+}
+
 /// A message as it comes back from the journal.
 pub fn message(stored: OwnedMessage) -> Arc<Message> {
-    let id = MessageId {
+    let mut id = MessageId {
         origin: stored.origin,
         serial: stored.serial,
     };
+    let mut timestamp_ms = stored.timestamp_ms;
     let mut payload = stored.payload;
     let mut head_len = stored.head_len;
     let (mut flags, mut priority, mut expires_ms) =
         (stored.flags, stored.priority, stored.expires_ms);
     let mut fate = None;
-    if flags & FATE_IN_HEAD != 0 {
+    if stored.patch.is_none() && flags & FATE_IN_HEAD != 0 {
         flags &= !FATE_IN_HEAD;
         if let Some((found, used)) = split_fate(&payload) {
             fate = Some(found);
@@ -117,14 +146,39 @@ pub fn message(stored: OwnedMessage) -> Arc<Message> {
     }
     if let Some(patch) = stored.patch {
         (flags, priority, expires_ms) = (patch.flags, patch.priority, patch.expires_ms);
-        fate = read_fate(&patch.extra_head).or(fate);
+        let mut extra = patch.extra_head;
+        if flags & IDENTITY != 0 {
+            flags &= !IDENTITY;
+            if let Some(found) = read_identity(&mut extra) {
+                (id, timestamp_ms) = found;
+            }
+        }
+        // A move replaces what the moves before it said: who was revived has no fate.
+        fate = read_fate(&extra);
     }
     let mut message = Message::new(id, payload, head_len, MessageFlags(flags), stored.wire);
-    message.timestamp_ms = stored.timestamp_ms;
+    message.timestamp_ms = timestamp_ms;
     message.expires_ms = expires_ms;
     message.priority = priority;
     message.dead_letter = fate.map(Box::new);
     Arc::new(message)
+}
+
+fn write_identity(message: &Message) -> Vec<u8> {
+    let mut out = Vec::with_capacity(IDENTITY_BYTES);
+    out.put_u64_le(message.id.origin);
+    out.put_u64_le(message.id.serial);
+    out.put_u64_le(message.timestamp_ms);
+    out
+}
+
+/// Takes an identity off the front.
+fn read_identity(extra: &mut Bytes) -> Option<(MessageId, u64)> {
+    if extra.len() < IDENTITY_BYTES {
+        return None;
+    }
+    let (origin, serial) = (extra.get_u64_le(), extra.get_u64_le());
+    Some((MessageId { origin, serial }, extra.get_u64_le()))
 }
 
 fn split_fate(payload: &[u8]) -> Option<(DeadLetter, usize)> {
@@ -133,10 +187,12 @@ fn split_fate(payload: &[u8]) -> Option<(DeadLetter, usize)> {
     Some((read_fate(rest.get(..len)?)?, 4 + len))
 }
 
-/// Three parts: expiry, length of the origin, then origin and cause.
+/// Expiry, time of death, failures, length of the origin, then origin and cause.
 fn write_fate(fate: &DeadLetter) -> Vec<u8> {
-    let mut out = Vec::with_capacity(12 + fate.origin.len() + fate.cause.len());
+    let mut out = Vec::with_capacity(22 + fate.origin.len() + fate.cause.len());
     out.put_u64_le(fate.original_expires_ms);
+    out.put_u64_le(fate.died_ms);
+    out.put_u16_le(fate.failures);
     out.put_u32_le(u32::try_from(fate.origin.len()).unwrap_or(u32::MAX));
     out.put_slice(fate.origin.as_bytes());
     out.put_slice(fate.cause.as_bytes());
@@ -145,12 +201,16 @@ fn write_fate(fate: &DeadLetter) -> Vec<u8> {
 
 fn read_fate(bytes: &[u8]) -> Option<DeadLetter> {
     let (expires, rest) = bytes.split_first_chunk::<8>()?;
+    let (died, rest) = rest.split_first_chunk::<8>()?;
+    let (failures, rest) = rest.split_first_chunk::<2>()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let (origin, cause) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some(DeadLetter {
         origin: String::from_utf8_lossy(origin).into_owned(),
         cause: String::from_utf8_lossy(cause).into_owned(),
         original_expires_ms: u64::from_le_bytes(*expires),
+        failures: u16::from_le_bytes(*failures),
+        died_ms: u64::from_le_bytes(*died),
     })
 }
 
@@ -164,6 +224,8 @@ mod tests {
             origin: "/queue/ü".into(),
             cause: "a:b\nc".into(),
             original_expires_ms: 7,
+            failures: 3,
+            died_ms: 9,
         };
         assert_eq!(read_fate(&write_fate(&fate)), Some(fate));
         assert_eq!(read_fate(b"short"), None);

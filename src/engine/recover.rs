@@ -20,7 +20,7 @@ use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
 use super::timer::Timer;
-use super::{Engine, Settings, StoreError, records};
+use super::{Engine, Settings, StoreError, job_records, records};
 use crate::broker::topic::{Progressed, Selection};
 use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
@@ -92,6 +92,7 @@ impl Engine {
             settings,
             clock,
             properties,
+            scheduling: Arc::default(),
             epoch,
             origins: AtomicU64::new(1),
             read_back: ReadBack::default(),
@@ -105,12 +106,21 @@ impl Engine {
 
     fn adopt(&self, recovered: Recovered) {
         let clean = recovered.clean;
-        self.registry.used_through(recovered.highest_destination);
+        self.registry
+            .claim(DestinationId(recovered.highest_destination));
         self.durables.used_through(recovered.highest_subscription);
         let passed = passed(&recovered.subscriptions);
         let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
         let mut backlogs = Vec::new();
-        for found in recovered.destinations {
+        // Numbers first: a schedule may name a destination that the journal does not know yet.
+        for found in &recovered.destinations {
+            self.registry.claim(found.id);
+        }
+        let (schedules, destinations): (Vec<_>, Vec<_>) = recovered
+            .destinations
+            .into_iter()
+            .partition(|found| job_records::kind_of(found.kind).is_some());
+        for found in destinations {
             let RecoveredDestination {
                 id,
                 kind,
@@ -148,6 +158,7 @@ impl Engine {
             self.adopt_backlog(&cell, &entries, clean);
         }
         self.registry.link_adopted();
+        self.adopt_schedules(schedules);
     }
 
     fn adopt_durable(&self, topic: &Arc<Cell>, found: RecoveredSubscription) {

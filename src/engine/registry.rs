@@ -7,18 +7,20 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
-use super::cell::{Cell, Machine};
+use super::cell::{Cell, Machine, Shared};
 use super::feeds::Feeds;
 use super::memory::Memory;
+use super::policy::Rules;
 use super::timer::Timer;
 use crate::broker::topic::TopicLimits;
-use crate::broker::{Destination, Kind, Queue, QueuePolicy, RedeliveryPolicy, Topic};
+use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
 /// All destinations.
 pub struct Registry {
     known: RwLock<Known>,
     next_id: AtomicU32,
     settings: Settings,
+    policies: RwLock<Arc<Policies>>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
@@ -29,6 +31,22 @@ struct Known {
     cells: HashMap<Destination, Arc<Cell>>,
     /// Subscriptions that destinations made later may belong to.
     feeds: Vec<Arc<Feeds>>,
+}
+
+/// Why a destination was not made by its first use.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenRefused {
+    /// It must be there before.
+    #[error("{0} does not exist, and autoCreate is false in its policy (destinations.auto_create)")]
+    NoAutoCreate(Destination),
+    /// There are enough.
+    #[error("{destination} cannot be created: its policy has maxDestinations = {max}")]
+    TooMany {
+        /// The destination.
+        destination: Destination,
+        /// How many there may be.
+        max: u32,
+    },
 }
 
 impl Registry {
@@ -43,6 +61,7 @@ impl Registry {
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
+            policies: RwLock::new(Arc::clone(&settings.policies)),
             settings,
             store,
             memory,
@@ -50,9 +69,14 @@ impl Registry {
         }
     }
 
-    /// Ids up to `highest` were given away once.
-    pub fn used_through(&self, highest: u32) {
-        self.next_id.fetch_max(highest + 1, Ordering::Relaxed);
+    /// A number for the journal that nothing else has.
+    pub fn next_id(&self) -> DestinationId {
+        DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says that the journal uses `id`.
+    pub fn claim(&self, id: DestinationId) {
+        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -63,7 +87,33 @@ impl Registry {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The destination of that name, made if there is none.
+    /// The destination of that name, made if there is none and its policy lets a client make it (DST-13).
+    ///
+    /// # Errors
+    /// It is not there and may not be made.
+    pub fn open(&self, destination: &Destination) -> Result<Arc<Cell>, OpenRefused> {
+        if let Some(cell) = self.get(destination) {
+            return Ok(cell);
+        }
+        let policies = self.policies();
+        let policy = policies.of(destination);
+        if !policy.auto_create {
+            return Err(OpenRefused::NoAutoCreate(destination.clone()));
+        }
+        // Of two clients that make the last one at the same time, both may.
+        if let Some(max) = policy.destinations_max {
+            let known = self.known();
+            let others = known.cells.keys().filter(|other| !other.is_temporary());
+            let alike = others.filter(|other| policies.are_alike(destination, other));
+            if alike.count() >= max as usize {
+                let destination = destination.clone();
+                return Err(OpenRefused::TooMany { destination, max });
+            }
+        }
+        Ok(self.get_or_create(destination))
+    }
+
+    /// The destination of that name, made if there is none, whatever its policy.
     pub fn get_or_create(&self, destination: &Destination) -> Arc<Cell> {
         if let Some(cell) = self.get(destination) {
             return cell;
@@ -77,7 +127,7 @@ impl Registry {
 
     /// Makes a destination, with all that follows from its name.
     fn create(&self, known: &mut Known, destination: &Destination) -> Arc<Cell> {
-        let id = DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let id = self.next_id();
         tracing::debug!(%destination, "destination created");
         let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
         // Before anybody can send to it, so that no subscription misses its first message.
@@ -111,16 +161,12 @@ impl Registry {
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9).
     pub fn create_temporary(&self, kind: Kind, id: &str) -> Arc<Cell> {
         let destination = Destination::temporary(kind, id);
-        let number = DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let cell = Arc::new(Cell::new(
-            destination.clone(),
-            number,
-            self.machine(&destination, 1),
-            false,
-            None,
-            Arc::clone(&self.memory),
-            Arc::clone(&self.timer),
-        ));
+        let rules = Rules::of(&self.policies(), &destination);
+        let machine = self.machine(&destination, 1);
+        let shared = self.shared(None);
+        let number = self.next_id();
+        let name = destination.clone();
+        let cell = Arc::new(Cell::new(name, number, machine, rules, false, shared));
         self.known_mut()
             .cells
             .insert(destination, Arc::clone(&cell));
@@ -166,7 +212,7 @@ impl Registry {
         id: DestinationId,
         machine: Machine,
     ) -> Arc<Cell> {
-        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+        self.claim(id);
         let cell = self.make(destination.clone(), id, machine, true);
         let mut known = self.known_mut();
         known.cells.insert(destination, Arc::clone(&cell));
@@ -181,20 +227,12 @@ impl Registry {
         }
     }
 
-    /// A machine for `destination` whose next message gets `next_sequence`.
+    /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let redelivery = RedeliveryPolicy {
-            maximum_redeliveries: self.settings.maximum_redeliveries,
-            ..RedeliveryPolicy::default()
-        };
+        let policy = Rules::of(&self.policies(), destination).for_queue();
         match destination.kind {
             Kind::Queue => {
-                let policy = QueuePolicy {
-                    redelivery,
-                    is_dead_letter_queue: self.is_dead_letter_queue(destination),
-                    ..QueuePolicy::default()
-                };
                 let window_bytes = self.settings.queue_window_bytes;
                 let mut queue = Queue::new(next_sequence, window_bytes, policy);
                 if let Some(reader) = self.settings.group_reader {
@@ -207,15 +245,55 @@ impl Registry {
                     window_bytes: self.settings.queue_window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
-                Machine::Topic(Topic::new(next_sequence, limits, redelivery))
+                let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
+                topic.set_policy(policy.redelivery, policy.on_nack);
+                Machine::Topic(topic)
             }
         }
     }
 
-    /// Whether `destination` is the dead-letter queue (DLQ-5).
+    /// The policies of all destinations.
     #[must_use]
-    pub fn is_dead_letter_queue(&self, destination: &Destination) -> bool {
-        destination.kind == Kind::Queue && destination.name == self.settings.dead_letter_queue
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the policies; destinations that come later follow them. Those that are there are told by the engine.
+    pub(super) fn set_policies(&self, policies: Policies) -> Arc<Policies> {
+        let policies = Arc::new(policies);
+        let mut current = self
+            .policies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::clone(&policies);
+        policies
+    }
+
+    /// Removes destinations that nobody but this registry refers to and that `may_go`, `count_max` at most; returns their
+    /// names. No one can come to refer to one of them meanwhile.
+    pub(super) fn remove_if(
+        &self,
+        count_max: usize,
+        mut may_go: impl FnMut(&Cell) -> bool,
+    ) -> Vec<Destination> {
+        let mut known = self.known_mut();
+        let mut gone = Vec::new();
+        known.cells.retain(|destination, cell| {
+            // These live with their connection (DST-9).
+            if destination.is_temporary() {
+                return true;
+            }
+            if Arc::strong_count(cell) > 1 {
+                cell.note_use();
+                return true;
+            }
+            let goes = gone.len() < count_max && may_go(cell);
+            if goes {
+                gone.push(destination.clone());
+            }
+            !goes
+        });
+        gone
     }
 
     fn make(
@@ -225,14 +303,16 @@ impl Registry {
         machine: Machine,
         defined: bool,
     ) -> Arc<Cell> {
-        Arc::new(Cell::new(
-            destination,
-            id,
-            machine,
-            defined,
-            self.store.clone(),
-            Arc::clone(&self.memory),
-            Arc::clone(&self.timer),
-        ))
+        let rules = Rules::of(&self.policies(), &destination);
+        let shared = self.shared(self.store.clone());
+        Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
+    }
+
+    fn shared(&self, store: Option<Arc<Store>>) -> Shared {
+        Shared {
+            store,
+            memory: Arc::clone(&self.memory),
+            timer: Arc::clone(&self.timer),
+        }
     }
 }

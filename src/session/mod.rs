@@ -5,9 +5,11 @@ mod acknowledgements;
 mod alarm;
 pub mod link;
 mod peer;
+mod schedule;
 mod state;
 mod transactions;
 
 pub use peer::Peer;
+pub use schedule::Cancel;
 pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};
 pub use transactions::{Bounds, TransactionError};

@@ -10,6 +10,7 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
+use crate::broker::policy::Usage;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
@@ -189,6 +190,26 @@ impl Session {
         cell
     }
 
+    /// What of the batch is on its way to `cell`, for its limits.
+    #[must_use]
+    pub fn pending_for(&self, cell: &Arc<Cell>) -> Usage {
+        let mut pending = Usage::default();
+        let mut add = |message: &Message| {
+            pending.messages += 1;
+            pending.bytes += message.memory_bytes();
+        };
+        let batch = &self.batch;
+        let open = batch.cell.as_ref();
+        if open.is_some_and(|open| Arc::ptr_eq(open, cell)) {
+            batch.messages.iter().for_each(|message| add(message));
+        }
+        let spread = batch.spread.sends.iter();
+        let to_cell = spread.filter(|(to, _)| Arc::ptr_eq(to, cell));
+        to_cell.for_each(|(_, message)| add(message));
+        pending.memory_bytes = pending.bytes;
+        pending
+    }
+
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
     /// nothing else may be sent before (SND-5).
     pub fn hand_over(&mut self) -> bool {
@@ -205,9 +226,9 @@ impl Session {
             ),
             None => {
                 let spread = std::mem::take(&mut self.batch.spread);
-                let sent = self.engine.commit(spread, &mut self.work);
+                let sent = self.engine.commit_admitted(spread, &mut self.work);
                 let sent = sent.map_err(|(spread, error)| {
-                    self.batch.spread = spread;
+                    self.batch.spread = *spread;
                     error
                 });
                 (None, sent.map(|()| 0))
@@ -348,7 +369,7 @@ impl Session {
             outbox: &self.outbox,
             encoder: (blueprint.encode)(&cell.destination, 0),
             mode: blueprint.mode,
-            window: blueprint.topic_window,
+            window: (blueprint.window)(cell),
             origin: self.origin,
         };
         let choice = &blueprint.choice;

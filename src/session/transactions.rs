@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::state::{Answer, Session, Subscribed, split_serial};
 use crate::broker::{Ack, Message, Which};
 use crate::engine::cell::{Cell, Journaled, Machine};
-use crate::engine::commit::{Acknowledged, Transaction};
+use crate::engine::commit::{Acknowledged, CommitError, Transaction};
 use crate::engine::feeds::Feed;
+use crate::engine::schedule::NewJob;
 use crate::engine::{StoreError, SubscriptionId};
 
 /// Bounds of what a connection may hold in transactions (TX-7).
@@ -48,6 +49,9 @@ pub enum TransactionError {
     /// The store has no space; the transaction stays open and may be committed again.
     #[error("Usage Manager Store Limit reached: the transaction was not applied and stays open")]
     StoreFull,
+    /// A destination is full and refuses more; the transaction stays open and may be committed again.
+    #[error("{0}: the transaction was not applied and stays open")]
+    Refused(String),
     /// The store could not take it; it stays open.
     #[error("the transaction was not applied: {0}")]
     Store(String),
@@ -107,17 +111,18 @@ impl Session {
         cells: &[Arc<Cell>],
         message: Message,
     ) -> Result<(), TransactionError> {
-        self.make_room(id)?;
-        let bytes = message.memory_bytes();
-        let limit_bytes = self.engine.memory.limit_bytes();
-        let transaction = self.transactions.get(id)?;
-        if transaction.bytes + bytes > limit_bytes / 2 {
-            self.abort(id, &[])?;
-            return Err(TransactionError::TooLarge(limit_bytes / 2));
-        }
+        let transaction = self.make_room_for(id, &message)?;
         transaction.add_routed(cells, message);
-        transaction.bytes += bytes;
-        self.engine.memory.charge(bytes);
+        Ok(())
+    }
+
+    /// Records a message to be scheduled at commit (SCH-6).
+    ///
+    /// # Errors
+    /// The transaction is unknown or too long.
+    pub fn schedule_in(&mut self, id: &str, job: NewJob) -> Result<(), TransactionError> {
+        let transaction = self.make_room_for(id, &job.message)?;
+        transaction.jobs.push(job);
         Ok(())
     }
 
@@ -183,10 +188,11 @@ impl Session {
         self.work.take_ticket();
         if let Err((transaction, error)) = self.engine.commit(transaction, &mut self.work) {
             tracing::warn!(%error, "transaction not applied");
-            self.transactions.open.insert(id.to_owned(), transaction);
+            self.transactions.open.insert(id.to_owned(), *transaction);
             return Err(match error {
-                StoreError::Full => TransactionError::StoreFull,
-                error => TransactionError::Store(error.to_string()),
+                CommitError::Store(StoreError::Full) => TransactionError::StoreFull,
+                CommitError::Store(error) => TransactionError::Store(error.to_string()),
+                CommitError::Refused(text) => TransactionError::Refused(text),
             });
         }
         self.engine.bury_all(&mut self.work);
@@ -213,6 +219,25 @@ impl Session {
         for (_, transaction) in std::mem::take(&mut self.transactions.open) {
             self.engine.abort(transaction, &mut self.work);
         }
+    }
+
+    /// The transaction, with the memory of one more message charged to it.
+    fn make_room_for(
+        &mut self,
+        id: &str,
+        message: &Message,
+    ) -> Result<&mut Transaction, TransactionError> {
+        self.make_room(id)?;
+        let bytes = message.memory_bytes();
+        let limit_bytes = self.engine.memory.limit_bytes();
+        if self.transactions.get(id)?.bytes + bytes > limit_bytes / 2 {
+            self.abort(id, &[])?;
+            return Err(TransactionError::TooLarge(limit_bytes / 2));
+        }
+        self.engine.memory.charge(bytes);
+        let transaction = self.transactions.get(id)?;
+        transaction.bytes += bytes;
+        Ok(transaction)
     }
 
     fn make_room(&mut self, id: &str) -> Result<(), TransactionError> {

@@ -22,6 +22,7 @@ use super::temporary::Temporaries;
 use crate::broker::Ending;
 use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
+use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
 use crate::session::{Peer, Session};
 
@@ -60,14 +61,8 @@ pub struct StompSettings {
     pub parked_bytes_max: usize,
     /// Subscriptions of a connection; 0 for any number.
     pub subscriptions_max: usize,
-    /// Window of a queue subscription (PRE-1).
-    pub queue_prefetch: u32,
-    /// Window of a topic subscription.
-    pub topic_prefetch: u32,
-    /// Window of a durable subscription.
-    pub durable_topic_prefetch: u32,
-    /// Destinations are created by first use (DST-13).
-    pub auto_create: bool,
+    /// Who may come in and what they may do.
+    pub security: Arc<Security>,
     /// How names are split and which words are wildcards (DST-5).
     pub syntax: Syntax,
 }
@@ -103,6 +98,10 @@ pub(super) struct State {
     /// The subject of the client's certificate, for the login (SEC-8).
     pub(super) certificate_dn: Option<Arc<str>>,
     pub(super) end: Arc<Notify>,
+    /// The login that CONNECT waits for.
+    pub(super) login: Option<PendingLogin>,
+    /// What the client may do; set by CONNECT.
+    pub(super) access: Option<Access>,
     /// Set by CONNECT.
     pub(super) client_id: Option<String>,
     /// Whether the client gave the id itself (SUB-2).
@@ -115,6 +114,8 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     pub(super) temporaries: Temporaries,
     pub(super) parked: Parked,
+    /// The log knows that the client's producer waits.
+    told_to_wait: bool,
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
@@ -141,6 +142,8 @@ impl Stomp {
             remote: peer.address,
             certificate_dn: peer.certificate_dn,
             end,
+            login: None,
+            access: None,
             client_id: None,
             own_client_id: false,
             version: Version::V10,
@@ -150,6 +153,7 @@ impl Stomp {
             subscriptions: Subscriptions::default(),
             temporaries: Temporaries::default(),
             parked: Parked::default(),
+            told_to_wait: false,
             unapplied: Unapplied::default(),
             id_prefix,
             starting: Vec::new(),
@@ -170,6 +174,9 @@ impl Adapter for Stomp {
                 Opening::Unknown => self.state.sniffed = true,
                 _ => return Next::Close(Ending::Died),
             }
+        }
+        if let Step::Close(ending) = self.state.follow_access(session) {
+            return Next::Close(ending);
         }
         session.look_at_clock();
         // Frozen while frames are read from it, so that a large body can stay where it is.
@@ -225,6 +232,9 @@ impl Adapter for Stomp {
     }
 
     fn woken(&mut self, session: &mut Session) -> Next {
+        if let Step::Close(ending) = self.state.follow_access(session) {
+            return Next::Close(ending);
+        }
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
         }
@@ -258,7 +268,11 @@ impl Adapter for Stomp {
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next {
         let state = &mut self.state;
         if state.client_id.is_none() {
-            tracing::info!(remote = %state.remote, "no CONNECT within stomp.connect_timeout, closed");
+            let what = match state.login {
+                Some(_) => "not logged in within stomp.connect_timeout, closed",
+                None => "no CONNECT within stomp.connect_timeout, closed",
+            };
+            tracing::info!(remote = %state.remote, "{what}");
             return Next::Close(Ending::Died);
         }
         if state.timers.is_dead(now_ms, state.last_heard_ms) {
@@ -434,7 +448,7 @@ impl State {
         session.hand_over();
         match command {
             ClientCommand::Send(_) => unreachable!("handled above"),
-            ClientCommand::Connect(connect) => self.connect(session, &connect)?,
+            ClientCommand::Connect(connect) => return self.connect(session, &connect),
             ClientCommand::Subscribe(subscribe) => return self.subscribe(session, &subscribe),
             ClientCommand::Unsubscribe(unsubscribe) => self.unsubscribe(session, &unsubscribe)?,
             ClientCommand::Ack(ack) => {
@@ -479,6 +493,9 @@ impl State {
     }
 
     fn free_client_id(&mut self, session: &Session) {
+        self.login = None;
+        // The user may come again.
+        self.access = None;
         if let Some(client_id) = self.client_id.take() {
             session.engine.connections.unregister(&client_id, &self.end);
             tracing::debug!(client_id, remote = %self.remote, "connection ended");
@@ -526,13 +543,14 @@ impl State {
             session.wait_for_memory();
             return Step::Hold;
         }
-        if self.parked.is_empty() {
+        if !std::mem::replace(&mut self.told_to_wait, true) {
             tracing::warn!(
                 client_id = self.client_id,
                 remote = %self.remote,
+                behind = ?key,
                 used_bytes = session.engine.memory.used_bytes(),
                 limit_bytes = session.engine.memory.limit_bytes(),
-                "memory.limit or the store is full: a producer waits"
+                "memory.limit, the store, or a limit of the destination is full: a producer waits"
             );
         }
         self.parked.push(key, raw);
@@ -562,7 +580,8 @@ impl State {
                 return Step::Close(ending);
             }
         }
-        if !self.parked.is_empty() {
+        self.told_to_wait = !self.parked.is_empty();
+        if self.told_to_wait {
             session.wait_for_memory();
         }
         session.hand_over();

@@ -4,22 +4,28 @@ use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{Connect, Connected, HeartBeat, HeartBeatTimers, encode_connected};
 
-use super::adapter::State;
+use super::adapter::{State, Step};
 use super::reply::Refusal;
 use crate::engine::connections::Connection;
+use crate::security::{Access, Attempt, Login, Refused};
 use crate::session::Session;
 
 impl State {
-    /// Logs a client in and answers CONNECTED.
+    /// Logs a client in and answers CONNECTED. While its password is verified the frame is held; it is read again
+    /// then.
     pub(super) fn connect(
         &mut self,
         session: &mut Session,
         connect: &Connect<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Step, Refusal> {
         if self.client_id.is_some() {
             return Err(Refusal::connection("duplicate CONNECT: already connected"));
         }
         self.version = connect.version;
+        let Some(access) = self.log_in(session, connect) else {
+            return Ok(Step::Hold);
+        };
+        let access = access.map_err(|refused| Refusal::connection(refused.to_string()))?;
         let own = connect.client_id.as_deref();
         let client_id = own.map_or_else(
             || format!("ID:{}-{:x}", self.settings.broker_name, session.origin()),
@@ -28,6 +34,7 @@ impl State {
         let connection = Connection {
             remote: self.remote,
             end: Arc::clone(&self.end),
+            outbox: Arc::clone(&session.outbox),
         };
         session
             .engine
@@ -64,8 +71,44 @@ impl State {
         encode_connected(&connected, &mut self.scratch);
         session.reply(None, &self.scratch);
         let certificate = self.certificate_dn.as_deref();
-        tracing::debug!(client_id, remote = %self.remote, version = %connect.version, certificate, "connected");
+        let user = access.user();
+        tracing::debug!(client_id, user, remote = %self.remote, version = %connect.version, certificate, "connected");
         self.client_id = Some(client_id);
-        Ok(())
+        self.access = Some(access);
+        // Users may have changed since the login was decided. From here on a change wakes this connection.
+        Ok(self.follow_access(session))
+    }
+
+    /// The decision about the login; `None` while there is none.
+    fn log_in(
+        &mut self,
+        session: &Session,
+        connect: &Connect<'_>,
+    ) -> Option<Result<Access, Refused>> {
+        if let Some(pending) = &mut self.login {
+            let decided = pending.take();
+            if decided.is_some() {
+                self.login = None;
+            }
+            return decided;
+        }
+        let attempt = Attempt {
+            name: connect.login.as_deref(),
+            password: connect.passcode.as_deref(),
+            certificate: self.certificate_dn.as_deref(),
+            remote: self.remote.ip(),
+        };
+        let outbox = Arc::clone(&session.outbox);
+        match self
+            .settings
+            .security
+            .login(&attempt, move || outbox.kick())
+        {
+            Login::Done(decided) => Some(decided),
+            Login::Pending(pending) => {
+                self.login = Some(pending);
+                None
+            }
+        }
     }
 }

@@ -48,6 +48,18 @@ pub(super) struct Address {
 }
 
 impl Part {
+    /// What access rules say whether it may be read or not; nothing of what belongs to the connection itself.
+    pub(super) fn guarded(&self) -> Option<Destination> {
+        match self {
+            Self::Named(destination) => Some(destination.clone()),
+            Self::Pattern(kind, pattern) => Some(Destination {
+                kind: *kind,
+                name: pattern.as_str().to_owned(),
+            }),
+            Self::Own(..) | Self::Remote(_) => None,
+        }
+    }
+
     /// Queue or topic.
     pub(super) fn kind(&self) -> Kind {
         match self {
@@ -127,7 +139,9 @@ fn reserved(destination: &Destination) -> Result<(), Refusal> {
     } else if name.starts_with("ActiveMQ.Statistics.") {
         "statistics by message are"
     } else if name.starts_with("ActiveMQ.Scheduler.") {
-        "scheduled messages are"
+        return Err(Refusal::frame(format!(
+            "{destination} takes SEND with AMQ_SCHEDULER_ACTION only"
+        )));
     } else {
         return Ok(());
     };
@@ -190,7 +204,6 @@ mod tests {
         for text in [
             "/exchange/amq.topic/a",
             "/topic/ActiveMQ.Advisory.Connection",
-            "/queue/a,/queue/ActiveMQ.Scheduler.Management",
         ] {
             let refusal = parse(text, Syntax::default()).expect_err(text);
             assert!(

@@ -107,6 +107,15 @@ fn dead_letter_lines(fate: &DeadLetter, flags: MessageFlags, out: &mut Vec<u8>) 
             out,
         ));
     }
+    // Beside what ActiveMQ tells: how often it failed, and when it died.
+    found = found.and(push_header(
+        "dlqDeliveryCount",
+        &fate.failures.to_string(),
+        out,
+    ));
+    if fate.died_ms != 0 {
+        found = found.and(push_header("dlqTimestamp", &fate.died_ms.to_string(), out));
+    }
     if flags.has(MessageFlags::WAS_TRANSIENT) {
         found = found.and(push_header("originalDeliveryMode", "NON_PERSISTENT", out));
     }

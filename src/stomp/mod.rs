@@ -1,5 +1,6 @@
 //! STOMP on top of a session: typed commands to session calls, deliveries and answers to frames.
 
+mod access;
 mod acknowledge;
 mod adapter;
 mod connect;
@@ -10,6 +11,7 @@ mod options;
 mod parked;
 mod properties;
 mod reply;
+mod schedule;
 mod send;
 mod subscribe;
 mod temporary;

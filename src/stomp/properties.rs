@@ -36,6 +36,8 @@ impl PropertyReader for StompProperties {
             Header::Type => "type",
             Header::CorrelationId => "correlation-id",
             Header::GroupId => "JMSXGroupID",
+            // The broker's own: what a sender says it is never gets here.
+            Header::UserId => "JMSXUserID",
             Header::GroupSeq => {
                 let sequence = find(message, "JMSXGroupSeq")?.parse().ok()?;
                 return Some(Value::I64(sequence));
@@ -190,12 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn the_user_is_the_one_that_the_broker_knows() {
+        let order = message("a:b\nJMSXUserID:alice\n", 0);
+        check("JMSXUserID = 'alice' AND a = 'b'", &order, true);
+    }
+
+    #[test]
     fn dead_letters_tell_their_fate() {
-        let dead = message(HEAD, 0).to_dead_letter(DeadLetter {
+        let fate = DeadLetter {
             origin: "/queue/orders".into(),
             cause: "expired".into(),
             original_expires_ms: 77,
-        });
+            failures: 0,
+            died_ms: 0,
+        };
+        let dead = message(HEAD, 0).to_dead_letter(fate, 0);
         check(
             "dlqDeliveryFailureCause = 'expired' AND originalExpiration = 77",
             &dead,

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt};
+use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
+use super::access;
 use super::adapter::{State, Step};
 use super::destination::{self, Part};
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::temporary::set_reply_to;
 use crate::broker::{Message, MessageFlags};
-use crate::engine::Engine;
 use crate::engine::cell::Cell;
+use crate::engine::policy::Admission;
+use crate::security::Right;
 use crate::session::Session;
 
 /// Where a SEND goes.
@@ -45,41 +47,15 @@ pub(super) struct Destinations {
 /// Names remembered for one connection.
 const NAMES_MAX: usize = 1024;
 
-/// Headers that ask for a delayed delivery, which is not built yet.
-const SCHEDULED: [Known; 4] = [
-    Known::ScheduledDelay,
-    Known::ScheduledPeriod,
-    Known::ScheduledRepeat,
-    Known::ScheduledCron,
-];
-
 impl Destinations {
-    fn last(&self, text: &str) -> Option<&Target> {
-        self.last
-            .as_ref()
-            .filter(|(known, _)| known == text)
-            .map(|(_, target)| target)
+    /// Forgets all names: what may be sent to has changed.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 }
 
-/// The destination of that name, made if there is none and it may be (DST-13).
-pub(super) fn find(
-    engine: &Engine,
-    destination: &crate::broker::Destination,
-    auto_create: bool,
-) -> Result<Arc<Cell>, Refusal> {
-    if auto_create {
-        return Ok(engine.registry.get_or_create(destination));
-    }
-    engine.registry.get(destination).ok_or_else(|| {
-        Refusal::frame(format!(
-            "{destination} does not exist, and destinations.auto_create is false"
-        ))
-    })
-}
-
-/// What a plain SEND came to: one that repeats its head is carried out from this. Plain is one that asks for
-/// no answer, belongs to no transaction and says nothing that counts from now.
+/// What a plain SEND came to: one that repeats its head is carried out from this, while the user may do the same. Plain is
+/// one that asks for no answer, belongs to no transaction and says nothing that counts from now.
 pub(super) struct LastSend {
     cell: Arc<Cell>,
     /// The user's lines.
@@ -121,7 +97,8 @@ impl LastSend {
 
 impl State {
     /// Where a SEND to `text` goes, destinations made by first use if they may be; and whether that lasts: a temporary
-    /// destination of another connection may go at any time.
+    /// destination of another connection may go at any time. Only what the user may write to is remembered; of several
+    /// destinations that is all (SEC-4).
     fn resolve(&mut self, session: &mut Session, text: &str) -> Result<(Target, bool), Refusal> {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
@@ -131,6 +108,14 @@ impl State {
             return Err(Refusal::frame(format!(
                 "cannot send to {text}: options after '?' are for SUBSCRIBE only"
             )));
+        }
+        if address.parts.len() > 1 {
+            // All may be written to, or none is made (SEC-4).
+            for part in &address.parts {
+                if let Part::Named(destination) = part {
+                    access::check(self.access.as_ref(), Right::Write, destination)?;
+                }
+            }
         }
         let mut cells = Vec::with_capacity(address.parts.len());
         let mut lasting = true;
@@ -153,18 +138,14 @@ impl State {
     }
 
     fn target(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+        let access = self.access.as_ref();
         match part {
             Part::Named(destination) => {
-                find(&session.engine, destination, self.settings.auto_create)
+                access::open(&session.engine, access, Right::Write, destination)
             }
             Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
             Part::Remote(destination) => {
-                let found = session.engine.registry.get(destination);
-                found.ok_or_else(|| {
-                    Refusal::frame(format!(
-                        "Cannot send to {destination}: the destination does not exist"
-                    ))
-                })
+                access::find_temporary(&session.engine, access, destination)
             }
             Part::Pattern(_, pattern) => Err(Refusal::frame(format!(
                 "cannot send to {pattern}: wildcards are for SUBSCRIBE only"
@@ -172,9 +153,27 @@ impl State {
         }
     }
 
+    /// The one destination that `text` names, for what works with one only.
+    pub(super) fn resolve_one(
+        &mut self,
+        session: &mut Session,
+        text: &str,
+    ) -> Result<Arc<Cell>, Refusal> {
+        match self.resolve(session, text)?.0 {
+            Target::One(cell) => Ok(cell),
+            Target::Many(_) => Err(Refusal::frame(format!(
+                "{text} names several destinations; the scheduler takes one at a time"
+            ))),
+        }
+    }
+
     /// The name by which others know the temporary destination of this connection to which the answer to a message
     /// shall go, if it names one (DST-10).
-    fn remote_reply_to(&mut self, session: &mut Session, send: &Send<'_>) -> Option<String> {
+    pub(super) fn remote_reply_to(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+    ) -> Option<String> {
         let reply_to = send.headers.get(Known::ReplyTo)?;
         let (kind, name) = destination::own(&reply_to)?;
         let cell = self.temporaries.get(session, kind, name);
@@ -195,7 +194,7 @@ impl State {
         };
         let persistent = last.flags.has(MessageFlags::PERSISTENT);
         let free = self.parked.is_empty() && self.unapplied.is_empty();
-        if !free || !has_room(session, persistent, false) {
+        if !free || last.cell.is_limited() || !has_room(session, persistent, false) {
             return false;
         }
         let mut flags = last.flags;
@@ -225,33 +224,46 @@ impl State {
     ) -> Result<Step, Refusal> {
         // Kept only by a plain SEND that goes through.
         let last = self.last_send.take();
-        if let Some(step) = self.park_send(session, send, raw) {
+        if send.concerns_scheduler()
+            && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
+        {
             return Ok(step);
         }
-        let mut lasting = true;
-        if self.destinations.last(&send.destination).is_none() {
-            let (target, lasts) = self.resolve(session, &send.destination)?;
-            self.destinations.last = Some((send.destination.to_string(), target));
-            lasting = lasts;
-        }
-        if let Some(known) = SCHEDULED.iter().find(|known| send.headers.has(**known)) {
-            return Err(Refusal::not_yet(&format!(
-                "scheduled messages ({}) are",
-                known.name()
-            )));
-        }
-        let reply_to = self.remote_reply_to(session, send);
-        let message = build(session, send, octets, reply_to.as_deref());
-        let Some((text, target)) = self.destinations.last.take() else {
-            unreachable!("the destination was just resolved");
+        let last_target = self.destinations.last.take();
+        let (named, lasting) = match last_target.filter(|(text, _)| *text == send.destination) {
+            Some(named) => (named, true),
+            None => {
+                let (target, lasting) = self.resolve(session, &send.destination)?;
+                ((send.destination.to_string(), target), lasting)
+            }
         };
-        let step = self.hand_in(session, send, &target, message, last);
+        let step = self.send_to(session, &named.1, (send, octets, raw), last);
         if lasting {
-            self.destinations.last = Some((text, target));
+            self.destinations.last = Some(named);
         } else {
             self.last_send = None;
         }
         step
+    }
+
+    fn send_to(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        (send, octets, raw): (&Send<'_>, &Bytes, &[u8]),
+        last: Option<LastSend>,
+    ) -> Result<Step, Refusal> {
+        if let Some(step) = self.park_send(session, target, send, raw)? {
+            return Ok(step);
+        }
+        let reply_to = self.remote_reply_to(session, send);
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: None,
+            reply_to: reply_to.as_deref(),
+        };
+        let message = build(session, send, octets, stamps);
+        self.hand_in(session, send, target, message, last)
     }
 
     /// Hands a message to the session.
@@ -289,28 +301,51 @@ impl State {
         Ok(Step::Done)
     }
 
-    /// Whether the SEND has to wait: for memory, for the store, or behind one that does (SND-5).
-    fn park_send(&mut self, session: &mut Session, send: &Send<'_>, raw: &[u8]) -> Option<Step> {
-        let full = !has_room(session, send.persistent, send.transaction.is_some());
+    /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
+    fn park_send(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        send: &Send<'_>,
+        raw: &[u8],
+    ) -> Result<Option<Step>, Refusal> {
+        let no_space = !has_room(session, send.persistent, send.transaction.is_some());
+        let mut cells = target.cells().iter();
+        if no_space && let Some(cell) = cells.find(|cell| cell.fails_if_no_space()) {
+            let store = send.persistent && session.engine.is_store_full();
+            let what = if store { "Store" } else { "Memory" };
+            return Err(Refusal::frame(format!(
+                "Usage Manager {what} Limit reached: the message was not enqueued, as the policy of {} has \
+                 sendFailIfNoSpace = true",
+                cell.destination
+            )));
+        }
+        let bytes = raw.len() as u64;
+        let mut full = no_space;
+        for cell in target.cells() {
+            match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
+                Admission::Open => {}
+                Admission::Wait => full = true,
+                Admission::Refused(text) => return Err(Refusal::frame(text)),
+            }
+        }
         if !full && self.parked.is_empty() && !session.is_stalled() {
-            return None;
+            return Ok(None);
         }
         let key = match &send.transaction {
             Some(transaction) => ParkKey::Transaction(transaction.to_string()),
             None => ParkKey::Destination(send.destination.to_string()),
         };
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
-            return None;
+            return Ok(None);
         }
-        // What can never be carried out is refused at once rather than parked.
-        let resolvable = self.resolve(session, &send.destination).is_ok();
-        resolvable.then(|| self.park(session, key, raw))
+        Ok(Some(self.park(session, key, raw)))
     }
 }
 
 /// Whether there is room for a message: in the store if it is kept there, else in memory.
 #[inline]
-fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
+pub(super) fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
     let engine = &session.engine;
     let in_memory = !persistent || engine.store.is_none() || in_transaction;
     !(in_memory && engine.memory.is_full() || persistent && engine.is_store_full())
@@ -319,19 +354,38 @@ fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.
 const BORROWED_BODY_BYTES: usize = 16 * 1024;
 
+/// What a message says beside what its sender said.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamps<'a> {
+    /// JMSXUserID; what the client says it is was dropped (SEC-11).
+    pub(super) user_id: Option<&'a str>,
+    /// The job of a message that is to be scheduled (SCH-4).
+    pub(super) job: Option<u64>,
+    /// What others call the temporary destination that the sender names in `reply-to` (DST-10).
+    pub(super) reply_to: Option<&'a str>,
+}
+
 /// Makes the message of a SEND.
-fn build(
+pub(super) fn build(
     session: &mut Session,
     send: &Send<'_>,
     octets: &Bytes,
-    reply_to: Option<&str>,
+    stamps: Stamps<'_>,
 ) -> Message {
     let mut escaped = false;
     let head = |payload: &mut Vec<u8>| {
-        escaped = send.write_user_head(payload).escaped;
-        if let Some(remote) = reply_to {
+        let mut flags = send.write_user_head(payload);
+        if let Some(remote) = stamps.reply_to {
             set_reply_to(payload, remote);
         }
+        if let Some(user) = stamps.user_id {
+            flags = flags.and(push_header(Known::JmsxUserId.name(), user, payload));
+        }
+        if let Some(job) = stamps.job {
+            let id = super::schedule::job_id(job);
+            flags = flags.and(push_header(Known::ScheduledJobId.name(), &id, payload));
+        }
+        escaped = flags.escaped;
     };
     let mut message = assemble(session, send.user_head_len_hint(), head, send.body, octets);
     message.flags = flags(send, escaped);

@@ -11,17 +11,15 @@ use super::adapter::{SerialById, State, Step};
 use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{options, send, wishes};
+use super::{access, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
 use crate::engine::feeds::Blueprint;
+use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, feed_serial};
-
-/// What a browser may be sent without an acknowledgement, if it wants any (PRE-1, BRO-2).
-const BROWSER_PREFETCH: u32 = 500;
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
@@ -47,6 +45,13 @@ impl Known {
     /// All serials, oldest first.
     pub(super) fn serials(&self) -> impl Iterator<Item = u64> {
         self.all.iter().map(|(serial, ..)| *serial)
+    }
+
+    /// All of them, oldest first: serial, destinations, id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Address, Option<&str>)> {
+        self.all
+            .iter()
+            .map(|(serial, address, id)| (*serial, address, id.as_deref()))
     }
 
     fn add(&mut self, serial: u64, address: Address, id: Option<String>) {
@@ -92,6 +97,10 @@ impl State {
         let wanted = with_options.as_ref().unwrap_or(wanted);
         self.check_subscribe(wanted, &address)?;
         let durable = self.durable_name(wanted, &address)?;
+        for destination in address.parts.iter().filter_map(Part::guarded) {
+            // All may be read, or none is made (SEC-4).
+            access::check(self.access.as_ref(), Right::Read, &destination)?;
+        }
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
         for part in &address.parts {
             match part {
@@ -99,8 +108,7 @@ impl State {
                     if session.engine.is_consumer_queue(pattern.as_str()) =>
                 {
                     let queue = Destination::queue(pattern.as_str());
-                    let auto_create = self.settings.auto_create;
-                    cells.push(send::find(&session.engine, &queue, auto_create)?);
+                    cells.push(self.readable(session, &queue)?);
                 }
                 Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
                 part => cells.push(self.source(session, part)?),
@@ -133,9 +141,7 @@ impl State {
     /// A destination to consume from. Only the owner of a temporary one may (DST-11).
     fn source(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
         match part {
-            Part::Named(destination) => {
-                send::find(&session.engine, destination, self.settings.auto_create)
-            }
+            Part::Named(destination) => self.readable(session, destination),
             Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
             Part::Remote(destination) => {
                 let own = self.temporaries.by_destination(destination);
@@ -151,6 +157,11 @@ impl State {
             }
             Part::Pattern(..) => unreachable!("a pattern is no destination"),
         }
+    }
+
+    fn readable(&self, session: &Session, destination: &Destination) -> Result<Arc<Cell>, Refusal> {
+        let access = self.access.as_ref();
+        access::open(&session.engine, access, Right::Read, destination)
     }
 
     /// What the consumers of a subscription are like.
@@ -184,10 +195,11 @@ impl State {
             let encoder = MessageEncoder::new(template, always_content_length, names);
             Box::new(encoder) as Box<dyn Encoder>
         };
+        let (prefetch, browser) = (wanted.prefetch, wanted.browser);
+        let window = move |cell: &Cell| window(prefetch, browser, durable, cell);
         Ok(Blueprint {
             mode,
-            queue_window: self.window(wanted, Kind::Queue, durable),
-            topic_window: self.window(wanted, Kind::Topic, durable),
+            window: Box::new(window),
             choice: Choice {
                 selector: wanted.selector.as_deref().map(converting),
                 no_local: wanted.no_local,
@@ -271,17 +283,6 @@ impl State {
         })
     }
 
-    fn window(&self, wanted: &Subscribe<'_>, kind: Kind, durable: bool) -> Window {
-        Window::messages(match (wanted.prefetch, kind, durable) {
-            (Some(Prefetch::Messages(count)), ..) => count,
-            (Some(Prefetch::Unlimited), ..) => u32::MAX,
-            (None, Kind::Queue, _) if wanted.browser => BROWSER_PREFETCH,
-            (None, Kind::Queue, _) => self.settings.queue_prefetch,
-            (None, Kind::Topic, false) => self.settings.topic_prefetch,
-            (None, Kind::Topic, true) => self.settings.durable_topic_prefetch,
-        })
-    }
-
     /// Ends a subscription, or removes a durable one for good.
     pub(super) fn unsubscribe(
         &mut self,
@@ -290,6 +291,10 @@ impl State {
     ) -> Result<(), Refusal> {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
+            // Who may not read what it holds may not throw it away either.
+            if let Some(topic) = session.engine.durables.topic_of(&name) {
+                access::check(self.access.as_ref(), Right::Read, &topic)?;
+            }
             return self
                 .answer(wanted.receipt.as_deref(), |answer| {
                     session.unsubscribe_durable(&name, answer)
@@ -307,12 +312,17 @@ impl State {
         let Some(serial) = serial else {
             return Err(Refusal::frame("No subscription matched."));
         };
-        self.subscriptions.remove(serial);
-        self.starting.retain(|starting| *starting != serial);
+        self.forget_subscription(serial);
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.unsubscribe(serial, answer)
         });
         Ok(())
+    }
+
+    /// The client's name for a subscription means nothing any more.
+    pub(super) fn forget_subscription(&mut self, serial: u64) {
+        self.subscriptions.remove(serial);
+        self.starting.retain(|starting| *starting != serial);
     }
 }
 
@@ -340,5 +350,18 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
         DurableError::Store(error) => {
             format!("the durable subscription could not be stored: {error}")
         }
+    })
+}
+
+/// The window that a client asked for, or else the policy of the destination (PRE-1).
+fn window(prefetch: Option<Prefetch>, browser: bool, durable: bool, cell: &Cell) -> Window {
+    let policy = cell.policy();
+    Window::messages(match (prefetch, cell.destination.kind, durable) {
+        (Some(Prefetch::Messages(count)), ..) => count,
+        (Some(Prefetch::Unlimited), ..) => u32::MAX,
+        (None, Kind::Queue, _) if browser => policy.queue_browser_prefetch,
+        (None, Kind::Queue, _) => policy.queue_prefetch,
+        (None, Kind::Topic, false) => policy.topic_prefetch,
+        (None, Kind::Topic, true) => policy.durable_topic_prefetch,
     })
 }

@@ -8,6 +8,8 @@ mod http;
 pub mod listener;
 mod opening;
 mod pieces;
+#[cfg(test)]
+mod pipe;
 mod proxy;
 pub mod tcp;
 pub mod tls;

@@ -241,3 +241,6 @@ impl<S: Socket> Write for Lower<'_, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

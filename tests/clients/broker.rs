@@ -84,7 +84,10 @@ impl Broker {
         let listener = match transport {
             Transport::Tcp => "stomp",
             Transport::WebSocket => {
-                command.args(["--websocket", "127.0.0.1:0"]);
+                // A body of 10 MiB and its head are one message.
+                command
+                    .args(["--websocket", "127.0.0.1:0"])
+                    .env("FERRYMQ__WEBSOCKET__MESSAGE_BYTES_MAX", "11 MiB");
                 "websocket"
             }
             Transport::Tls => {

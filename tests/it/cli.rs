@@ -29,7 +29,7 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-fn output(command: &mut Command) -> (Option<i32>, String, String) {
+pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let Output {
         status,
         stdout,
@@ -153,14 +153,14 @@ fn an_address_in_use_is_named_and_exits_with_1() {
 }
 
 /// A broker in a directory of its own, killed at the end of the test at the latest.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     directory: TempDir,
 }
 
 impl Serving {
     /// Starts one in this directory with these arguments and a ready file.
-    fn start(directory: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Self {
         let log = fs::File::create(directory.path().join("log")).expect("a file for the log");
         let mut command = ferrymq(directory.path(), arguments);
         let child = command
@@ -175,11 +175,11 @@ impl Serving {
         self.directory.path().join("ready.json")
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).expect("the log is UTF-8")
     }
 
-    fn stomp_addr(&mut self) -> SocketAddr {
+    pub(crate) fn stomp_addr(&mut self) -> SocketAddr {
         let text = until("the ready file", || {
             let ended = self.child.try_wait().expect("the process can be asked");
             assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.log());
@@ -194,7 +194,7 @@ impl Serving {
             .expect("an address")
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(
             Command::new("sh")
@@ -205,7 +205,7 @@ impl Serving {
         );
     }
 
-    fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         until("the end of the broker", || {
             self.child.try_wait().expect("the process can be asked")
         })
@@ -265,6 +265,126 @@ fn the_usual_file_is_read_and_a_stale_ready_file_deceives_nobody() {
         .collect();
     assert_eq!(listening.len(), 1, "{log}");
     assert_eq!(listening[0]["stomp"], address.to_string());
+}
+
+const POLICIES: &str = "\
+[stomp]
+listen = \"127.0.0.1:0\"
+[broker]
+ephemeral = true
+[destinations]
+topic_prefetch = 9
+[[policy]]
+queue = \">\"
+queuePrefetch = 1
+useCache = false
+[[policy]]
+queue = \"a\"
+inherit = true
+onNack = \"dlq\"
+";
+
+#[test]
+fn config_show_tells_where_each_value_comes_from() {
+    let directory = directory();
+    fs::write(directory.path().join("activemq.toml"), POLICIES).expect("a file");
+    let show = |arguments: &[&str]| {
+        let mut command = ferrymq(directory.path(), &[&["config", "show"], arguments].concat());
+        command.env("FERRYMQ__BROKER__NAME", "x");
+        let (code, stdout, stderr) = output(&mut command);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        stdout
+    };
+    let line = |text: &str, key: &str| {
+        let found = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{key} = ")));
+        let line = found.unwrap_or_else(|| panic!("no {key} in\n{text}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let whole = show(&[]);
+    assert_eq!(
+        line(&whole, "listen"),
+        "listen = \"127.0.0.1:0\" # activemq.toml:2:10"
+    );
+    assert_eq!(
+        line(&whole, "name"),
+        "name = \"x\" # environment FERRYMQ__BROKER__NAME"
+    );
+    assert_eq!(line(&whole, "headers_max"), "headers_max = 1000 # default");
+    assert_eq!(
+        line(&whole, "onNack"),
+        "onNack = \"dlq\" # activemq.toml:14:10"
+    );
+    let policy = show(&["/queue/a"]);
+    assert!(
+        policy.starts_with("# /queue/a: policy 2 (queue = \"a\"), over policy 1 (queue = \">\"), over the defaults\n"),
+        "{policy}"
+    );
+    assert_eq!(
+        line(&policy, "onNack"),
+        "onNack = \"dlq\" # policy 2, activemq.toml:14:10"
+    );
+    assert_eq!(
+        line(&policy, "queuePrefetch"),
+        "queuePrefetch = 1 # policy 1, activemq.toml:9:17"
+    );
+    assert_eq!(
+        line(&policy, "topicPrefetch"),
+        "topicPrefetch = 9 # destinations.topic_prefetch, activemq.toml:6:18"
+    );
+    assert_eq!(line(&policy, "overflow"), "overflow = \"wait\" # default");
+    let (code, _, stderr) = output(&mut ferrymq(directory.path(), &["config", "show", "a.>"]));
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("is a pattern"), "{stderr}");
+    let (code, _, stderr) = output(&mut ferrymq(
+        directory.path(),
+        &["check-config", "activemq.toml"],
+    ));
+    assert_eq!(code, Some(0));
+    assert!(
+        stderr.contains("useCache has no effect in policy 1 (queue = \">\")"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn sighup_reads_policies_again_and_names_what_needs_a_restart() {
+    let directory = directory();
+    let path = directory.path().join("activemq.toml");
+    fs::write(&path, POLICIES).expect("a file");
+    let mut broker = Serving::start(directory, &[]);
+    TcpStream::connect(broker.stomp_addr()).expect("it accepts connections");
+    assert!(
+        broker.log().contains("useCache has no effect"),
+        "{}",
+        broker.log()
+    );
+    fs::write(
+        &path,
+        format!("{POLICIES}queuePrefetch = 5\n[memory]\nlimit = \"50 %\"\n"),
+    )
+    .expect("a file");
+    broker.signal("HUP");
+    until("the reload", || {
+        broker
+            .log()
+            .contains("configuration read again")
+            .then_some(())
+    });
+    until("the key", || {
+        broker.log().contains("memory.limit").then_some(())
+    });
+    fs::write(&path, "[[policy]]\nqueue = \"a\"\nqueuePrefech = 1\n").expect("a file");
+    broker.signal("HUP");
+    until("the problem", || {
+        broker
+            .log()
+            .contains("queuePrefech: unknown key")
+            .then_some(())
+    });
+    broker.signal("TERM");
+    assert_eq!(broker.ended().code(), Some(0), "{}", broker.log());
 }
 
 #[test]

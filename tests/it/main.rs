@@ -4,6 +4,7 @@ mod cli;
 mod destinations;
 mod hostile;
 mod restart;
+mod security;
 mod tidy;
 mod topics;
 mod transport;

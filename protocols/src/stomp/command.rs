@@ -5,18 +5,20 @@
 
 mod ack;
 mod connect;
+mod schedule;
 mod send;
 mod subscribe;
 
 pub use ack::{Ack, AckTarget};
 pub use connect::Connect;
+pub use schedule::{ScheduleHeaders, SchedulerAction};
 pub use send::Send;
 pub use subscribe::{AckMode, Prefetch, Subscribe, Unsubscribe};
 
 use std::borrow::Cow;
 
 use super::fault::FrameFault;
-use super::frame::{Command, Frame, Headers, trim_blanks};
+use super::frame::{Command, Frame, Headers, trim_blanks, trim_cow};
 use super::known::Known;
 
 /// What a client asks for.
@@ -137,6 +139,14 @@ fn require<'a>(
     headers
         .get(known)
         .ok_or(FrameFault::Missing { command, needed })
+}
+
+/// A header without blanks around it; one that is blank counts as none.
+fn non_empty<'a>(headers: &Headers<'a>, known: Known) -> Option<Cow<'a, str>> {
+    headers
+        .get(known)
+        .map(trim_cow)
+        .filter(|value| !value.is_empty())
 }
 
 /// A header that, if there, holds an integer; blanks around it are tolerated.

@@ -117,6 +117,9 @@ known_headers! {
         Transformation "transformation",
         ScheduledJobId "scheduledJobId",
     ],
+    15 => [
+        ActionEndTime "ACTION_END_TIME",
+    ],
     16 => [
         RedeliveryDelay "redelivery-delay",
         MessageDedupId "message-dedup-id",
@@ -124,6 +127,8 @@ known_headers! {
         DestinationType "destination-type",
     ],
     17 => [
+        ScheduledKey "AMQ_SCHEDULED_KEY",
+        ActionStartTime "ACTION_START_TIME",
         JmsxDeliveryCount "JMSXDeliveryCount",
         ActivemqPriority "activemq.priority",
         ActivemqClientId "activemq.clientId",
@@ -140,10 +145,12 @@ known_headers! {
         OriginalDestination "original-destination",
         ScheduledPeriod "AMQ_SCHEDULED_PERIOD",
         ScheduledRepeat "AMQ_SCHEDULED_REPEAT",
+        SchedulerAction "AMQ_SCHEDULER_ACTION",
         ActivemqRetroactive "activemq.retroactive",
         ConsumerWindowSize "consumer-window-size",
     ],
     21 => [
+        ScheduledCronTz "AMQ_SCHEDULED_CRON_TZ",
         ActivemqPrefetchSize "activemq.prefetchSize",
     ],
     22 => [
@@ -200,6 +207,13 @@ pub(crate) const SERVER_OWNED: u128 = set(&[
     Known::JmsxDeliveryCount,
     Known::Ack,
     Known::AmqMsgType,
+    Known::ScheduledDelay,
+    Known::ScheduledPeriod,
+    Known::ScheduledRepeat,
+    Known::ScheduledCron,
+    Known::ScheduledCronTz,
+    Known::ScheduledKey,
+    Known::SchedulerAction,
 ]);
 
 /// The set of these names.

@@ -23,8 +23,8 @@ mod user_head;
 mod version;
 
 pub use command::{
-    Ack, AckMode, AckTarget, ClientCommand, Connect, Disconnect, Prefetch, Send, Subscribe,
-    TransactionCommand, Unsubscribe,
+    Ack, AckMode, AckTarget, ClientCommand, Connect, Disconnect, Prefetch, ScheduleHeaders,
+    SchedulerAction, Send, Subscribe, TransactionCommand, Unsubscribe,
 };
 pub use cut::Cutter;
 pub use decode::{DecodeOptions, Decoder, idle_prefix};

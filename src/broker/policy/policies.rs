@@ -58,13 +58,20 @@ impl fmt::Debug for Policy {
 }
 
 /// All policies of a broker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Policies {
     base: DestinationPolicy,
     /// The most specific first.
     entries: Vec<Policy>,
     /// Every strategy there is, for [`Policies::is_dead_letter_destination`].
     strategies: Vec<DeadLetterStrategy>,
+}
+
+/// The defaults for all.
+impl Default for Policies {
+    fn default() -> Self {
+        Self::new(DestinationPolicy::default(), Vec::new())
+    }
 }
 
 impl Policies {
@@ -115,6 +122,15 @@ impl Policies {
     #[must_use]
     pub fn of(&self, destination: &Destination) -> DestinationPolicy {
         self.choose(destination.kind.into(), &destination.name)
+    }
+
+    /// Whether the entry that decides about `destination` is for `other` too (without one: every other of its kind), as
+    /// `maxDestinations` counts them.
+    #[must_use]
+    pub fn are_alike(&self, destination: &Destination, other: &Destination) -> bool {
+        let chain = self.chain(destination.kind.into(), &destination.name);
+        let matches = |entry: &&Policy| entry.pattern.matches(&other.name);
+        destination.kind == other.kind && chain.first().is_none_or(matches)
     }
 
     /// Whether dead letters of some destination go to `destination` (DLQ-5).

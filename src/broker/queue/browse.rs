@@ -4,6 +4,7 @@
 //! waiting messages, delayed ones and those that other consumers hold. What is not in memory is asked back
 //! for the run alone. So a browser costs a run of memory, whatever the depth of the queue.
 
+use crate::broker::filter::Filter;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,14 +38,16 @@ impl Browse {
     /// Looks at what comes before `end_sequence`.
     pub(super) fn new(end_sequence: u64) -> Self {
         Self {
-            at: Spot {
-                lane: 0,
-                sequence: 0,
-            },
+            at: Spot::FIRST,
             end_sequence,
             run: VecDeque::new(),
             is_done: false,
         }
+    }
+
+    /// Whether it has seen everything.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
     }
 }
 
@@ -108,6 +111,7 @@ impl Queue {
             };
             if browse.run.is_empty() && !consumer.subscription.is_blocked() {
                 browse.is_done = true;
+                self.browsers -= 1;
                 out.browsed(key);
                 return false;
             }
@@ -127,9 +131,8 @@ impl Queue {
                 return false;
             };
             let (redeliveries, redelivered) = (entry.redeliveries, entry.redelivered);
-            let unwanted = |filter: &dyn crate::broker::Filter| {
-                !filter.matches(message, redeliveries, redelivered)
-            };
+            let unwanted =
+                |filter: &dyn Filter| !filter.matches(message, redeliveries, redelivered);
             let selection = consumer.selection.as_ref();
             if message.is_expired(now_ms)
                 || selection.is_some_and(|selection| unwanted(&*selection.filter))
@@ -175,37 +178,7 @@ impl Queue {
         let Some(browse) = &self.consumers[key].browse else {
             return;
         };
-        let (mut at, end_sequence) = (browse.at, browse.end_sequence);
-        let held = self
-            .consumers
-            .values()
-            .filter(|consumer| consumer.browse.is_none())
-            .flat_map(|consumer| consumer.subscription.unacked.iter())
-            .map(|delivery| {
-                let spot = self.lanes.spot(delivery.sequence, &delivery.entry);
-                (spot, &delivery.entry)
-            })
-            .filter(|(spot, _)| *spot >= at && spot.sequence < end_sequence);
-        let mut found: Vec<(Spot, Entry)> =
-            held.map(|(spot, entry)| (spot, entry.clone())).collect();
-        let mut waiting = 0;
-        while waiting < RUN_MESSAGES_MAX
-            && let Some(spot) = self.lanes.next_from(at)
-        {
-            if spot.sequence < end_sequence {
-                found.extend(self.lanes.get(spot).map(|entry| (spot, entry.clone())));
-                at = spot.next();
-                waiting += 1;
-            } else {
-                // The rest of this lane came later.
-                at = Spot {
-                    lane: spot.lane,
-                    sequence: u64::MAX,
-                };
-            }
-        }
-        found.sort_unstable_by_key(|(spot, _)| *spot);
-        found.truncate(RUN_MESSAGES_MAX);
+        let mut found = self.list(browse.at, browse.end_sequence, RUN_MESSAGES_MAX);
         let mut bytes = 0;
         let within = found.iter().take_while(|(_, entry)| {
             let before = bytes;

@@ -2,12 +2,13 @@
 
 use super::Queue;
 use super::lanes::Spot;
-use crate::broker::delivery::{Delivery, Entry, GroupKey};
+use super::scan::Scan;
+use crate::broker::delivery::{Delivery, Entry};
 use crate::broker::outlet::{Flow, Outgoing, Outlet};
 use crate::broker::subscription::SubscriptionKey;
 
-/// Messages looked at in one step; a search that needs more goes on in the next one, so that others get the
-/// lock.
+/// Messages looked at in one step, by those who choose and by all others; a search that needs more goes on in
+/// the next step, so that others get the lock.
 const LOOKS_MAX: usize = 10_000;
 
 /// What a search for a consumer has found.
@@ -31,20 +32,52 @@ enum Judgement {
     Load,
 }
 
-/// Messages that have to come back to memory.
-#[derive(Default)]
-struct Wanted {
-    /// For consumers without a selector, which take what comes.
+/// What one step has looked at, and what it could not see.
+struct Search {
+    /// Messages that consumers without a selector may still look at, and those with one.
+    looks: usize,
+    choosing_looks: usize,
+    /// Consumers that could not have what is reserved for them.
+    asked: Vec<SubscriptionKey>,
+    /// A message to bring back to memory for consumers without a selector, which take what comes.
     ahead: Option<Spot>,
-    /// For those who look for certain messages.
+    /// One for those who look for certain messages.
     sought: Option<Spot>,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            looks: LOOKS_MAX,
+            choosing_looks: LOOKS_MAX,
+            asked: Vec::new(),
+            ahead: None,
+            sought: None,
+        }
+    }
+}
+
+impl Search {
+    fn want(&mut self, spot: Spot, seeks: bool) {
+        let place = if seeks {
+            &mut self.sought
+        } else {
+            &mut self.ahead
+        };
+        *place = Some(place.map_or(spot, |other| other.min(spot)));
+    }
 }
 
 impl Queue {
     /// Delivers what can be delivered.
     pub fn dispatch(&mut self, now_ms: u64, out: &mut impl Outlet) {
         self.unfinished = false;
-        if !self.lanes.is_empty() && self.is_open(now_ms) {
+        if self.lanes.is_empty() {
+            if !self.shared.is_fresh() {
+                self.shared = Scan::default();
+            }
+        } else if self.is_open(now_ms) {
+            self.deliver_from_head(now_ms, out);
             self.deliver_in_turn(now_ms, out);
         }
         if self.browsers > 0 {
@@ -138,18 +171,45 @@ impl Queue {
         true
     }
 
+    /// Delivers from the head as long as anybody may have what is there: the most common case, without a
+    /// search.
+    fn deliver_from_head(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        if !self.selective.is_empty() || self.exclusive.is_some() || !self.shared.is_fresh() {
+            return;
+        }
+        while let Some((spot, entry)) = self.lanes.first() {
+            if entry.message.is_none() || entry.is_grouped() || entry.is_delayed() {
+                return;
+            }
+            let Some(key) = self.next_in_turn() else {
+                return;
+            };
+            let Some(entry) = self.take_ready(spot) else {
+                return;
+            };
+            self.hand_out(now_ms, key, spot, entry, out);
+            if self.lanes.has_paged()
+                && let Some((head, _)) = self.lanes.first()
+            {
+                self.lanes.fetch_ahead(head, out);
+            }
+        }
+    }
+
     fn deliver_in_turn(&mut self, now_ms: u64, out: &mut impl Outlet) {
-        let mut looks = LOOKS_MAX;
-        let mut wanted = Wanted::default();
+        let mut search = Search::default();
         while !self.lanes.is_empty() {
-            let Some(key) = self.next_taker() else {
+            let owed = self.next_owed(&search);
+            let Some(key) = owed.or_else(|| self.next_taker()) else {
                 break;
             };
-            match self.find(now_ms, key, &mut looks) {
+            let found = self.find(now_ms, key, owed.is_some(), &mut search);
+            match found {
                 Found::Ready(spot) => {
                     let Some(entry) = self.take_ready(spot) else {
                         break;
                     };
+                    self.consumers[key].reserved.remove(&spot);
                     self.hand_out(now_ms, key, spot, entry, out);
                     if self.selective.is_empty()
                         && self.lanes.has_paged()
@@ -159,20 +219,44 @@ impl Queue {
                     }
                     continue;
                 }
-                Found::Enough => {
-                    self.unfinished = true;
-                    break;
-                }
-                Found::Paged(spot) => wanted.note(spot, self.seeks(key, spot)),
+                Found::Enough => self.unfinished = true,
+                Found::Paged(spot) => search.want(spot, self.seeks(key, spot)),
                 Found::Nothing => {}
             }
-            if self.exclusive.is_some() {
+            if owed.is_some() {
+                search.asked.push(key);
+                continue;
+            }
+            let is_last = self.consumers[key].selection.is_none()
+                && self.selective.is_empty()
+                && self.next_owed(&search).is_none();
+            if is_last || self.exclusive.is_some() {
+                // Nobody else would find more than this one.
                 break;
             }
             self.turns.rest(key);
         }
         self.turns.wake_all();
-        self.fetch(&wanted, out);
+        self.fetch(&search, out);
+    }
+
+    /// A consumer with messages of its groups that others have passed. It goes before those in turn, as
+    /// nobody else may have them.
+    fn next_owed(&mut self, search: &Search) -> Option<SubscriptionKey> {
+        if self.owed.is_empty() || self.exclusive.is_some() {
+            return None;
+        }
+        let consumers = &self.consumers;
+        self.owed.retain(|key| {
+            consumers
+                .get(*key)
+                .is_some_and(|consumer| !consumer.reserved.is_empty())
+        });
+        let waiting = self
+            .owed
+            .iter()
+            .find(|key| consumers[**key].is_willing() && !search.asked.contains(*key));
+        waiting.copied()
     }
 
     fn next_taker(&mut self) -> Option<SubscriptionKey> {
@@ -189,8 +273,8 @@ impl Queue {
     }
 
     /// Asks for one run. Both kinds get theirs in turn, as the first one wants the next at once.
-    fn fetch(&mut self, wanted: &Wanted, out: &mut impl Outlet) {
-        match (wanted.ahead, wanted.sought) {
+    fn fetch(&mut self, search: &Search, out: &mut impl Outlet) {
+        match (search.ahead, search.sought) {
             (Some(head), None) => self.lanes.fetch_ahead(head, out),
             (None, Some(spot)) => self.lanes.fetch_run(spot, out),
             (Some(head), Some(spot)) => {
@@ -214,13 +298,20 @@ impl Queue {
         Some(entry)
     }
 
-    /// Looks for the first message that the consumer may have.
-    fn find(&mut self, now_ms: u64, key: SubscriptionKey, looks: &mut usize) -> Found {
+    /// Looks for the first message that the consumer may have; with `only_owed` only if that is one of its
+    /// groups that others have passed.
+    fn find(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        only_owed: bool,
+        search: &mut Search,
+    ) -> Found {
         loop {
             let reserved = self.first_reserved(key);
-            let scan = match &mut self.consumers[key].selection {
-                Some(selection) => &mut selection.scan,
-                None => &mut self.shared,
+            let (scan, looks) = match &mut self.consumers[key].selection {
+                Some(selection) => (&mut selection.scan, &mut search.choosing_looks),
+                None => (&mut self.shared, &mut search.looks),
             };
             let ahead = scan.peek(&self.lanes);
             let spot = match (reserved, ahead) {
@@ -228,6 +319,9 @@ impl Queue {
                 (Some(spot), None) | (None, Some(spot)) => spot,
                 (None, None) => return Found::Nothing,
             };
+            if only_owed && reserved != Some(spot) {
+                return Found::Nothing;
+            }
             if *looks == 0 {
                 return Found::Enough;
             }
@@ -300,173 +394,5 @@ impl Queue {
                 self.lanes.let_go(spot);
             }
         }
-    }
-
-    /// Whether the message at `spot`, which belongs to a group, may go to the consumer: it owns the group,
-    /// perhaps from now on, and nothing holds the group back. If not, it is noted where it waits.
-    fn is_its_groups_turn(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        spot: Spot,
-        is_fresh: bool,
-    ) -> bool {
-        let message = self.lanes.get(spot).and_then(|entry| entry.message.clone());
-        let (Some(read), Some(message)) = (self.group_reader, message) else {
-            return true;
-        };
-        let Some(mark) = read(&message) else {
-            return true;
-        };
-        let idle_ms = self.policy.group_idle_timeout_ms;
-        let group_key = self.groups.key(&mark.id, now_ms, idle_ms);
-        let begins = mark.sequence == 1 && is_fresh;
-        let Some(group) = self.groups.get_mut(group_key) else {
-            return true;
-        };
-        if group.delayed > 0 && self.policy.group_redelivery_holds {
-            group.waiting.insert(spot);
-            return false;
-        }
-        if begins && group.owner.is_some() && group.begun_by != Some(spot) {
-            self.release_group(group_key);
-        }
-        let owner = self.owner_of(group_key);
-        let owner = match owner {
-            Some(owner) => owner,
-            None => {
-                let owner = self.choose_owner(key, &message, spot);
-                self.assign(group_key, owner, begins.then_some(spot));
-                owner
-            }
-        };
-        if owner == key {
-            return true;
-        }
-        if let Some(group) = self.groups.get_mut(group_key) {
-            group.waiting.insert(spot);
-        }
-        self.consumers[owner].reserved.insert(spot);
-        self.turns.wake(owner);
-        false
-    }
-
-    fn owner_of(&mut self, group: GroupKey) -> Option<SubscriptionKey> {
-        let owner = self.groups.get_mut(group)?.owner?;
-        self.consumers.contains_key(owner).then_some(owner)
-    }
-
-    /// Of those who could take the message now, the next in turn with the fewest groups (GRP-1). `asking` is
-    /// one of them.
-    fn choose_owner(
-        &self,
-        asking: SubscriptionKey,
-        message: &crate::broker::Message,
-        spot: Spot,
-    ) -> SubscriptionKey {
-        if self.exclusive.is_some() {
-            return asking;
-        }
-        let (redeliveries, redelivered) = self
-            .lanes
-            .get(spot)
-            .map_or((0, false), |entry| (entry.redeliveries, entry.redelivered));
-        let priority = self.consumers[asking].rank.priority;
-        let candidates = self.turns.iter().filter_map(|(other, key)| {
-            let consumer = self.consumers.get(key)?;
-            let could = other == priority
-                && consumer.is_willing()
-                && consumer.matches(message, redeliveries, redelivered);
-            could.then_some((consumer.groups, key))
-        });
-        let fewest = candidates.min_by_key(|(groups, _)| *groups);
-        fewest.map_or(asking, |(_, key)| key)
-    }
-
-    fn assign(&mut self, group: GroupKey, owner: SubscriptionKey, begun_by: Option<Spot>) {
-        if let Some(group) = self.groups.get_mut(group) {
-            group.owner = Some(owner);
-            group.is_new = true;
-            group.begun_by = begun_by.or(group.begun_by);
-            self.consumers[owner].groups += 1;
-        }
-    }
-
-    /// Takes a group from its owner; the next message chooses anew. What waited for the owner is looked at
-    /// again.
-    pub(super) fn release_group(&mut self, group_key: GroupKey) {
-        let Some(group) = self.groups.get_mut(group_key) else {
-            return;
-        };
-        let owner = group.owner.take();
-        let waiting = std::mem::take(&mut group.waiting);
-        self.disown(owner, waiting);
-    }
-
-    /// Forgets a group, as it is closed (GRP-3) or somebody wants it so (GRP-7).
-    pub(super) fn close_group(&mut self, group: GroupKey) {
-        if let Some(group) = self.groups.remove(group) {
-            self.disown(group.owner, group.waiting);
-        }
-    }
-
-    fn disown(
-        &mut self,
-        owner: Option<SubscriptionKey>,
-        waiting: std::collections::BTreeSet<Spot>,
-    ) {
-        let mut declined = std::collections::BTreeSet::new();
-        if let Some(consumer) = owner.and_then(|owner| self.consumers.get_mut(owner)) {
-            consumer.groups -= 1;
-            for spot in &waiting {
-                consumer.reserved.remove(spot);
-            }
-            declined = std::mem::take(&mut consumer.declined);
-        }
-        for spot in waiting.into_iter().chain(declined) {
-            self.came(spot);
-        }
-    }
-
-    /// Takes the groups without a message under way from their owners (GRP-5).
-    pub(super) fn release_idle_groups(&mut self) {
-        for key in self.groups.keys() {
-            let idle = self.groups.get_mut(key).is_some_and(|group| {
-                group.unacked == 0 && group.delayed == 0 && group.owner.is_some()
-            });
-            if idle {
-                self.release_group(key);
-            }
-        }
-    }
-
-    /// Lets a group go, so that its next message chooses an owner (GRP-7). Returns false if there is none of
-    /// that id.
-    pub fn remove_group(&mut self, now_ms: u64, id: &str, out: &mut impl Outlet) -> bool {
-        let Some(group) = self.groups.find(id) else {
-            return false;
-        };
-        self.close_group(group);
-        self.dispatch(now_ms, out);
-        true
-    }
-
-    /// Lets all groups go (GRP-7).
-    pub fn remove_groups(&mut self, now_ms: u64, out: &mut impl Outlet) {
-        for group in self.groups.keys() {
-            self.close_group(group);
-        }
-        self.dispatch(now_ms, out);
-    }
-}
-
-impl Wanted {
-    fn note(&mut self, spot: Spot, seeks: bool) {
-        let place = if seeks {
-            &mut self.sought
-        } else {
-            &mut self.ahead
-        };
-        *place = Some(place.map_or(spot, |other| other.min(spot)));
     }
 }

@@ -23,6 +23,12 @@ pub(super) struct Spot {
 }
 
 impl Spot {
+    /// Nothing lies before it.
+    pub(super) const FIRST: Self = Self {
+        lane: 0,
+        sequence: 0,
+    };
+
     /// The place right behind this one.
     pub(super) fn next(self) -> Self {
         Self {
@@ -101,6 +107,20 @@ impl Lanes {
         })
     }
 
+    /// The first message.
+    pub(super) fn first(&self) -> Option<(Spot, &Entry)> {
+        let (number, lane) = (0..)
+            .zip(&self.lanes)
+            .find(|(_, lane)| !lane.log.is_empty())?;
+        let sequence = lane.log.first()?;
+        let entry = lane.log.get(sequence)?;
+        let spot = Spot {
+            lane: number,
+            sequence,
+        };
+        Some((spot, entry))
+    }
+
     /// The first message at or behind `spot`.
     pub(super) fn next_from(&self, spot: Spot) -> Option<Spot> {
         let mut from = [0; LANES_MAX];
@@ -123,6 +143,22 @@ impl Lanes {
         let entry = self.lanes[usize::from(spot.lane)].remove(spot.sequence)?;
         self.len -= 1;
         Some(entry)
+    }
+
+    /// The message that waits at `sequence`, in whichever lane.
+    pub(super) fn find(&self, sequence: u64) -> Option<Spot> {
+        let mut lanes = (0..).zip(&self.lanes);
+        let (lane, _) = lanes.find(|(_, lane)| lane.log.get(sequence).is_some())?;
+        Some(Spot { lane, sequence })
+    }
+
+    /// The message that would be missed least: the oldest of the lowest priority.
+    pub(super) fn least(&self) -> Option<Spot> {
+        let mut lanes = (0..).zip(&self.lanes).collect::<Vec<_>>().into_iter().rev();
+        lanes.find_map(|(lane, waiting)| {
+            let sequence = waiting.log.first()?;
+            Some(Spot { lane, sequence })
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
@@ -159,22 +195,25 @@ impl Lanes {
         self.lanes[usize::from(from.lane)].fetch_run(from.sequence, &mut self.paging, out);
     }
 
-    /// Takes a message that was asked back, or the news that it is lost; returns where it was then.
+    /// Takes a message that was asked back, or the news that it is lost; returns then where it was and whether
+    /// it was delayed.
     pub(super) fn loaded(
         &mut self,
         sequence: u64,
         mut message: Option<Arc<Message>>,
-    ) -> Option<Spot> {
+    ) -> Option<(Spot, bool)> {
         self.paging.answered();
         for (number, lane) in (0..).zip(&mut self.lanes) {
             let before = lane.log.len();
+            let delayed = lane.log.get(sequence).is_some_and(Entry::is_delayed);
             if lane.loaded(sequence, &mut message, &mut self.paging) {
                 let lost = lane.log.len() < before;
                 self.len -= usize::from(lost);
-                return lost.then_some(Spot {
+                let spot = Spot {
                     lane: number,
                     sequence,
-                });
+                };
+                return lost.then_some((spot, delayed));
             }
         }
         None

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::message::MessageId;
@@ -77,7 +78,7 @@ impl Wanted {
     }
 }
 
-impl crate::broker::Filter for Wanted {
+impl Filter for Wanted {
     fn matches(&self, message: &Message, _: u16, redelivered: bool) -> bool {
         (*self).matches(message.id.serial, redelivered)
     }
@@ -136,8 +137,7 @@ struct Test {
     enqueued: u64,
     gone: u64,
     due: Due,
-    /// With where each was before.
-    away: Vec<(Rejected, Place)>,
+    away: Vec<Rejected>,
     /// Dead letters cannot be stored, so what is rejected is taken back.
     store_full: bool,
 }

@@ -11,6 +11,8 @@ use super::lanes::{LANES_MAX, Lanes, Spot};
 /// A position in each lane, and the places before it that have to be looked at again.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    /// Something has been passed, so the first message need not be the first not looked at.
+    passed: bool,
     next: [u64; LANES_MAX],
     again: BTreeSet<Spot>,
 }
@@ -33,9 +35,15 @@ impl Scan {
 
     /// Leaves the message at `spot`, which was the first not looked at.
     pub(super) fn pass(&mut self, spot: Spot) {
+        self.passed = true;
         if !self.again.remove(&spot) {
             self.next[usize::from(spot.lane)] = spot.sequence + 1;
         }
+    }
+
+    /// Whether everything that waits is still to be looked at.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.passed
     }
 
     /// A message has come to `spot`, or may be taken now.

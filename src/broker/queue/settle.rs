@@ -145,6 +145,7 @@ impl Queue {
         self.stats.expired -= u64::from(expired);
         self.stats.dead_lettered -= u64::from(!expired);
         entry.redelivered |= !expired;
+        self.lanes.paging.bytes += u64::from(entry.bytes.get());
         if entry.message.is_some() {
             self.lanes.paging.held_bytes += u64::from(entry.bytes.get());
         }
@@ -168,6 +169,9 @@ impl Queue {
         delay_ms: Option<u64>,
         out: &mut impl Outlet,
     ) {
+        if self.is_gone(&delivery) {
+            return;
+        }
         let entry = &mut delivery.entry;
         entry.redeliveries = entry.redeliveries.saturating_add(1);
         let redeliveries = entry.redeliveries;
@@ -202,6 +206,9 @@ impl Queue {
     }
 
     pub(super) fn put_back(&mut self, mut delivery: Delivery) {
+        if self.is_gone(&delivery) {
+            return;
+        }
         self.end_in_group(&delivery);
         delivery.entry.redelivered = true;
         let spot = self.lanes.spot(delivery.sequence, &delivery.entry);
@@ -301,9 +308,13 @@ impl Queue {
 
     /// A delivery is consumed.
     fn settle(&mut self, delivery: &Delivery, out: &mut impl Outlet) {
+        if self.is_gone(delivery) {
+            return;
+        }
         self.end_in_group(delivery);
         self.stats.dequeued += 1;
         let paging = &mut self.lanes.paging;
+        paging.bytes -= u64::from(delivery.entry.bytes.get());
         paging.drained_bytes += u64::from(delivery.entry.bytes.get());
         if delivery.entry.message.is_some() {
             paging.held_bytes -= u64::from(delivery.entry.bytes.get());
@@ -311,6 +322,16 @@ impl Queue {
         if let Some(at) = delivery.entry.at {
             out.remove(delivery.sequence, at);
         }
+    }
+
+    /// Whether the message of a delivery was purged meanwhile; then nothing more becomes of it (ADM-22).
+    fn is_gone(&mut self, delivery: &Delivery) -> bool {
+        let gone = delivery.entry.is_purged();
+        if gone {
+            self.end_in_group(delivery);
+            self.purged -= 1;
+        }
+        gone
     }
 
     fn end_in_group(&mut self, delivery: &Delivery) {
@@ -327,6 +348,7 @@ impl Queue {
         expired: bool,
         out: &mut impl Outlet,
     ) {
+        self.lanes.paging.bytes -= u64::from(entry.bytes.get());
         if entry.message.is_some() {
             self.lanes.paging.held_bytes -= u64::from(entry.bytes.get());
         }

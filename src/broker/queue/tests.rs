@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::outlet::Flow;
@@ -667,4 +668,81 @@ fn a_browser_sees_what_was_there_and_takes_nothing() {
         .filter(|event| matches!(event, Event::Browsed(to) if *to == browser));
     assert_eq!((events.len(), ends.count()), (701, 1));
     assert_eq!(bench.queue.len(), 1201);
+}
+
+#[test]
+fn a_delayed_member_holds_back_its_group_unless_the_policy_lets_others_go() {
+    // GRP-8
+    let went = |holds| {
+        let mut bench = Bench::with(|policy| policy.group_redelivery_holds = holds);
+        let key = bench.join(10, Wishes::default());
+        bench.push_member(1, 0);
+        bench.ack_at(0, key, 1, Ack::Failed);
+        bench.push_member(1, 0);
+        bench.push_member(2, 0);
+        bench.due(1000);
+        let went = bench.went();
+        went.iter().map(|(serial, ..)| *serial).collect::<Vec<_>>()
+    };
+    assert_eq!(went(true), [1, 3, 1, 2]);
+    assert_eq!(went(false), [1, 2, 3, 1]);
+}
+
+#[test]
+fn a_group_whose_owner_is_full_lets_others_pass() {
+    // GRP-9
+    let mut bench = Bench::with(|_| {});
+    let full = bench.join(1, Wishes::default());
+    bench.push_member(1, 0);
+    let free = bench.join(10, Wishes::default());
+    bench.push_member(1, 0);
+    bench.push_member(2, 0);
+    bench.push(1);
+    let to: Vec<_> = bench
+        .went()
+        .iter()
+        .map(|(serial, to, ..)| (*serial, *to))
+        .collect();
+    assert_eq!(to, [(1, full), (3, free), (4, free)]);
+    bench.ack_at(0, full, 1, Ack::Consumed);
+    assert_eq!(bench.went()[0].0, 2);
+}
+
+#[test]
+fn a_long_search_lets_others_go_on() {
+    let mut bench = Bench::new();
+    bench.push(25_000);
+    let times = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let filter = Asked {
+        wanted: 25_000,
+        times: Arc::clone(&times),
+    };
+    let wishes = Wishes {
+        filter: Some(Box::new(filter)),
+        ..Wishes::default()
+    };
+    let chooser = bench.join(1, wishes);
+    assert_eq!(bench.queue.next_due_ms(), Some(0), "it goes on at once");
+    assert_eq!(
+        times.load(std::sync::atomic::Ordering::Relaxed),
+        10_000,
+        "but lets go of the lock"
+    );
+    let other = bench.subscribe(AckMode::Individual, 2);
+    let went = bench.went();
+    assert_eq!(
+        went.iter()
+            .map(|(serial, to, ..)| (*serial, *to))
+            .collect::<Vec<_>>(),
+        [(1, other), (2, other)]
+    );
+    bench.due(0);
+    let went = bench.went();
+    assert_eq!(
+        went.iter()
+            .map(|(serial, to, ..)| (*serial, *to))
+            .collect::<Vec<_>>(),
+        [(25_000, chooser)]
+    );
+    assert_eq!(bench.queue.next_due_ms(), None);
 }

@@ -1,7 +1,9 @@
 //! What happens in a queue because time passes: delays end, messages expire, windows open, dispatch begins.
 
 use super::Queue;
+use super::lanes::Spot;
 use super::policy::QueuePolicy;
+use crate::broker::delivery::Entry;
 use crate::broker::outlet::Outlet;
 
 /// Messages that become due or expire in one step; what remains comes in the next one, so that others get
@@ -111,10 +113,8 @@ impl Queue {
             let Some((expires_ms, spot)) = self.expiry.pop(now_ms) else {
                 return true;
             };
-            if let Some(entry) = self.lanes.remove(spot) {
-                if entry.is_delayed() {
-                    self.release_held(spot);
-                }
+            if let Some(mut entry) = self.lanes.remove(spot) {
+                self.end_delay(spot, &mut entry);
                 self.expire(spot, entry, expires_ms, out);
             }
         }
@@ -134,16 +134,27 @@ impl Queue {
             let Some(spot) = self.delays.pop(now_ms) else {
                 return;
             };
-            if let Some(entry) = self.lanes.get_mut(spot) {
+            if let Some(entry) = self.lanes.get_mut(spot)
+                && entry.is_delayed()
+            {
                 entry.set_delayed(false);
                 self.came(spot);
+                self.delay_ended(spot);
             }
-            self.release_held(spot);
+        }
+    }
+
+    /// Ends the delay of a message that leaves the queue, if it has one.
+    pub(super) fn end_delay(&mut self, spot: Spot, entry: &mut Entry) {
+        if entry.is_delayed() {
+            entry.set_delayed(false);
+            self.delay_ended(spot);
         }
     }
 
     /// Lets go what the message at `spot`, which is not delayed any more, has held back of its group.
-    pub(super) fn release_held(&mut self, spot: super::lanes::Spot) {
+    pub(super) fn delay_ended(&mut self, spot: Spot) {
+        self.delays.ended();
         for held in self.groups.due(spot) {
             self.came(held);
         }

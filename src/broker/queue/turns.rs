@@ -1,7 +1,7 @@
 //! Whose turn it is: consumers in a ring, one ring for each consumer priority (PRE-5).
 //!
 //! Who lost its credit leaves when its turn comes and joins again when it has some. Who found nothing rests
-//! until the end of the step, or until something is put aside for it.
+//! until the end of the step.
 
 use std::collections::VecDeque;
 
@@ -84,16 +84,6 @@ impl Turns {
         {
             ring.keys.pop_front();
             self.resting.push(key);
-        }
-    }
-
-    /// There is something for `key` after all.
-    pub(super) fn wake(&mut self, key: SubscriptionKey) {
-        if let Some(at) = self.resting.iter().position(|resting| *resting == key) {
-            self.resting.remove(at);
-            if let Some(rank) = self.ranks.get(key).copied() {
-                self.enter(key, rank, false);
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::broker::delivery::{Ack, AckMode, Delivery, Which};
 use crate::broker::message::Message;
 use crate::broker::outlet::{Outlet, Progress, Rejected};
 use crate::broker::queue::scatter;
-use crate::broker::redelivery::Failure;
+use crate::broker::redelivery::{Failure, OnNack};
 use crate::broker::subscription::SubscriptionKey;
 
 impl Topic {
@@ -38,15 +38,26 @@ impl Topic {
         ack: Ack,
         out: &mut impl Outlet,
     ) {
-        if ack != Ack::Consumed {
+        let failure = match (ack, self.on_nack) {
+            (Ack::Consumed, _) => None,
+            (Ack::Requeued, _) => Some(None),
+            (Ack::Refused, _) => Some(Some(Failure::Refused)),
+            (Ack::Failed | Ack::FailedFor(_), on_nack) => match on_nack {
+                OnNack::Redeliver => Some(Some(Failure::Nack)),
+                OnNack::DeadLetter => Some(Some(Failure::Poison)),
+                OnNack::Requeue => Some(None),
+                OnNack::Discard => None,
+            },
+        };
+        if let Some(failure) = failure {
             for delivery in taken {
-                match ack {
-                    Ack::Requeued => self.put_back(key, delivery),
-                    Ack::Refused => self.fail(key, delivery, Failure::Refused, out),
-                    Ack::FailedFor(delay_ms) => {
+                match (failure, ack) {
+                    (None, _) => self.put_back(key, delivery),
+                    (Some(Failure::Nack), Ack::FailedFor(delay_ms)) => {
                         self.nack(now_ms, key, delivery, Some(delay_ms), out);
                     }
-                    _ => self.nack(now_ms, key, delivery, None, out),
+                    (Some(Failure::Nack), _) => self.nack(now_ms, key, delivery, None, out),
+                    (Some(failure), _) => self.fail(key, delivery, failure, out),
                 }
             }
             return;

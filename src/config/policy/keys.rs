@@ -159,6 +159,8 @@ static EFFECTIVE: &[PolicyKey] = effective! {
 
     /// The unacknowledged messages of a queue subscription that asks for no number of its own.
     "queuePrefetch" = queue_prefetch as Plain<u32>, also destinations.queue_prefetch;
+    /// The same for a queue browser.
+    "queueBrowserPrefetch" = queue_browser_prefetch as Plain<u32>;
     /// The same for a topic subscription.
     "topicPrefetch" = topic_prefetch as Plain<u32>, also destinations.topic_prefetch;
     /// The same for a durable topic subscription.
@@ -175,6 +177,8 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     "useConsumerPriority" = queue.use_consumer_priority as Plain<bool>;
     /// Whether every consumer counts as exclusive.
     "allConsumersExclusiveByDefault" = queue.exclusive_by_default as Plain<bool>;
+    /// How often waiting messages are looked at for having expired; 0: only when their turn comes.
+    "expireMessagesPeriod" = queue.expire_messages_period_ms as Millis;
     /// Consumers to wait for before anything is delivered; 0: none.
     "consumersBeforeDispatchStarts" = queue.consumers_before_dispatch as Plain<u32>;
     /// How long to wait for them after the first one; 0: not.
@@ -233,10 +237,8 @@ static WITHOUT_EFFECT: &[PolicyKey] = without_effect! {
     "cursorMemoryHighWaterMark" = "70": CURSORS;
     "storeUsageHighWaterMark" = "100": "producers wait when the disk is full";
     "blockedProducerWarningInterval" = "30000": "a producer that waits is logged when its wait begins";
-    "queueBrowserPrefetch" = "500": NOT_BUILT;
     "usePrefetchExtension" = "true": "what a transaction acknowledges always frees room";
     "messageGroupMapFactoryType" | "messageGroupMapFactory" = "cached": GROUPS;
-    "expireMessagesPeriod" = "30000": "expired messages are noticed when their turn comes";
     "maxExpirePageSize" = "400": "expired messages are found without a page limit";
     "enableMessageExpirationOnActiveDurableSubs" = "false": "expired messages are noticed when their turn comes";
     "gcWithNetworkConsumers" = "false": "there are no networks of brokers";

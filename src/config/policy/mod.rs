@@ -58,6 +58,27 @@ impl PartialEq for PolicyEntry {
     }
 }
 
+impl PolicyEntry {
+    /// Where it stands.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether it is laid over less specific entries.
+    #[must_use]
+    pub fn inherits(&self) -> bool {
+        self.inherits
+    }
+
+    /// Its keys and values, and where each stands.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &toml::Value, &Origin)> {
+        self.settings
+            .iter()
+            .map(|setting| (setting.key.name, &setting.value, &setting.origin))
+    }
+}
+
 impl Setting {
     fn said(&self) -> (&'static str, &toml::Value) {
         (self.key.name, &self.value)
@@ -148,7 +169,7 @@ fn find(name: &str) -> Option<&'static PolicyKey> {
     keys::all().find(|key| same(key.name) || key.aliases.iter().any(|alias| same(alias)))
 }
 
-fn literal(value: &toml::Value) -> Literal<'_> {
+pub(super) fn literal(value: &toml::Value) -> Literal<'_> {
     match value {
         toml::Value::String(text) => Literal::Text(text),
         toml::Value::Integer(number) => Literal::Integer(*number),

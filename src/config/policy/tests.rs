@@ -216,3 +216,112 @@ fn names_are_unique() {
         }
     }
 }
+
+const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policies.md");
+const KEYS_BEGIN: &str = "<!-- keys: written from src/config/policy/keys.rs by `just config` -->\n";
+const KEYS_END: &str = "<!-- end of keys -->\n";
+
+/// The tables of the manual.
+fn tables() -> String {
+    let default = DestinationPolicy::default();
+    let mut sets = String::from("| key | default | meaning |\n|---|---|---|\n");
+    let mut nothing =
+        String::from("| key | default in ActiveMQ | why it has no effect |\n|---|---|---|\n");
+    let mut refused = String::from("| key | use instead |\n|---|---|\n");
+    for key in keys::all() {
+        let name = key.name;
+        match &key.effect {
+            Effect::Sets(setter) => {
+                let meaning = key.doc.concat();
+                let section = setter
+                    .section_key
+                    .map(|(section, key)| format!(" (`{section}.{key}`)"));
+                let aliases: Vec<String> = key
+                    .aliases
+                    .iter()
+                    .map(|alias| format!("`{alias}`"))
+                    .collect();
+                let also = if aliases.is_empty() {
+                    String::new()
+                } else {
+                    format!(" Also written {}.", aliases.join(", "))
+                };
+                sets.push_str(&format!(
+                    "| `{name}` | `{}`{} |{meaning}{also} |\n",
+                    (setter.get)(&default),
+                    section.unwrap_or_default()
+                ));
+            }
+            Effect::Nothing { default, because } => {
+                nothing.push_str(&format!("| `{name}` | {default} | {because} |\n"));
+            }
+            Effect::Refused(instead) => refused.push_str(&format!("| `{name}` | {instead} |\n")),
+        }
+    }
+    format!(
+        "{sets}\nAccepted, without effect; the log names them once at the start and at a reload:\n\n{nothing}\nRefused:\n\n\
+         {refused}"
+    )
+}
+
+/// `just config` writes the tables anew.
+#[test]
+fn the_manual_lists_every_policy_key() {
+    let manual = std::fs::read_to_string(MANUAL).expect("docs/policies.md is there");
+    let (before, rest) = manual.split_once(KEYS_BEGIN).expect("the tables begin");
+    let (found, after) = rest.split_once(KEYS_END).expect("the tables end");
+    let wanted = format!("\n{}\n", tables());
+    if std::env::var_os("FERRYMQ_WRITE_CONFIG").is_some() {
+        let written = format!("{before}{KEYS_BEGIN}{wanted}{KEYS_END}{after}");
+        std::fs::write(MANUAL, written).expect("docs/policies.md is writable");
+        return;
+    }
+    assert_eq!(found, wanted, "docs/policies.md: run `just config`");
+}
+
+/// What the profile changes stands in the manual.
+#[test]
+fn the_manual_names_every_change_of_the_profile() {
+    let manual = std::fs::read_to_string(MANUAL).expect("docs/policies.md is there");
+    for change in crate::config::compat::CHANGES {
+        let row = format!(
+            "| {} | `{}.{}` | `{}` |",
+            change.decision, change.section, change.key, change.value
+        );
+        assert!(manual.contains(&row), "docs/policies.md has no {row}");
+    }
+}
+
+/// Spec: behaviour 11.10, every key is known, and what has an effect there has one here or says why not.
+#[test]
+fn every_key_of_activemq_is_known() {
+    let names = "producerFlowControl memoryLimit cursorMemoryHighWaterMark storeUsageHighWaterMark \
+        blockedProducerWarningInterval sendFailIfNoSpace sendFailIfNoSpaceAfterTimeout deadLetterStrategy queuePrefetch \
+        topicPrefetch durableTopicPrefetch queueBrowserPrefetch usePrefetchExtension prioritizedMessages \
+        strictOrderDispatch useConsumerPriority allConsumersExclusiveByDefault consumersBeforeDispatchStarts \
+        timeBeforeDispatchStarts messageGroupMapFactoryType expireMessagesPeriod maxExpirePageSize \
+        gcInactiveDestinations inactiveTimeoutBeforeGC inactiveTimoutBeforeGC gcWithNetworkConsumers \
+        pendingMessageLimitStrategy messageEvictionStrategy slowConsumerStrategy subscriptionRecoveryPolicy \
+        alwaysRetroactive dispatchPolicy pendingQueuePolicy pendingSubscriberPolicy pendingDurableSubscriberPolicy \
+        advisoryForSlowConsumers advisoryForFastProducers advisoryForDiscardingMessages advisoryForDelivery \
+        advisoryForConsumed advisoryForDispatched advisoryWhenFull sendAdvisoryIfNoConsumers includeBodyForAdvisory \
+        persistJMSRedelivered maxDestinations enableAudit maxAuditDepth maxQueueAuditDepth maxProducersToAudit \
+        minimumMessageSize useCache optimizedDispatch lazyDispatch maxPageSize maxBrowsePageSize \
+        reduceMemoryFootprint doOptimzeMessageStorage optimizeMessageStoreInFlightLimit \
+        useTopicSubscriptionInflightStats allowTempDestinationStealing advancedNetworkStatisticsEnabled \
+        advancedMessageStatisticsEnabled messageInterceptorStrategy deadLetterStrategy.queuePrefix \
+        deadLetterStrategy.topicPrefix deadLetterStrategy.useQueueForQueueMessages \
+        deadLetterStrategy.useQueueForTopicMessages deadLetterStrategy.destinationPerDurableSubscriber \
+        deadLetterStrategy.processExpired deadLetterStrategy.processNonPersistent deadLetterStrategy.enableAudit \
+        deadLetterStrategy.expiration maximumRedeliveries initialRedeliveryDelay redeliveryDelay \
+        useExponentialBackOff backOffMultiplier maximumRedeliveryDelay useCollisionAvoidance \
+        collisionAvoidanceFactor timestamping.ttlCeiling timestamping.zeroExpirationOverride timestamping.futureOnly \
+        timestamping.processNetworkMessages";
+    for name in names.split_whitespace() {
+        let key = find(name).unwrap_or_else(|| panic!("{name} is not known"));
+        assert!(
+            !matches!(key.effect, Effect::Refused(_)),
+            "{name} is refused"
+        );
+    }
+}

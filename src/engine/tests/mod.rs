@@ -1,7 +1,10 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
+mod admin;
 mod moves;
 mod outbox;
+mod policies;
+mod schedule;
 mod threads;
 
 use std::io::{self, IoSlice};
@@ -131,9 +134,8 @@ fn settings() -> Settings {
         queue_window_bytes: 1 << 20,
         slow_subscriber_bytes_max: 1 << 20,
         outbox_bytes_max: 4096,
-        maximum_redeliveries: Some(6),
-        dead_letter_queue: "DLQ".into(),
         routes: Default::default(),
+        policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
     }

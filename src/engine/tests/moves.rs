@@ -177,7 +177,7 @@ fn dead_letters_arrive_in_the_order_of_their_failing_and_survive() {
         engine.run(&mut connection.work);
     }
     assert_eq!(
-        (queue_len(&cell), queue_len(&queue(&engine, "DLQ"))),
+        (queue_len(&cell), queue_len(&queue(&engine, "ActiveMQ.DLQ"))),
         (0, 3)
     );
     connection.end(Ending::Orderly);
@@ -188,7 +188,7 @@ fn dead_letters_arrive_in_the_order_of_their_failing_and_survive() {
         .recovered
         .destinations
         .iter()
-        .find(|found| found.name == "DLQ");
+        .find(|found| found.name == "ActiveMQ.DLQ");
     let buried: Vec<_> = buried
         .unwrap()
         .entries
@@ -205,6 +205,6 @@ fn dead_letters_arrive_in_the_order_of_their_failing_and_survive() {
             .recovered
             .destinations
             .iter()
-            .all(|found| found.name == "DLQ" || found.entries.is_empty())
+            .all(|found| found.name == "ActiveMQ.DLQ" || found.entries.is_empty())
     );
 }

@@ -98,9 +98,8 @@ fn engine() -> Arc<Engine> {
         queue_window_bytes: 1 << 20,
         slow_subscriber_bytes_max: 1 << 20,
         outbox_bytes_max: 4096,
-        maximum_redeliveries: Some(6),
-        dead_letter_queue: "DLQ".into(),
         routes: Default::default(),
+        policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
     };

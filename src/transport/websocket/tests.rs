@@ -1,63 +1,8 @@
-use std::collections::VecDeque;
-
 use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
-
-/// A wire below that takes and gives as much as it is told.
-#[derive(Default)]
-struct Pipe {
-    written: Mutex<Vec<u8>>,
-    /// How much each call takes; nothing left: full.
-    room: Mutex<VecDeque<usize>>,
-    incoming: Mutex<VecDeque<Vec<u8>>>,
-    shut: AtomicBool,
-}
-
-impl Pipe {
-    fn say(&self, octets: &[u8]) {
-        self.incoming.lock().unwrap().push_back(octets.to_vec());
-    }
-
-    fn make_room(&self, room: &[usize]) {
-        self.room.lock().unwrap().extend(room);
-    }
-}
-
-impl Wire for Pipe {
-    async fn ready(&self, _: bool, _: bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let next = self.incoming.lock().unwrap().pop_front();
-        let octets = next.ok_or(io::ErrorKind::WouldBlock)?;
-        buffer.extend_from_slice(&octets);
-        Ok(octets.len())
-    }
-
-    fn shutdown_write(&self) {
-        self.shut.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Socket for Pipe {
-    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let room = self.room.lock().unwrap().pop_front();
-        let mut room = room
-            .filter(|room| *room > 0)
-            .ok_or(io::ErrorKind::WouldBlock)?;
-        let mut written = self.written.lock().unwrap();
-        let before = written.len();
-        for piece in pieces {
-            let count = piece.len().min(room);
-            written.extend_from_slice(&piece[..count]);
-            room -= count;
-        }
-        Ok(written.len() - before)
-    }
-}
+use crate::transport::pipe::Pipe;
 
 fn wire() -> WebSocketWire<Pipe> {
     WebSocketWire::new(Pipe::default(), 100_000, "test".to_owned())
@@ -231,7 +176,7 @@ fn a_ping_between_fragments_is_answered_and_a_close_ends_the_input() {
             .unwrap()
             .ends_with(b"\x88\x02\x03\xe9")
     );
-    assert!(wire.lower.shut.load(Ordering::Relaxed));
+    assert!(wire.lower.is_shut());
 }
 
 #[test]

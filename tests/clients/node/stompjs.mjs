@@ -57,8 +57,6 @@ async function open({ clientId, heartBeatMs = 0 }) {
     };
     const stomp = new Client({
       webSocketFactory: () => (isWebSocket ? new WebSocket(address, versions.protocolVersions()) : new TcpSocket()),
-      // A frame of 10 MiB is more than one message may be.
-      splitLargeFrames: isWebSocket,
       stompVersions: versions,
       connectHeaders: clientId ? { 'client-id': clientId } : {},
       heartbeatOutgoing: heartBeatMs,

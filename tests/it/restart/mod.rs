@@ -2,6 +2,7 @@
 
 mod load;
 mod process;
+mod scheduling;
 mod stopping;
 
 use std::fs;

@@ -78,14 +78,14 @@ fn a_new_certificate_is_taken_without_dropping_anybody_and_a_bad_one_is_not() {
     assert!(days_left() > 365 * 50, "{}", days_left());
 
     authority.install(&authority.pair("renewed", 2099));
-    server.handle().reload();
+    server.handle().reload_certificates();
     let second = shown(&server);
     assert_ne!(first, second);
     let renewed_days_left = days_left();
     client.fence();
 
     let stays = |why: &str| {
-        server.handle().reload();
+        server.handle().reload_certificates();
         assert_eq!(shown(&server), second, "{why}");
         assert_eq!(days_left(), renewed_days_left, "{why}");
     };
@@ -103,7 +103,7 @@ fn a_new_certificate_is_taken_without_dropping_anybody_and_a_bad_one_is_not() {
     client.fence();
 
     authority.install(&authority.pair("third", 2098));
-    server.handle().reload();
+    server.handle().reload_certificates();
     assert_ne!(shown(&server), second);
     client.fence();
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::table::Case;
 use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
-    redelivering, sending, subscribing, syntax, transactions,
+    policies, redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
-use crate::{destinations, hostile, restart, topics, transport, virtual_topics};
+use crate::{destinations, hostile, restart, security, topics, transport, virtual_topics};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -37,30 +37,25 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("users and access rules are not built", &[22, 23, 24, 129, 143, 201]),
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("scheduled messages are refused (SCH refused)", &[137, 138, 139, 141]),
     ("duplicate detection is not built", &[152]),
-    ("limits per destination are not built", &[156, 294]),
-    ("policies per destination are not built", &[193, 329]),
     ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
-    ("administration is not built", &[332]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
-    ("no user is made of a certificate yet", &[351]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 6] = [
+const ELSEWHERE: [&[&str]; 7] = [
     destinations::COVERED,
     hostile::COVERED,
     restart::COVERED,
+    security::COVERED,
     topics::COVERED,
     transport::COVERED,
     virtual_topics::COVERED,
 ];
 
-const TABLES: [&[Case]; 13] = [
+const TABLES: [&[Case]; 16] = [
     acknowledging::CASES,
     browsing::CASES,
     choosing::CASES,
@@ -69,7 +64,10 @@ const TABLES: [&[Case]; 13] = [
     ending::CASES,
     grouping::CASES,
     heart_beats::CASES,
+    policies::CASES,
     redelivering::CASES,
+    scheduling::CASES,
+    selecting::CASES,
     sending::CASES,
     subscribing::CASES,
     syntax::CASES,

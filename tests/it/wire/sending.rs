@@ -144,22 +144,6 @@ pub(super) const CASES: &[Case] = &[
             }
         }
     }),
-    case("SCH refused", |s| {
-        for header in [
-            "AMQ_SCHEDULED_DELAY:2000",
-            "AMQ_SCHEDULED_PERIOD:1000",
-            "AMQ_SCHEDULED_REPEAT:1001",
-            "AMQ_SCHEDULED_CRON:nonsense",
-        ] {
-            let head = format!("SEND destination:/queue/scheduled {header}");
-            s.client()
-                .refused(&head, "ERROR message~'not supported yet'");
-        }
-        assert_eq!(s.queue_len("scheduled"), 0);
-    }),
-    case("C142", |s| {
-        echo(s, "SEND destination:/queue/c142 scheduledJobId:x").check("MESSAGE");
-    }),
     case("C153", |s| {
         echo(s, "SEND destination:/queue/c153 transformation:test")
             .check("MESSAGE !content-length");

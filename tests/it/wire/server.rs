@@ -6,9 +6,11 @@ use std::sync::Arc;
 use ferrymq::broker::stats::Stats;
 use ferrymq::broker::{Destination, Kind, QueuePolicy};
 use ferrymq::config::Config;
+use ferrymq::config::reload::Changes;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
-use ferrymq::{Broker, Handle};
+use ferrymq::engine::retry::Retried;
+use ferrymq::{Broker, Handle, RetryFailed, StartError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -193,11 +195,26 @@ impl Server {
 
     /// Gives a queue the default rules as `change` makes them.
     pub(crate) fn policy(&self, queue: &str, change: impl FnOnce(&mut QueuePolicy)) {
-        let mut policy = QueuePolicy::default();
-        change(&mut policy);
         let engine = self.engine();
         let cell = engine.registry.get_or_create(&Destination::queue(queue));
-        engine.set_queue_policy(&cell, policy);
+        let mut rules = cell.rules();
+        change(&mut Arc::make_mut(&mut rules.policy).queue);
+        engine.set_rules(&cell, rules);
+    }
+
+    /// Reads the configuration again, as `change` makes it from the default.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Changes {
+        let mut config = Config::default();
+        change(&mut config);
+        self.reload(config).expect("a correct configuration")
+    }
+
+    /// Retries all dead letters in a queue.
+    pub(crate) fn retry(&self, queue: &str) -> Result<Retried, RetryFailed> {
+        let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
+        let handle = handle.expect("it runs");
+        let retry = handle.retry_dead_letters(Destination::queue(queue), usize::MAX, |_| true);
+        runtime.expect("it runs").block_on(retry)
     }
 
     /// The counters of a destination.
@@ -220,6 +237,13 @@ impl Server {
         until("connections to end", || {
             (self.engine().connections.len() <= count).then_some(())
         });
+    }
+
+    /// Has the broker take over another configuration while it runs.
+    pub(crate) fn reload(&self, config: Config) -> Result<Changes, StartError> {
+        let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
+        let reload = handle.expect("it runs").reload(config);
+        runtime.expect("it runs").block_on(Box::pin(reload))
     }
 
     /// Stops it in good order.

@@ -173,20 +173,6 @@ pub(super) const CASES: &[Case] = &[
         }
         client.ask("SUBSCRIBE id:1 destination:/queue/not-yet");
     }),
-    case("C181", |s| {
-        let mut client = s.client();
-        let head = "SUBSCRIBE id:1 destination:/queue/c181 'selector:foo.bar = 1'";
-        client.refused(head, "ERROR message~'invalid selector at character 4'");
-        // There is no subscription of that id, and the connection stays.
-        client.ask("SUBSCRIBE id:1 destination:/queue/c181");
-    }),
-    case("SEL-8", |s| {
-        let mut client = s.client();
-        for selector in ["a <", "a < TRUE", "XPATH(a)", "5", "(a = 1"] {
-            let head = format!("SUBSCRIBE id:1 destination:/topic/sel-8 'selector:{selector}'");
-            client.refused(&head, "ERROR message~'invalid selector at character'");
-        }
-    }),
     case("SUB-6", |s| {
         let mut client = s.client();
         ["1", "2", "3"]

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 
 use super::super::fault::FrameFault;
-use super::super::frame::{Command, Headers, trim_cow};
+use super::super::frame::{Command, Headers};
 use super::super::known::Known;
 use super::super::version::Version;
-use super::{flag, integer};
+use super::{flag, integer, non_empty};
 
 /// How deliveries of a subscription are acknowledged (ACK-2, ACK-5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,13 +151,6 @@ impl<'a> Unsubscribe<'a> {
             headers,
         })
     }
-}
-
-fn non_empty<'a>(headers: &Headers<'a>, known: Known) -> Option<Cow<'a, str>> {
-    headers
-        .get(known)
-        .map(trim_cow)
-        .filter(|value| !value.is_empty())
 }
 
 fn ack_mode(headers: &Headers<'_>) -> Option<AckMode> {

@@ -194,6 +194,95 @@ fn the_users_lines_become_canonical() {
 }
 
 #[test]
+fn a_send_says_when_it_wants_to_be_delivered() {
+    let check = |lines: &str, expected: Option<ScheduleHeaders<'_>>| {
+        send(&format!("SEND\ndestination:q\n{lines}\n"), |send| {
+            assert_eq!(send.schedule(), Ok(expected), "{lines}");
+        });
+    };
+    check("a:b\n", None);
+    check(
+        "AMQ_SCHEDULED_DELAY: 2000\nAMQ_SCHEDULED_PERIOD:5\nAMQ_SCHEDULED_REPEAT:-1\n",
+        Some(ScheduleHeaders {
+            delay_ms: 2000,
+            period_ms: 5,
+            repeat: -1,
+            ..ScheduleHeaders::default()
+        }),
+    );
+    check(
+        "AMQ_SCHEDULED_CRON:0 * * * *\nAMQ_SCHEDULED_CRON_TZ:Europe/Berlin\nAMQ_SCHEDULED_KEY:k\n",
+        Some(ScheduleHeaders {
+            cron: Some("0 * * * *".into()),
+            zone: Some("Europe/Berlin".into()),
+            key: Some("k".into()),
+            ..ScheduleHeaders::default()
+        }),
+    );
+    check("AMQ_SCHEDULED_DELAY:60000\nscheduledJobId:x\n", None); // C142, SCH-5
+    check("AMQ_SCHEDULED_KEY:k\n", None);
+    send(
+        "SEND\ndestination:q\nAMQ_SCHEDULED_DELAY:soon\n\n",
+        |send| {
+            let fault = send.schedule().unwrap_err();
+            assert_eq!(
+                fault.to_string(),
+                "header AMQ_SCHEDULED_DELAY is not a number: soon"
+            );
+        },
+    );
+    // Readers never see them (SCH-4).
+    check_user_head(
+        V12,
+        "AMQ_SCHEDULED_DELAY:1\na:b\nAMQ_SCHEDULED_KEY:k\n",
+        "a:b\n",
+    );
+}
+
+#[test]
+fn a_send_may_speak_to_the_scheduler_itself() {
+    let check = |lines: &str, expected: Option<SchedulerAction<'_>>| {
+        send(&format!("SEND\ndestination:q\n{lines}\n"), |send| {
+            assert_eq!(send.scheduler_action(), Ok(expected), "{lines}");
+        });
+    };
+    check("a:b\n", None);
+    check(
+        "AMQ_SCHEDULER_ACTION:BROWSE\nreply-to:/queue/r\nACTION_START_TIME:5\n",
+        Some(SchedulerAction::Browse {
+            from_ms: 5,
+            to_ms: u64::MAX,
+            reply_to: Some("/queue/r".into()),
+        }),
+    );
+    check(
+        "AMQ_SCHEDULER_ACTION:REMOVE\nscheduledJobId:job-1\n",
+        Some(SchedulerAction::Remove {
+            job: "job-1".into(),
+        }),
+    );
+    check(
+        "AMQ_SCHEDULER_ACTION:REMOVE\nAMQ_SCHEDULED_KEY:k\n",
+        Some(SchedulerAction::RemoveKey { key: "k".into() }),
+    );
+    check(
+        "AMQ_SCHEDULER_ACTION:REMOVE\n",
+        Some(SchedulerAction::RemoveNothing),
+    );
+    check(
+        "AMQ_SCHEDULER_ACTION:REMOVEALL\nACTION_END_TIME:9\n",
+        Some(SchedulerAction::RemoveAll {
+            from_ms: 0,
+            to_ms: 9,
+        }),
+    );
+    check(
+        "AMQ_SCHEDULER_ACTION:x\n",
+        Some(SchedulerAction::Unknown("x".into())),
+    );
+}
+
+#[test]
 fn connect_keeps_values_raw_and_trims_those_of_10() {
     let connect = |frame: &str, expected: (Option<&str>, Option<&str>)| {
         with(V10, frame, |parsed| {

@@ -49,13 +49,9 @@ impl Test {
                 }
             }
         }
-        for (rejected, place) in std::mem::take(&mut self.away) {
+        for rejected in std::mem::take(&mut self.away) {
             let known = self.known.get_mut(&rejected.sequence).unwrap();
-            known.place = place;
-            if place != Place::Ready {
-                // It goes on waiting, but holds nobody back any more.
-                known.life = u64::MAX;
-            }
+            known.place = Place::Ready;
             self.queue.take_back(rejected);
         }
         assert!(self.due.removed.is_empty(), "every removal is told");
@@ -76,7 +72,7 @@ impl Test {
         self.out_of_sight(rejected.sequence);
         if self.store_full {
             self.known.get_mut(&rejected.sequence).unwrap().place = Place::Away;
-            self.away.push((rejected, place));
+            self.away.push(rejected);
         } else {
             self.known.remove(&rejected.sequence);
             self.gone += 1;
@@ -146,6 +142,11 @@ impl Test {
                 assert!(left.is_none(), "what can flow flows: {left:?}");
             }
         }
+        let delayed = |known: &&Known| matches!(known.place, Place::Delayed(_));
+        assert_eq!(
+            self.queue.delayed(),
+            self.known.values().filter(delayed).count()
+        );
         assert!(
             self.queue.turns.len() <= 2 * self.consumers.len() + 16,
             "no place is kept for those who left"

@@ -1,0 +1,190 @@
+//! The rules of `[security]` that a range cannot say: complete entries, names that can be written down, no
+//! rule that can never match.
+
+use std::collections::HashSet;
+
+use super::check::{Origin, Problem, is_printable};
+use super::load::entry_path;
+use super::{AccessRule, Security};
+
+impl Security {
+    /// Whether there are users, so that who is none of them stays outside.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        !self.users_file.is_empty() || !self.user.is_empty() || !self.certificate.is_empty()
+    }
+
+    /// Whether a login is looked at at all. Without users, rules and a word about strangers nothing is.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.has_users() || !self.acl.is_empty() || self.anonymous_access
+    }
+
+    /// Whether an address that others can reach may be listened on (SEC-1): who is not known stays outside, or may do
+    /// only what a rule says.
+    #[must_use]
+    pub fn keeps_strangers_out(&self) -> bool {
+        self.has_users() && !(self.anonymous_access && self.acl.is_empty())
+    }
+}
+
+/// Whether a name can stand in a users file and in a rule.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    is_printable(name)
+        && name.trim() == name
+        && !name.contains([':', ','])
+        && !name.starts_with('#')
+}
+
+/// What [`is_name`] wants, after "must be".
+pub(crate) const NAME: &str =
+    "a name without ':', ',' and control characters, not empty, no '#' in front";
+
+struct Rules<'a> {
+    refused: &'a HashSet<String>,
+    origin: &'a dyn Fn(&str) -> Origin,
+    problems: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn broken(&mut self, key: String, text: impl Into<String>) {
+        if !self.refused.contains(&key) {
+            self.problems.push(Problem {
+                origin: (self.origin)(&key),
+                key,
+                text: text.into(),
+                suggestion: None,
+            });
+        }
+    }
+
+    fn users(&mut self, security: &Security) {
+        let mut names = HashSet::new();
+        for (index, user) in security.user.iter().enumerate() {
+            let entry = entry_path("security", "user", index);
+            if !is_name(&user.name) {
+                self.broken(format!("{entry}.name"), format!("must be {NAME}"));
+            } else if !names.insert(user.name.as_str()) {
+                let text = format!("there is a user {} already", user.name);
+                self.broken(format!("{entry}.name"), text);
+            }
+            if let Some(group) = user.groups.iter().find(|group| !is_name(group)) {
+                let text = format!("a group must be {NAME}; found {group:?}");
+                self.broken(format!("{entry}.groups"), text);
+            }
+        }
+        for (key, name) in [
+            ("anonymous_user", &security.anonymous_user),
+            ("anonymous_group", &security.anonymous_group),
+        ] {
+            if !is_name(name) {
+                self.broken(format!("security.{key}"), format!("must be {NAME}"));
+            }
+        }
+    }
+
+    fn rule(&mut self, entry: &str, rule: &AccessRule) {
+        let kinds = [
+            ("queue", &rule.queue),
+            ("topic", &rule.topic),
+            ("temp", &rule.temp),
+        ];
+        let given: Vec<_> = kinds.iter().filter(|(_, name)| !name.is_empty()).collect();
+        match given[..] {
+            [(key, name)] => {
+                if let Some(text) = wrong_pattern(name) {
+                    self.broken(format!("{entry}.{key}"), text);
+                }
+            }
+            [] => self.broken(
+                format!("{entry}.queue"),
+                "one of queue, topic and temp is needed, to say what the rule is about",
+            ),
+            [_, (key, _), ..] => self.broken(
+                format!("{entry}.{key}"),
+                "a rule has one of queue, topic and temp; write a rule for each",
+            ),
+        }
+        for (key, who) in [
+            ("read", &rule.read),
+            ("write", &rule.write),
+            ("admin", &rule.admin),
+        ] {
+            let wrong = who
+                .iter()
+                .find(|who| !is_name(who.strip_prefix("user:").unwrap_or(who)));
+            if let Some(who) = wrong {
+                let text = format!("expected groups, \"user:NAME\" or \"*\", found {who:?}");
+                self.broken(format!("{entry}.{key}"), text);
+            }
+        }
+    }
+}
+
+fn wrong_pattern(name: &str) -> Option<String> {
+    if !is_printable(name) || name.trim() != name {
+        return Some("must be a name or pattern without blanks around it".to_owned());
+    }
+    if name.contains([',', '?']) || name.contains("://") || name.starts_with('/') {
+        return Some(format!(
+            "must be the bare name or pattern of one destination, without prefix; found {name:?}"
+        ));
+    }
+    let levels: Vec<&str> = name.split('.').collect();
+    let rest_inside = levels[..levels.len() - 1].contains(&">");
+    let part = levels
+        .iter()
+        .any(|level| level.len() > 1 && level.contains(['*', '>']));
+    (rest_inside || part).then(|| {
+        format!(
+            "* stands for a whole level and > for all that follow, at the end only; found {name:?}"
+        )
+    })
+}
+
+/// All problems of the section.
+pub(super) fn problems(
+    security: &Security,
+    refused: &HashSet<String>,
+    origin: &dyn Fn(&str) -> Origin,
+) -> Vec<Problem> {
+    let mut rules = Rules {
+        refused,
+        origin,
+        problems: Vec::new(),
+    };
+    rules.users(security);
+    for (index, rule) in security.acl.iter().enumerate() {
+        rules.rule(&entry_path("security", "acl", index), rule);
+    }
+    if !security.acl.is_empty() && !security.has_users() && !security.anonymous_access {
+        rules.broken(
+            entry_path("security", "acl", 0),
+            "there are access rules but no users, so nobody could come in; give users (security.users_file), or set \
+             security.anonymous_access = true",
+        );
+    }
+    for (index, known) in security.certificate.iter().enumerate() {
+        let entry = entry_path("security", "certificate", index);
+        if !is_printable(&known.dn) {
+            rules.broken(
+                format!("{entry}.dn"),
+                "must be the subject of a certificate",
+            );
+        }
+        if !is_name(&known.user) {
+            rules.broken(format!("{entry}.user"), format!("must be {NAME}"));
+        }
+    }
+    if security.login_delay_max < security.login_delay {
+        rules.broken(
+            "security.login_delay_max".to_owned(),
+            format!(
+                "must be at least security.login_delay, which is {}; found {}",
+                security.login_delay, security.login_delay_max
+            ),
+        );
+    }
+    rules.problems
+}

@@ -1,0 +1,159 @@
+//! What nobody uses goes: idle destinations (GC-1) and durable subscriptions whose client stays away (GC-2).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::Engine;
+use super::cell::{Cell, Machine, Work};
+
+/// What goes by itself, and how often it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct HouseRules {
+    /// How often idle destinations are looked for; zero: never.
+    pub purge_interval: Duration,
+    /// How many of them go each time at most.
+    pub purged_max: usize,
+    /// How often durable subscriptions are looked at.
+    pub offline_interval: Duration,
+    /// Milliseconds without its client after which one goes; 0: none does.
+    pub offline_timeout_ms: u64,
+}
+
+/// How long a destination has been idle, as the sweeps have seen it.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    since_ms: Option<u64>,
+    /// Messages it had taken when it was last looked at.
+    enqueued: u64,
+}
+
+impl Cell {
+    /// Whether the destination has been without messages and durable subscriptions since long enough by its policy. That
+    /// nobody else refers to it is known to the caller.
+    pub(super) fn is_inactive(&self, now_ms: u64) -> bool {
+        let mut state = self.lock();
+        let (is_empty, enqueued) = match &state.machine {
+            Machine::Queue(queue) => (queue.is_empty(), queue.stats.enqueued),
+            Machine::Topic(topic) => (
+                topic.is_empty() && !topic.has_durables(),
+                topic.stats.enqueued,
+            ),
+        };
+        let (collects, timeout_ms) = {
+            let policy = &state.rules.policy;
+            (policy.gc_inactive, policy.inactive_timeout_ms)
+        };
+        let idle = &mut state.idle;
+        let was_used = std::mem::replace(&mut idle.enqueued, enqueued) != enqueued;
+        if !is_empty || !collects {
+            idle.since_ms = None;
+            return false;
+        }
+        if was_used || self.in_use.swap(false, Ordering::Relaxed) {
+            idle.since_ms = None;
+        }
+        let since_ms = *idle.since_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since_ms) >= timeout_ms
+    }
+
+    /// Somebody refers to the destination; whoever asks next begins to count anew. Takes no lock: the registry is held.
+    pub(super) fn note_use(&self) {
+        self.in_use.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Does something at an interval; never if the interval is zero.
+async fn repeat(interval: Duration, f: impl Fn()) {
+    if interval.is_zero() {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        f();
+    }
+}
+
+impl Engine {
+    /// Removes what nobody uses from time to time, until the broker stops.
+    pub async fn keep_house(
+        self: Arc<Self>,
+        rules: HouseRules,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let purge = repeat(rules.purge_interval, || {
+            self.purge_idle(rules.purged_max);
+        });
+        let offline_interval = match rules.offline_timeout_ms {
+            0 => Duration::ZERO,
+            _ => rules.offline_interval,
+        };
+        let drop_durables = repeat(offline_interval, || {
+            self.drop_offline_durables(rules.offline_timeout_ms);
+        });
+        tokio::select! {
+            () = purge => {}
+            () = drop_durables => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// Removes destinations that nobody has used for as long as their policy says, `count_max` at most. A connection that
+    /// has sent to a destination counts as its producer as long as it lasts.
+    pub fn purge_idle(&self, count_max: usize) -> usize {
+        let now_ms = self.clock.monotonic_ms();
+        let gone = self.registry.remove_if(count_max, |cell| {
+            cell.is_inactive(now_ms) && self.undefine(cell)
+        });
+        for destination in &gone {
+            tracing::info!(%destination, "idle destination removed");
+        }
+        gone.len()
+    }
+
+    /// Lets the journal forget a destination. False if it refuses: the destination stays then.
+    fn undefine(&self, cell: &Cell) -> bool {
+        let Some(store) = &self.store else {
+            return true;
+        };
+        let mut state = cell.lock();
+        if state.is_defined() {
+            if store
+                .append(|batch| batch.drop_destination(cell.id))
+                .is_err()
+            {
+                return false;
+            }
+            state.set_defined(false);
+        }
+        true
+    }
+
+    /// Removes durable subscriptions that have been without their client for `timeout_ms`, with their backlog.
+    pub fn drop_offline_durables(self: &Arc<Self>, timeout_ms: u64) -> usize {
+        let mut work = Work::default();
+        let mut dropped = 0;
+        for name in self
+            .durables
+            .offline_since(self.clock.monotonic_ms(), timeout_ms)
+        {
+            // In use again, or gone: somebody was quicker.
+            if self.unsubscribe_durable(&name, &mut work).is_ok() {
+                tracing::info!(
+                    client_id = name.client_id,
+                    name = name.name,
+                    timeout_ms,
+                    "durable subscription removed, its client stayed away"
+                );
+                dropped += 1;
+            }
+        }
+        self.run(&mut work);
+        dropped
+    }
+}

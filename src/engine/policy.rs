@@ -1,0 +1,219 @@
+//! The policy of a destination: given at its creation and after a reload, asked when messages come in.
+//!
+//! A send looks at one number of its cell without a lock; what a policy asks for costs something only where it asks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
+use crate::broker::policy::{Overflow, Reached, Usage};
+use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
+
+/// What a destination is told of the policies.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Its own policy.
+    pub policy: Arc<DestinationPolicy>,
+    /// Whether dead letters come here (DLQ-5).
+    pub is_dead_letter_destination: bool,
+}
+
+/// Messages may be beyond a limit.
+const LIMITED: u8 = 1;
+/// Messages are stamped.
+pub(super) const STAMPS: u8 = 2;
+/// The oldest messages are dropped beyond a limit.
+pub(super) const DROPS: u8 = 4;
+
+/// Whether a message may be sent to a destination now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Open,
+    /// Its producer has to wait.
+    Wait,
+    /// It is refused, for this reason.
+    Refused(String),
+}
+
+impl Rules {
+    /// The rules that `policies` have for `destination`.
+    #[must_use]
+    pub fn of(policies: &Policies, destination: &Destination) -> Self {
+        Self {
+            policy: Arc::new(policies.of(destination)),
+            is_dead_letter_destination: policies.is_dead_letter_destination(destination),
+        }
+    }
+
+    /// What the queue is told of them.
+    #[must_use]
+    pub fn for_queue(&self) -> QueuePolicy {
+        QueuePolicy {
+            is_dead_letter_queue: self.is_dead_letter_destination,
+            ..self.policy.queue
+        }
+    }
+
+    /// What a send has to look at.
+    pub(super) fn watched(&self) -> u8 {
+        let mut watched = 0;
+        if self.policy.limits.are_any() {
+            watched |= LIMITED;
+        }
+        if self.policy.timestamping.is_on() {
+            watched |= STAMPS;
+        }
+        if self.policy.limits.overflow == Overflow::DropHead {
+            watched |= DROPS;
+        }
+        watched
+    }
+}
+
+impl Cell {
+    /// What the destination was told of the policies.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.lock().rules.clone()
+    }
+
+    /// Its policy.
+    #[must_use]
+    pub fn policy(&self) -> Arc<DestinationPolicy> {
+        Arc::clone(&self.lock().rules.policy)
+    }
+
+    /// Gives it new rules; what it holds stays and follows them.
+    pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
+        let mut state = self.lock();
+        self.watched.store(rules.watched(), Ordering::Relaxed);
+        let queue_policy = rules.for_queue();
+        state.rules = rules;
+        self.step_locked(
+            &mut state,
+            work,
+            Journaled::default(),
+            |machine, out| match machine {
+                Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
+                Machine::Topic(topic) => {
+                    topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
+                }
+            },
+        );
+    }
+
+    /// Whether a send has to ask for its [`Cell::admission`].
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.watches(LIMITED)
+    }
+
+    /// Whether its policy asks for this.
+    #[inline]
+    pub(super) fn watches(&self, what: u8) -> bool {
+        self.watched.load(Ordering::Relaxed) & what != 0
+    }
+
+    /// Whether one more message of `bytes` octets may come, while `pending` of the same producer are on their way.
+    /// Producers that come at the same time may together go beyond a limit by what each has on its way.
+    #[must_use]
+    pub fn admission(
+        &self,
+        bytes: u64,
+        persistent: bool,
+        pending: impl FnOnce() -> Usage,
+    ) -> Admission {
+        if !self.is_limited() {
+            return Admission::Open;
+        }
+        let state = self.lock();
+        let limits = state.rules.policy.limits;
+        let Machine::Queue(queue) = &state.machine else {
+            return Admission::Open;
+        };
+        let (held, pending) = (queue.usage(), pending());
+        let usage = Usage {
+            messages: held.messages + pending.messages,
+            bytes: held.bytes + pending.bytes,
+            memory_bytes: held.memory_bytes + pending.memory_bytes,
+        };
+        let Some(reached) = limits.reached(usage, bytes, persistent) else {
+            return Admission::Open;
+        };
+        if reached != Reached::Memory && limits.overflow == Overflow::DropHead {
+            return Admission::Open;
+        }
+        let refuses = match reached {
+            Reached::Memory => limits.fails_if_no_space,
+            _ => limits.overflow == Overflow::Reject || limits.fails_if_no_space,
+        };
+        if !refuses {
+            return Admission::Wait;
+        }
+        let (key, limit, found) = match reached {
+            Reached::Messages => ("maxMessages", limits.messages_max, usage.messages),
+            Reached::Bytes => ("maxBytes", limits.bytes_max, usage.bytes),
+            Reached::Memory => ("memoryLimit", limits.memory_bytes_max, usage.memory_bytes),
+        };
+        Admission::Refused(format!(
+            "Usage Manager Limit reached: {} holds {found} and its policy has {key} = {}",
+            self.destination,
+            limit.unwrap_or_default()
+        ))
+    }
+
+    /// Whether a producer gets an error where it would wait for space of the whole broker (USE-5).
+    #[must_use]
+    pub fn fails_if_no_space(&self) -> bool {
+        self.is_limited() && self.lock().rules.policy.limits.fails_if_no_space
+    }
+
+    /// Stamps a message that goes here in a transaction (EXP-1).
+    pub(super) fn stamp(&self, now_ms: u64, message: &mut Arc<Message>) {
+        if self.watches(STAMPS) {
+            // One for several destinations is shared; each of them has a policy of its own.
+            Arc::make_mut(message);
+            self.lock().stamp(now_ms, std::slice::from_mut(message));
+        }
+    }
+}
+
+impl State {
+    /// Stamps messages that have just come in (EXP-1).
+    pub(super) fn stamp(&self, now_ms: u64, messages: &mut [Arc<Message>]) {
+        let timestamping = self.rules.policy.timestamping;
+        if !timestamping.is_on() {
+            return;
+        }
+        // A message that has just come is not shared yet.
+        for message in messages.iter_mut().filter_map(Arc::get_mut) {
+            timestamping.stamp(message, now_ms);
+        }
+    }
+}
+
+/// Drops the oldest messages of a destination that is beyond its limits, if its policy says so.
+pub(super) fn drop_head(rules: &Rules, machine: &mut Machine, out: &mut Delivering<'_>) {
+    if let (Overflow::DropHead, Machine::Queue(queue)) = (rules.policy.limits.overflow, machine) {
+        queue.drop_head(&rules.policy.limits, out);
+    }
+}
+
+impl Engine {
+    /// Replaces the policies of all destinations. Nobody is disconnected; what is there stays and follows the new ones.
+    pub fn set_policies(self: &Arc<Self>, policies: Policies) {
+        let policies = self.registry.set_policies(policies);
+        for cell in self.registry.all() {
+            self.set_rules(&cell, Rules::of(&policies, &cell.destination));
+        }
+    }
+
+    /// Gives one destination other rules, until policies are replaced again.
+    pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
+        let mut work = Work::default();
+        cell.set_rules(self.clock.wall_ms(), rules, &mut work);
+        self.run(&mut work);
+    }
+}

@@ -1,0 +1,46 @@
+//! Messages that this connection schedules, and jobs it removes (SCH-6 to SCH-9).
+
+use std::ops::RangeInclusive;
+
+use super::state::{Answer, Session};
+use crate::engine::StoreError;
+use crate::engine::cell::Cell;
+use crate::engine::schedule::NewJob;
+
+/// Jobs to be removed.
+pub enum Cancel<'a> {
+    /// By number.
+    Job(u64),
+    /// By destination and key.
+    Key(&'a Cell, &'a str),
+    /// Those due in a range of time, milliseconds since 1970.
+    Due(RangeInclusive<u64>),
+}
+
+impl Session {
+    /// Schedules a message; the answer waits until the job is durable. The batch has been handed over before.
+    ///
+    /// # Errors
+    /// The store is full or dead; nothing was taken.
+    pub fn schedule(&mut self, job: NewJob, answer: Answer<'_>) -> Result<(), StoreError> {
+        self.work.take_ticket();
+        self.engine.schedule(job, &mut self.work)?;
+        let ticket = self.work.take_ticket();
+        self.reply(ticket, answer);
+        Ok(())
+    }
+
+    /// Removes jobs; the answer waits until that is durable. What is not there is removed already.
+    pub fn cancel(&mut self, what: &Cancel<'_>, answer: Answer<'_>) {
+        self.work.take_ticket();
+        match what {
+            Cancel::Job(number) => drop(self.engine.remove_job(*number, &mut self.work)),
+            Cancel::Key(cell, key) => {
+                self.engine.remove_job_by_key(cell, key, &mut self.work);
+            }
+            Cancel::Due(range) => self.engine.remove_jobs(range, &mut self.work),
+        }
+        let ticket = self.work.take_ticket();
+        self.reply(ticket, answer);
+    }
+}

@@ -1,0 +1,185 @@
+//! SENDs that speak to the scheduler (SCH-1 to SCH-9).
+
+use bytes::Bytes;
+use ferrymq_protocols::stomp::{ScheduleHeaders, SchedulerAction, Send};
+
+use super::adapter::{State, Step};
+use super::parked::ParkKey;
+use super::reply::Refusal;
+use super::send::Stamps;
+use super::{access, send};
+use crate::broker::Destination;
+use crate::broker::scheduler::Schedule;
+use crate::engine::StoreError;
+use crate::engine::job_records::cron_rule;
+use crate::engine::schedule::NewJob;
+use crate::security::Right;
+use crate::session::{Cancel, Session};
+
+/// Where jobs are managed (SCH-8).
+const MANAGEMENT: &str = "ActiveMQ.Scheduler.Management";
+const JOB_PREFIX: &str = "job-";
+
+/// What `scheduledJobId` says of the job `number`.
+pub(super) fn job_id(number: u64) -> String {
+    format!("{JOB_PREFIX}{number}")
+}
+
+impl State {
+    /// Schedules a message, or does what is asked of the scheduler. `None`: the message is one like any other.
+    pub(super) fn send_to_scheduler(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        octets: &Bytes,
+        raw: &[u8],
+    ) -> Result<Option<Step>, Refusal> {
+        if let Some(action) = send.scheduler_action()? {
+            self.act(session, send, &action)?;
+            return Ok(Some(Step::Done));
+        }
+        let Some(wanted) = send.schedule()? else {
+            return Ok(None);
+        };
+        let schedule = schedule(&wanted)?;
+        let cell = self.resolve_one(session, &send.destination)?;
+        let park_key = || ParkKey::Destination(send.destination.to_string());
+        // What is scheduled is kept in the store, persistent or not.
+        let has_room = send::has_room(session, true, send.transaction.is_some());
+        if !has_room || !session.hand_over() {
+            return Ok(Some(self.park(session, park_key(), raw)));
+        }
+        let number = session.engine.reserve_job();
+        let reply_to = self.remote_reply_to(session, send);
+        let stamps = Stamps {
+            user_id: self.user_id(),
+            job: Some(number),
+            reply_to: reply_to.as_deref(),
+        };
+        let message = send::build(session, send, octets, stamps);
+        let job = NewJob::new(cell, number, message, schedule);
+        if let Some(transaction) = &send.transaction {
+            session
+                .schedule_in(transaction, job)
+                .map_err(|error| Refusal::frame(error.to_string()))?;
+            self.answer(send.receipt.as_deref(), |answer| {
+                session.reply(None, answer)
+            });
+            return Ok(Some(Step::Done));
+        }
+        let scheduled = self.answer(send.receipt.as_deref(), |answer| {
+            session.schedule(job, answer)
+        });
+        Ok(Some(match scheduled {
+            Ok(()) => Step::Done,
+            Err(StoreError::Full) => self.park(session, park_key(), raw),
+            Err(error) => {
+                // The journal is dead and the broker is stopping; no receipt goes out.
+                tracing::debug!(%error, "job not stored");
+                session.outbox.close();
+                Step::Done
+            }
+        }))
+    }
+
+    /// Does what is asked of the scheduler itself (SCH-8, SCH-9).
+    fn act(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        action: &SchedulerAction<'_>,
+    ) -> Result<(), Refusal> {
+        if send.transaction.is_some() {
+            return Err(Refusal::frame(
+                "AMQ_SCHEDULER_ACTION cannot be part of a transaction",
+            ));
+        }
+        session.hand_over();
+        let manages = is_management(&send.destination);
+        if let SchedulerAction::RemoveKey { key } = action {
+            if manages || !send.body.is_empty() {
+                return Err(Refusal::frame(
+                    "AMQ_SCHEDULER_ACTION:REMOVE with AMQ_SCHEDULED_KEY goes to the destination of the message, \
+                     without a body",
+                ));
+            }
+            let cell = self.resolve_one(session, &send.destination)?;
+            self.cancel(session, send, &Cancel::Key(&cell, key));
+            return Ok(());
+        }
+        if !manages {
+            return Err(Refusal::frame(format!(
+                "AMQ_SCHEDULER_ACTION goes to /topic/{MANAGEMENT}"
+            )));
+        }
+        let management = Destination::topic(MANAGEMENT);
+        access::check(self.access.as_ref(), Right::Write, &management)?;
+        match action {
+            SchedulerAction::Browse {
+                from_ms,
+                to_ms,
+                reply_to,
+            } => {
+                let Some(reply_to) = reply_to else {
+                    return Err(Refusal::frame(
+                        "AMQ_SCHEDULER_ACTION:BROWSE needs a reply-to",
+                    ));
+                };
+                let reply = self.resolve_one(session, reply_to)?;
+                if !session.engine.browse_jobs(*from_ms..=*to_ms, &reply) {
+                    return Err(Refusal::frame("too many ask for scheduled jobs already"));
+                }
+                self.answer(send.receipt.as_deref(), |answer| {
+                    session.reply(None, answer)
+                });
+            }
+            SchedulerAction::Remove { job } => {
+                // What is no job of ours is removed already.
+                let number = job
+                    .strip_prefix(JOB_PREFIX)
+                    .and_then(|job| job.parse().ok());
+                self.cancel(session, send, &Cancel::Job(number.unwrap_or(0)));
+            }
+            SchedulerAction::RemoveAll { from_ms, to_ms } => {
+                self.cancel(session, send, &Cancel::Due(*from_ms..=*to_ms));
+            }
+            SchedulerAction::RemoveKey { .. } => unreachable!("handled above"),
+            SchedulerAction::RemoveNothing => {
+                return Err(Refusal::frame(
+                    "AMQ_SCHEDULER_ACTION:REMOVE needs a scheduledJobId",
+                ));
+            }
+            SchedulerAction::Unknown(action) => {
+                return Err(Refusal::frame(format!(
+                    "AMQ_SCHEDULER_ACTION must be BROWSE, REMOVE or REMOVEALL, not '{action}'"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, session: &mut Session, send: &Send<'_>, what: &Cancel<'_>) {
+        self.answer(send.receipt.as_deref(), |answer| {
+            session.cancel(what, answer)
+        });
+    }
+}
+
+fn is_management(destination: &str) -> bool {
+    ["/topic/", "topic://"]
+        .iter()
+        .any(|prefix| destination.strip_prefix(prefix) == Some(MANAGEMENT))
+}
+
+/// What the headers mean (SCH-2, SCH-3).
+fn schedule(wanted: &ScheduleHeaders<'_>) -> Result<Schedule, Refusal> {
+    let refuse = |error: &dyn std::error::Error| Refusal::frame(error.to_string());
+    let mut schedule = Schedule::from_numbers(wanted.delay_ms, wanted.period_ms, wanted.repeat)
+        .map_err(|error| refuse(&error))?;
+    if let Some(cron) = &wanted.cron {
+        let zone = wanted.zone.as_deref().unwrap_or_default();
+        schedule = schedule.by_cron(cron_rule(cron, zone).map_err(|error| refuse(&error))?);
+    }
+    schedule.key = wanted.key.as_deref().map(Into::into);
+    Ok(schedule)
+}
