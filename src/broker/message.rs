@@ -211,6 +211,14 @@ impl Message {
         copy
     }
 
+    /// What became of it, if this is a dead letter; a copy that came by a route is none.
+    #[must_use]
+    pub fn fate(&self) -> Option<&DeadLetter> {
+        self.dead_letter
+            .as_deref()
+            .filter(|fate| !fate.cause.is_empty())
+    }
+
     /// The destination a copy was sent to, in the form of a header, if this is a copy that came by a route.
     #[must_use]
     pub fn routed_origin(&self) -> Option<&str> {

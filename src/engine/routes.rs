@@ -124,6 +124,14 @@ impl Routes {
 /// that copies. Bodies are shared.
 #[must_use]
 pub fn spread(cells: &[Arc<Cell>], message: Message) -> Vec<(Vec<Arc<Cell>>, Message)> {
+    let mut all = copies(cells, &message);
+    all.insert(0, (cells.to_vec(), message));
+    all
+}
+
+/// The copies alone.
+#[must_use]
+pub fn copies(cells: &[Arc<Cell>], message: &Message) -> Vec<(Vec<Arc<Cell>>, Message)> {
     let mut copies = Vec::new();
     for cell in cells.iter().filter(|cell| cell.routes.is_any()) {
         let mut to = Vec::new();
@@ -131,7 +139,6 @@ pub fn spread(cells: &[Arc<Cell>], message: Message) -> Vec<(Vec<Arc<Cell>>, Mes
         to.retain(|copy| !Arc::ptr_eq(copy, cell));
         copies.push((to, message.routed_from(&cell.destination)));
     }
-    copies.insert(0, (cells.to_vec(), message));
     copies
 }
 

@@ -43,6 +43,11 @@ impl State {
         };
         let schedule = schedule(&wanted)?;
         let cell = self.resolve_one(session, &send.destination)?;
+        if cell.destination.is_temporary() {
+            return Err(Refusal::frame(
+                "cannot schedule a message for a temporary destination, which may be gone by then",
+            ));
+        }
         let park_key = || ParkKey::Destination(send.destination.to_string());
         // What is scheduled is kept in the store, persistent or not.
         let has_room = send::has_room(session, true, send.transaction.is_some());

@@ -51,6 +51,31 @@ fn a_thousand_messages_come_once_each() {
     client.fence();
 }
 
+/// What a job delivers is copied like what is sent; the scheduler takes one destination at a time.
+#[test]
+fn scheduled_messages_are_copied_when_they_are_delivered() {
+    let server = Server::start();
+    let (mut client, mut sender) = (server.client(), server.client());
+    client.ask("SUBSCRIBE id:1 destination:/queue/Consumer.A.VirtualTopic.FOO");
+    let scheduled = "AMQ_SCHEDULED_DELAY:1 persistent:true";
+    sender.ask_with(
+        &format!("SEND destination:/topic/VirtualTopic.FOO {scheduled}"),
+        "later",
+    );
+    client
+        .message("later")
+        .check("MESSAGE original-destination:/topic/VirtualTopic.FOO scheduledJobId");
+    client.fence();
+    sender.refused(
+        &format!("SEND destination:/queue/a,/queue/b {scheduled}"),
+        "ERROR message~'names several destinations'",
+    );
+    sender.refused(
+        &format!("SEND destination:/temp-queue/a {scheduled}"),
+        "ERROR message~'cannot schedule a message for a temporary destination'",
+    );
+}
+
 #[test]
 fn a_consumer_queue_may_name_many_topics() {
     let server = Server::start();

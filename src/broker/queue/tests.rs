@@ -1,5 +1,4 @@
 use super::*;
-use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::outlet::Flow;
@@ -718,7 +717,7 @@ fn a_long_search_lets_others_go_on() {
         times: Arc::clone(&times),
     };
     let wishes = Wishes {
-        filter: Some(Box::new(filter)),
+        filter: Some(Arc::new(filter)),
         ..Wishes::default()
     };
     let chooser = bench.join(1, wishes);

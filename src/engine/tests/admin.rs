@@ -141,12 +141,16 @@ fn a_retried_dead_letter_is_as_if_it_had_never_failed() {
     consumer.start();
     assert!(acknowledge(&mut consumer, 1, Ack::Refused));
     assert!(acknowledge(&mut consumer, 2, Ack::Refused));
-    let dlq = send(&engine, "DLQ", 3..=3);
-    assert_eq!(serials(&engine, "DLQ"), [1, 2, 3]);
+    let dlq = send(&engine, "ActiveMQ.DLQ", 3..=3);
+    assert_eq!(serials(&engine, "ActiveMQ.DLQ"), [1, 2, 3]);
     let all = &mut |_: &Message, _: &_| true;
     assert!(engine.retry_messages(&cell, 1, all).is_err());
     assert_eq!(engine.retry_messages(&dlq, u64::MAX, all).unwrap(), 2);
-    assert_eq!(serials(&engine, "DLQ"), [3], "it never failed anywhere");
+    assert_eq!(
+        serials(&engine, "ActiveMQ.DLQ"),
+        [3],
+        "it never failed anywhere"
+    );
     let frames = consumer.socket.frames();
     let again: Vec<_> = frames[2..]
         .iter()

@@ -228,12 +228,12 @@ fn the_identity_of_a_delivery_survives() {
         while engine.tick() {}
     }
     consumer.end(Ending::Orderly);
-    assert_eq!(read(&engine, &queue(&engine, "DLQ")), before[..1]);
+    assert_eq!(read(&engine, &queue(&engine, "ActiveMQ.DLQ")), before[..1]);
     engine.close();
     drop((cell, engine));
     let engine = stored_at(directory.path(), 9 * HOUR);
     assert_eq!(read(&engine, &queue(&engine, "q")), before[1..]);
-    assert_eq!(read(&engine, &queue(&engine, "DLQ")), before[..1]);
+    assert_eq!(read(&engine, &queue(&engine, "ActiveMQ.DLQ")), before[..1]);
 }
 
 /// SCH-7: what cron missed while the broker was down comes once, and then it goes on.

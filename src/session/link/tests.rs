@@ -124,8 +124,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
         patterns: Vec::new(),
         blueprint: Blueprint {
             mode: AckMode::Individual,
-            queue_window: Window::messages(10),
-            topic_window: Window::messages(10),
+            window: Box::new(|_| Window::messages(10)),
             choice: Choice::default(),
             wishes: Wishes::default(),
             encode: Box::new(|_, _| Box::new(Nowhere)),
