@@ -263,7 +263,7 @@ fn each_part_of_a_list_and_all_of_a_wildcard_must_be_allowed() {
     let users = vec![user("reader", "readers"), user("admin", "writers admins")];
     let rules = vec![
         rule("q", ["", "writers", ""]),
-        rule("q.>", ["readers", "writers", "admins"]),
+        rule("q.*", ["readers", "writers", "admins"]),
     ];
     server.reload(config(users, rules)).expect("it is correct");
     reader.expect(
@@ -306,7 +306,7 @@ fn rules_may_say_who_answers_to_temporary_destinations() {
     );
     writer.send(&answers, "by writer");
     admin.message("by writer");
-    admin.send("/temp-queue/answers", "by its owner");
+    admin.put_with("SEND destination:/temp-queue/answers", "by its owner");
     admin.message("by its owner");
 }
 
