@@ -11,15 +11,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{Destination, Message};
+use crate::broker::{Destination, Message, Pattern};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
 use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::opening::{self, OpenError};
+use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
 use crate::engine::retry::{Retried, RetryError};
+use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings, StoreError};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
@@ -116,10 +118,12 @@ impl Builder {
 
         let durability = Arc::new(Durability::default());
         let opened = open_store(&config, &durability).await?;
-        let engine = Engine::build(settings(&config), clock, durability, opened)?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
-        engine.properties.register(WIRE_STOMP, Arc::new(reader));
+        let readers = PropertyReaders::default();
+        readers.register(WIRE_STOMP, Arc::new(reader));
+        let (settings, readers) = (settings(&config), Arc::new(readers));
+        let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
@@ -443,9 +447,25 @@ fn settings(config: &Config) -> Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
         slow_subscriber_bytes_max: config.memory.slow_topic_subscriber_bytes_max.bytes(),
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
+        routes: routes(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
         group_reader: Some(stomp::group_of),
+    }
+}
+
+/// What is copied where. The patterns have passed the checks.
+fn routes(config: &Config) -> Rules {
+    let (keys, syntax) = (&config.virtual_topics, config.pattern_syntax());
+    let name = Pattern::parse_with(&keys.name, syntax).ok();
+    let virtual_topics = name.filter(|_| keys.enabled).map(|name| VirtualTopics {
+        name,
+        prefix: keys.prefix.clone(),
+    });
+    Rules {
+        virtual_topics,
+        mirror_prefix: keys.mirrored_queues.then(|| keys.mirror_prefix.clone()),
+        syntax,
     }
 }
 
@@ -482,5 +502,6 @@ fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
         security: Arc::clone(security),
+        syntax: config.pattern_syntax(),
     }
 }

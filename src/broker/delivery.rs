@@ -155,6 +155,10 @@ pub enum Which {
     Number(u64),
     /// By message id (STOMP 1.0 and 1.1).
     Message(MessageId),
+    /// The last one up to this number, for a subscription that others feed too.
+    Through(u64),
+    /// The oldest that waits.
+    Oldest,
 }
 
 /// What a client says of a delivery.

@@ -39,6 +39,27 @@ impl Destination {
         }
     }
 
+    /// The temporary destination `id` (DST-9). No other name begins with a comma: in a header it separates names.
+    #[must_use]
+    pub fn temporary(kind: Kind, id: &str) -> Self {
+        Self {
+            kind,
+            name: format!(",{id}"),
+        }
+    }
+
+    /// The id of a temporary destination.
+    #[must_use]
+    pub fn temporary_id(&self) -> Option<&str> {
+        self.name.strip_prefix(',')
+    }
+
+    /// Whether it lives with a connection.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.temporary_id().is_some()
+    }
+
     /// Reads what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -57,10 +78,13 @@ impl Destination {
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = match self.kind {
-            Kind::Queue => "/queue/",
-            Kind::Topic => "/topic/",
+        let kind = match self.kind {
+            Kind::Queue => "queue",
+            Kind::Topic => "topic",
         };
-        write!(f, "{prefix}{}", self.name)
+        match self.temporary_id() {
+            Some(id) => write!(f, "/remote-temp-{kind}/{id}"),
+            None => write!(f, "/{kind}/{}", self.name),
+        }
     }
 }

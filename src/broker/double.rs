@@ -25,6 +25,7 @@ pub(super) enum Event {
     Remove(u64, Locator),
     Acknowledge(u32, Progress),
     Redelivered(u64, u16),
+    RedeliveredTo(u32, u64, u16),
     Reject(Rejected),
 }
 
@@ -72,6 +73,10 @@ impl World {
 }
 
 impl Outlet for World {
+    fn number(&mut self, _: SubscriptionKey) -> u64 {
+        unreachable!("nobody numbers outside")
+    }
+
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
         let flow = self.flows.pop().unwrap_or(Flow::Open);
         self.events.push(Event::Deliver {
@@ -104,6 +109,11 @@ impl Outlet for World {
             "only a stored counter is told"
         );
         self.events.push(Event::Redelivered(sequence, redeliveries));
+    }
+
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16) {
+        let event = Event::RedeliveredTo(subscription, sequence, redeliveries);
+        self.events.push(event);
     }
 
     fn reject(&mut self, rejected: Rejected) {

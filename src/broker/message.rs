@@ -4,6 +4,8 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
+use super::destination::Destination;
+
 /// Where the store keeps a message: an opaque, ordered value made by the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Locator(pub NonZeroU64);
@@ -49,7 +51,8 @@ impl MessageFlags {
 pub struct DeadLetter {
     /// The destination it failed on, as `/queue/N` or `/topic/N`.
     pub origin: String,
-    /// Why it failed, with the prefixes that tools parse.
+    /// Why it failed, with the prefixes that tools parse. Empty if it has not: a copy that came by a route tells its
+    /// origin only (VIR-1).
     pub cause: String,
     /// Its expiry before it was cleared, milliseconds since 1970; 0 for none.
     pub original_expires_ms: u64,
@@ -189,6 +192,38 @@ impl Message {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         (self.size() + OVERHEAD_BYTES) as u64
+    }
+
+    /// A copy of the message that tells it was sent to `origin` (VIR-1), unless it tells of another fate.
+    #[must_use]
+    pub fn routed_from(&self, origin: &Destination) -> Self {
+        let mut copy = self.clone();
+        let fate = || {
+            Box::new(DeadLetter {
+                origin: origin.to_string(),
+                cause: String::new(),
+                original_expires_ms: 0,
+                failures: 0,
+                died_ms: 0,
+            })
+        };
+        copy.dead_letter.get_or_insert_with(fate);
+        copy
+    }
+
+    /// What became of it, if this is a dead letter; a copy that came by a route is none.
+    #[must_use]
+    pub fn fate(&self) -> Option<&DeadLetter> {
+        self.dead_letter
+            .as_deref()
+            .filter(|fate| !fate.cause.is_empty())
+    }
+
+    /// The destination a copy was sent to, in the form of a header, if this is a copy that came by a route.
+    #[must_use]
+    pub fn routed_origin(&self) -> Option<&str> {
+        let fate = self.dead_letter.as_ref()?;
+        fate.cause.is_empty().then_some(&fate.origin)
     }
 
     /// The same message as a dead letter: persistent, with another expiry or none (0), telling its fate (DLQ-4).

@@ -21,6 +21,7 @@ pub mod message;
 pub mod outlet;
 pub mod paging;
 pub mod pattern;
+pub mod places;
 pub mod policy;
 pub mod queue;
 pub mod redelivery;

@@ -57,6 +57,8 @@ pub struct Rejected {
 
 /// The world outside a destination, told of effects in the order in which they happen.
 pub trait Outlet {
+    /// The number of the next delivery to a consumer that is numbered outside, which follows at once.
+    fn number(&mut self, to: SubscriptionKey) -> u64;
     /// A message goes to a consumer.
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow;
     /// A browser has seen everything (BRO-1).
@@ -67,6 +69,8 @@ pub trait Outlet {
     fn acknowledge(&mut self, subscription: u32, progress: Progress);
     /// The counter of failed deliveries of a stored message has changed.
     fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16);
+    /// The same for one durable subscription of a topic.
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16);
     /// A message must go to the dead-letter queue.
     fn reject(&mut self, rejected: Rejected);
     /// A stored message is wanted back in memory. The number is only to be given back with it.

@@ -39,6 +39,7 @@ use browse::Browse;
 pub use consumer::Wishes;
 use consumer::{Consumer, Selection};
 use delays::Delays;
+pub(super) use delays::scatter;
 use expiry::Expiry;
 use groups::Groups;
 pub use groups::{GroupMark, GroupReader, GroupView};

@@ -44,6 +44,12 @@ impl Default for RedeliveryPolicy {
     }
 }
 
+/// What a dead letter tells that expired at `expires_ms` (DLQ-4).
+#[must_use]
+pub fn expired_cause(expires_ms: u64) -> String {
+    format!("java.lang.Throwable: Message Expired. Expiration:{expires_ms}")
+}
+
 /// What a NACK does, set per destination (NAK-2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnNack {

@@ -40,6 +40,8 @@ pub struct Subscription {
     unacked_bytes: u64,
     first_number: u64,
     next_number: u64,
+    /// Its deliveries are numbered by the world outside, because others feed the same subscription.
+    numbered_outside: bool,
     /// Its connection takes no more for now, or it has not been started.
     blocked: bool,
 }
@@ -55,6 +57,7 @@ impl Subscription {
             unacked_bytes: 0,
             first_number: 1,
             next_number: 1,
+            numbered_outside: false,
             blocked: true,
         }
     }
@@ -99,10 +102,19 @@ impl Subscription {
     }
 
     /// The number of the next delivery; each is used once (ACK-4).
-    pub fn number_next(&mut self) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
+    pub fn number_next(&mut self, outside: impl FnOnce() -> u64) -> u64 {
+        let number = if self.numbered_outside {
+            outside()
+        } else {
+            self.next_number
+        };
+        self.next_number = number + 1;
         number
+    }
+
+    /// From now on the world outside numbers its deliveries; the numbers only grow.
+    pub fn number_outside(&mut self) {
+        self.numbered_outside = true;
     }
 
     /// Notes a delivery as waiting for its acknowledgement.

@@ -6,20 +6,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use slotmap::SlotMap;
 
 use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+use super::filter::Filter;
 use super::log::Log;
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
-use super::redelivery::{Failure, OnNack, RedeliveryPolicy};
+use super::redelivery::{Failure, OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
 
 mod dispatch;
+mod expiry;
 mod paging;
 mod settle;
 mod subscriber;
@@ -28,6 +31,34 @@ mod subscriber;
 struct Kept {
     entry: Entry,
     refs: u32,
+    /// It has expired, and the dead-letter path has it.
+    buried: bool,
+}
+
+/// What a subscription wants of a topic; by default everything.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// What passes this.
+    pub filter: Option<Arc<dyn Filter>>,
+    /// Nothing from the connection with this number, the origin of its messages; it may change.
+    pub no_local: Option<Arc<AtomicU64>>,
+}
+
+impl Selection {
+    fn is_choosy(&self) -> bool {
+        self.filter.is_some() || self.no_local.is_some()
+    }
+}
+
+/// How far a durable subscription had come when it was made, or before the broker was stopped.
+#[derive(Debug, Default)]
+pub struct Progressed {
+    /// It wants everything from here on,
+    pub start: u64,
+    /// but these.
+    pub acknowledged: Vec<u64>,
+    /// Failed deliveries of what it has seen and not acknowledged, by sequence.
+    pub marks: Vec<(u64, u16)>,
 }
 
 /// Bounds of a topic's memory.
@@ -48,6 +79,16 @@ pub struct Topic {
     promised: BTreeSet<u64>,
     subscriptions: SlotMap<SubscriptionKey, Subscriber>,
     durables: usize,
+    /// How many of them take everything.
+    unfiltered_durables: usize,
+    /// How many durable subscriptions have no consumer.
+    offline: usize,
+    /// When deliveries that failed go out again (RED-3).
+    delays: BTreeSet<(u64, u64, SubscriptionKey)>,
+    /// When messages of the log expire, while there are durable subscriptions. May name some that have gone.
+    expiring: BTreeSet<(u64, u64)>,
+    /// Those that have expired and wait for the turn of a consumer.
+    overdue: BTreeSet<(u64, u64)>,
     held_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
@@ -71,6 +112,11 @@ impl Topic {
             promised: BTreeSet::new(),
             subscriptions: SlotMap::with_key(),
             durables: 0,
+            unfiltered_durables: 0,
+            offline: 0,
+            delays: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             held_bytes: 0,
             durable_through: None,
             page_from: 0,
@@ -120,6 +166,17 @@ impl Topic {
         self.durables > 0
     }
 
+    /// Whether `message`, if it is persistent, must be stored: some durable subscription wants it.
+    #[must_use]
+    pub fn is_stored(&self, message: &Message) -> bool {
+        self.unfiltered_durables > 0
+            || self.durables > 0
+                && self
+                    .subscriptions
+                    .values()
+                    .any(|subscriber| subscriber.durable.is_some() && subscriber.selects(message))
+    }
+
     /// Learns how far the store has synced, so that stored messages may leave memory.
     pub fn set_durable(&mut self, durable: Option<Locator>) {
         self.durable_through = self.durable_through.max(durable);
@@ -140,15 +197,35 @@ impl Topic {
         let Some(message) = entry.message.clone() else {
             return;
         };
+        if message.is_expired(now_ms) {
+            self.stats.expired += 1;
+            out.reject(Rejected {
+                sequence,
+                cause: expired_cause(message.expires_ms),
+                expires_ms: message.expires_ms,
+                entry,
+                expired: true,
+                subscription: None,
+                durable: None,
+            });
+            return;
+        }
         self.held_bytes += bytes;
-        let expired = message.is_expired(now_ms);
         let (mut refs, mut late) = (0, false);
+        let mut passed = Vec::new();
         for (key, subscriber) in &mut self.subscriptions {
-            if expired {
-                self.stats.expired += 1;
-                break;
-            }
             let durable = subscriber.durable.is_some();
+            if !subscriber.selects(&message) {
+                // The position passes over it (SEL-9), once it has come so far.
+                if subscriber.lag == 0 {
+                    subscriber.cursor = subscriber.cursor.max(sequence + 1);
+                }
+                // After a restart nobody knows any more whose it was.
+                if durable && entry.at.is_some() && subscriber.is_local(&message) {
+                    passed.push(key);
+                }
+                continue;
+            }
             if sequence < subscriber.cursor {
                 // A place reserved by a transaction, filled after later ones went out, or after this
                 // subscription came: what was not stored for it was sent before it.
@@ -157,6 +234,7 @@ impl Topic {
                 }
                 refs += u32::from(durable);
                 subscriber.returned.insert(sequence, entry.clone());
+                subscriber.keep_open(sequence);
                 late = true;
             } else if subscriber.keeps_up()
                 && subscriber
@@ -167,15 +245,23 @@ impl Topic {
                 self.stats.dispatched += 1;
                 refs += u32::from(durable);
             } else {
-                subscriber.lag += 1;
-                subscriber.lag_bytes += bytes;
+                subscriber.lag_behind(sequence, bytes);
                 refs += 1;
                 // Something was taken back, with nobody to see to it.
                 late |= subscriber.has_credit();
             }
         }
+        for key in passed {
+            self.progress(key, &[sequence], out);
+        }
         if refs > 0 {
-            self.log.insert(sequence, Kept { entry, refs });
+            let kept = Kept {
+                entry,
+                refs,
+                buried: false,
+            };
+            self.log.insert(sequence, kept);
+            self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
                 self.page_from = self.page_from.max(sequence + 1);
             }
@@ -193,40 +279,72 @@ impl Topic {
         self.page_out();
     }
 
-    /// Adds a message at start. It is kept for the durable subscriptions recovered before.
-    /// Returns whether any of them wants it.
-    pub fn recover(&mut self, sequence: u64, entry: Entry) -> bool {
+    /// Adds a message at start. It is kept for the durable subscriptions recovered before; `message` is needed
+    /// where [`Topic::must_read`] says so. Returns whether any of them wants it.
+    pub fn recover(
+        &mut self,
+        sequence: u64,
+        entry: Entry,
+        expires_ms: u64,
+        message: Option<&Message>,
+    ) -> bool {
         let mut refs = 0;
         for subscriber in self.subscriptions.values_mut() {
-            if subscriber.wants(sequence) {
+            let selected = message.is_none_or(|message| subscriber.selects(message));
+            if selected && subscriber.wants(sequence) {
                 refs += 1;
-                subscriber.lag += 1;
-                subscriber.lag_bytes += u64::from(entry.bytes.get());
+                subscriber.lag_behind(sequence, u64::from(entry.bytes.get()));
             }
         }
         if refs > 0 {
-            self.log.insert(sequence, Kept { entry, refs });
+            let kept = Kept {
+                entry,
+                refs,
+                buried: false,
+            };
+            self.log.insert(sequence, kept);
+            self.note_expiry(sequence, expires_ms);
         }
         refs > 0
     }
 
-    /// Adds a non-durable consumer, which sees what is published from now on.
-    pub fn subscribe(&mut self, mode: AckMode, window: Window) -> SubscriptionKey {
-        let consumer = Some(Subscription::new(mode, window));
-        self.subscriptions
-            .insert(Subscriber::new(None, self.next_sequence, consumer))
+    /// Whether it takes the message itself to tell for whom the recovered one at `sequence` is: the journal knows how
+    /// far a subscription has come, not what its selector passed over on the way.
+    #[must_use]
+    pub fn must_read(&self, sequence: u64) -> bool {
+        self.durables > self.unfiltered_durables
+            && self.subscriptions.values().any(|subscriber| {
+                subscriber.selection.filter.is_some() && subscriber.wants(sequence)
+            })
     }
 
-    /// Adds a durable subscription without a consumer, which wants everything from `start` on but `acknowledged`.
+    /// Adds a non-durable consumer, which sees what is published from now on.
+    pub fn subscribe(
+        &mut self,
+        mode: AckMode,
+        window: Window,
+        selection: Selection,
+    ) -> SubscriptionKey {
+        let consumer = Some(Subscription::new(mode, window));
+        let mut subscriber = Subscriber::new(None, self.next_sequence, consumer);
+        subscriber.selection = selection;
+        self.subscriptions.insert(subscriber)
+    }
+
+    /// Adds a durable subscription without a consumer.
     pub fn define_durable(
         &mut self,
         id: u32,
-        start: u64,
-        acknowledged: Vec<u64>,
+        from: Progressed,
+        selection: Selection,
     ) -> SubscriptionKey {
         self.durables += 1;
-        let mut subscriber = Subscriber::new(Some(id), start, None);
-        subscriber.acknowledged.extend(acknowledged);
+        self.offline += 1;
+        self.unfiltered_durables += usize::from(!selection.is_choosy());
+        let mut subscriber = Subscriber::new(Some(id), from.start, None);
+        subscriber.selection = selection;
+        subscriber.acknowledged.extend(from.acknowledged);
+        subscriber.marks.extend(from.marks);
         self.subscriptions.insert(subscriber)
     }
 
@@ -236,6 +354,7 @@ impl Topic {
             Some(subscriber) if subscriber.consumer.is_none() => {
                 let consumer = Subscription::new(mode, window);
                 subscriber.consumer = Some(consumer.numbered_from(subscriber.next_number));
+                self.offline -= 1;
                 true
             }
             _ => false,
@@ -255,6 +374,9 @@ impl Topic {
             return;
         };
         subscriber.next_number = consumer.next_number();
+        self.offline += 1;
+        // What has expired waits for its turn no more.
+        self.expiring.append(&mut self.overdue);
         let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
         while let Some(delivery) = consumer.pop() {
             if counts {
@@ -273,8 +395,11 @@ impl Topic {
         };
         let durable = subscriber.durable.is_some();
         self.durables -= usize::from(durable);
+        self.offline -= usize::from(durable && subscriber.consumer.is_none());
+        self.unfiltered_durables -= usize::from(durable && !subscriber.selection.is_choosy());
         let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned)
             .into_iter()
+            .chain(std::mem::take(&mut subscriber.delayed))
             .collect();
         if let Some(mut consumer) = subscriber.consumer.take() {
             while let Some(delivery) = consumer.pop() {
@@ -293,15 +418,9 @@ impl Topic {
                 self.release(sequence, out);
             }
         }
-        let mut at = subscriber.cursor;
-        while subscriber.lag > 0
-            && let Some(sequence) = self.log.next_from(at)
-        {
-            at = sequence + 1;
-            if !subscriber.acknowledged.contains(&sequence) {
-                self.release(sequence, out);
-                subscriber.lag -= 1;
-            }
+        while let Some(sequence) = subscriber.next_waiting(&self.log) {
+            subscriber.advance(sequence, 0);
+            self.release(sequence, out);
         }
     }
 
@@ -311,7 +430,7 @@ impl Topic {
             return;
         };
         let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
-        self.finish(key, taken, Ack::Consumed, out);
+        self.finish(0, key, taken, Ack::Consumed, out);
     }
 
     /// Gives a consumer its credit back after its connection has drained.
@@ -334,9 +453,23 @@ impl Topic {
         let Some(taken) = self.take_out(key, which) else {
             return false;
         };
-        self.finish(key, taken, ack, out);
+        self.finish(now_ms, key, taken, ack, out);
         self.dispatch(now_ms, key, out);
         true
+    }
+
+    /// The number of the delivery of the consumer `key` that `which` names.
+    #[must_use]
+    pub fn number_of(&self, key: SubscriptionKey, which: Which) -> Option<u64> {
+        let consumer = self.subscriptions.get(key)?.consumer.as_ref();
+        consumer?.unacked.find(which)
+    }
+
+    /// The deliveries of the consumer `key` are numbered outside from now on.
+    pub fn number_outside(&mut self, key: SubscriptionKey) {
+        if let Some(consumer) = self.consumer(key) {
+            consumer.number_outside();
+        }
     }
 
     /// Whether the consumer `key` holds the delivery that `which` names.
@@ -375,7 +508,7 @@ impl Topic {
         out: &mut impl Outlet,
     ) {
         self.leave_transaction(key, &taken);
-        self.finish(key, taken, ack, out);
+        self.finish(now_ms, key, taken, ack, out);
         self.dispatch(now_ms, key, out);
     }
 
@@ -414,19 +547,27 @@ impl Topic {
     /// Takes a rejected delivery back, because its dead letter could not be stored. Nothing is delivered
     /// here: it would be rejected again at once, and again.
     pub fn take_back(&mut self, rejected: Rejected) {
-        self.stats.dead_lettered -= 1;
         let Rejected {
             sequence,
             mut entry,
             subscription,
+            expired,
             ..
         } = rejected;
+        self.stats.expired -= u64::from(expired);
+        self.stats.dead_lettered -= u64::from(!expired);
+        if let Some(kept) = self.log.get_mut(sequence).filter(|_| expired) {
+            kept.buried = false;
+        }
         let Some(subscriber) = subscription.and_then(|key| self.subscriptions.get_mut(key)) else {
             return;
         };
         subscriber.in_transactions.remove(&sequence);
-        entry.redelivered = true;
-        if entry.message.is_some() {
+        entry.redelivered |= !expired;
+        if let Some(message) = &entry.message {
+            if expired {
+                self.overdue.insert((message.expires_ms, sequence));
+            }
             self.held_bytes += u64::from(entry.bytes.get());
         }
         subscriber.returned.insert(sequence, entry);
@@ -452,12 +593,19 @@ impl Topic {
         self.log.is_empty()
     }
 
-    /// Deliveries that came back, of all subscriptions, for a clean stop.
-    pub fn returned(&self) -> impl Iterator<Item = (u64, &Entry)> {
+    /// Stored messages that were in a frame to a durable subscription and came back: subscription, place and failed
+    /// deliveries, for a clean stop.
+    pub fn seen(&self) -> impl Iterator<Item = (u32, u64, u16)> {
+        let durable = |subscriber: &Subscriber| subscriber.durable;
         self.subscriptions
             .values()
-            .flat_map(|subscriber| &subscriber.returned)
-            .map(|(at, entry)| (*at, entry))
+            .filter_map(move |subscriber| Some((durable(subscriber)?, subscriber)))
+            .flat_map(|(id, subscriber)| {
+                let returned = subscriber.returned.iter().chain(&subscriber.delayed);
+                returned
+                    .filter(|(_, entry)| entry.redelivered && entry.at.is_some())
+                    .map(move |(sequence, entry)| (id, *sequence, entry.redeliveries))
+            })
     }
 
     fn consumer(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
@@ -479,7 +627,7 @@ impl Topic {
         for key in keys {
             while let Some(subscriber) = self.subscriptions.get_mut(key)
                 && subscriber.lag_bytes > bound
-                && let Some(sequence) = self.log.next_from(subscriber.cursor)
+                && let Some(sequence) = subscriber.next_waiting(&self.log)
                 && let Some(kept) = self.log.get(sequence)
             {
                 subscriber.advance(sequence, u64::from(kept.entry.bytes.get()));

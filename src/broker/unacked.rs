@@ -86,6 +86,14 @@ impl Unacked {
                     .as_ref()
                     .map(|delivery| delivery.number)
             }
+            Which::Through(number) => {
+                let end = self.slots.partition_point(|slot| slot.number <= number);
+                let mut slots = self.slots.iter().take(end).rev();
+                slots
+                    .find(|slot| slot.delivery.is_some())
+                    .map(|slot| slot.number)
+            }
+            Which::Oldest => self.iter().next().map(|delivery| delivery.number),
             Which::Message(id) => self
                 .iter()
                 .find(|delivery| delivery.id == id)

@@ -67,6 +67,8 @@ tree! {
         redelivery: Redelivery,
         /// Queues and topics.
         destinations: Destinations,
+        /// Messages that are copied elsewhere.
+        virtual_topics: VirtualTopics,
         /// Who may come in, and what they may do.
         security: Security,
         /// The log.
@@ -318,6 +320,22 @@ section! {
         offline_durable_timeout: Duration = "0s", from "0s" to "3650days";
         /// How often durable subscriptions are looked at for that.
         offline_durable_interval: Duration = "5m", from "1s" to "30days";
+    }
+}
+
+section! {
+    /// Messages that are copied to other destinations.
+    VirtualTopics in "virtual_topics" {
+        /// Copy what is sent to a topic that matches name to its consumer queues.
+        enabled: bool = true;
+        /// Which topics have consumer queues.
+        name: String = "VirtualTopic.>";
+        /// What the name of a consumer queue begins with, before that of its topic; "*" is any one level.
+        prefix: String = "Consumer.*.";
+        /// Copy what is sent to any queue to a topic, for whoever wants to watch.
+        mirrored_queues: bool = false;
+        /// What the name of such a topic begins with, before that of its queue.
+        mirror_prefix: String = "VirtualTopic.Mirror.";
     }
 }
 

@@ -4,7 +4,7 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
@@ -17,6 +17,7 @@ use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::policy::{self, Rules};
 use super::records;
+use super::routes::Routes;
 use super::timer::Timer;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
@@ -58,6 +59,7 @@ pub(super) struct Records {
     removed: Vec<(u64, ferrymq_store::Locator)>,
     acknowledged: Vec<(u32, Progress)>,
     redelivered: Vec<(u64, Locator, u16)>,
+    marked: Vec<(u32, u64, u16)>,
     rejected: Vec<Rejected>,
     fetches: Vec<(u64, Locator)>,
 }
@@ -114,13 +116,14 @@ impl Machine {
         }
     }
 
-    /// Whether a persistent message must reach the journal.
+    /// Whether `message` must reach the journal.
     #[must_use]
-    pub fn needs_store(&self) -> bool {
-        match self {
-            Self::Queue(_) => true,
-            Self::Topic(topic) => topic.has_durables(),
-        }
+    pub fn stores(&self, message: &Message) -> bool {
+        message.is_persistent()
+            && match self {
+                Self::Queue(_) => true,
+                Self::Topic(topic) => topic.is_stored(message),
+            }
     }
 }
 
@@ -130,6 +133,8 @@ pub struct State {
     pub machine: Machine,
     outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
+    numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     charged_bytes: u64,
     pace: Pace,
     defined: bool,
@@ -147,6 +152,8 @@ pub struct Cell {
     pub destination: Destination,
     /// Its id in the journal.
     pub id: DestinationId,
+    /// Where copies of what is sent to it go.
+    pub routes: Routes,
     /// What of its policy a send has to look at; see `policy.rs`.
     pub(super) watched: AtomicU8,
     /// Somebody referred to it when it was last looked at; see `housekeeping.rs`.
@@ -198,6 +205,7 @@ impl Cell {
             machine,
             outboxes: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
+            numbers: SecondaryMap::new(),
             charged_bytes,
             pace: Pace::default(),
             defined,
@@ -210,6 +218,7 @@ impl Cell {
         Self {
             destination,
             id,
+            routes: Routes::default(),
             watched,
             in_use: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -217,6 +226,12 @@ impl Cell {
             memory,
             timer,
         }
+    }
+
+    /// Whether what it holds can be in the journal.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.store.is_some()
     }
 
     /// Locks the destination. Never across I/O, and never two destinations at once.
@@ -252,6 +267,7 @@ impl Cell {
             machine,
             outboxes,
             encoders,
+            numbers,
             rules,
             ..
         } = state;
@@ -266,6 +282,7 @@ impl Cell {
         let mut delivering = Delivering {
             outboxes,
             encoders,
+            numbers,
             current: None,
             touched: &mut work.touched,
             records: &mut records,
@@ -307,7 +324,7 @@ impl Cell {
         let mut places = stored.into_iter();
         self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             for (sequence, message) in (first..).zip(messages.drain(..)) {
-                let at = if message.is_persistent() {
+                let at = if machine.stores(&message) {
                     places.next()
                 } else {
                     None
@@ -352,21 +369,21 @@ impl Cell {
         let Some(store) = &self.store else {
             return Ok(Vec::new());
         };
-        let persistent = messages
+        let stored = messages
             .iter()
-            .filter(|message| message.is_persistent())
+            .filter(|message| state.machine.stores(message))
             .count();
-        if persistent == 0 || !state.machine.needs_store() {
+        if stored == 0 {
             return Ok(Vec::new());
         }
-        let mut places = Vec::with_capacity(persistent);
+        let mut places = Vec::with_capacity(stored);
         let defined = state.defined;
         let appended = store.append(|batch| {
             self.define(state, batch);
-            for (sequence, message) in (first..)
-                .zip(messages)
-                .filter(|(_, message)| message.is_persistent())
-            {
+            for (sequence, message) in (first..).zip(messages) {
+                if !state.machine.stores(message) {
+                    continue;
+                }
                 let at = records::add(batch, &[(self.id, sequence)], message);
                 places.push(records::from_store(at));
             }
@@ -406,6 +423,7 @@ impl Cell {
             outbox.unregister(index);
         }
         state.encoders.remove(key);
+        state.numbers.remove(key);
     }
 
     /// Hands the records of a step to the journal and its memory to the account.
@@ -448,10 +466,11 @@ impl Cell {
 
     /// Tells the timer of something that is due sooner than all it knows of.
     fn arm(self: &Arc<Self>, state: &mut State) {
-        let Machine::Queue(queue) = &state.machine else {
-            return;
+        let due_ms = match &state.machine {
+            Machine::Queue(queue) => queue.next_due_ms(),
+            Machine::Topic(topic) => topic.next_due_ms(),
         };
-        if let Some(due_ms) = queue.next_due_ms()
+        if let Some(due_ms) = due_ms
             && state.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms)
         {
             state.armed_ms = Some(due_ms);
@@ -462,7 +481,8 @@ impl Cell {
     fn journal(&self, records: &mut Records, work: &mut Work) {
         let empty = records.removed.is_empty()
             && records.acknowledged.is_empty()
-            && records.redelivered.is_empty();
+            && records.redelivered.is_empty()
+            && records.marked.is_empty();
         let Some(store) = &self.store else { return };
         if empty {
             return;
@@ -486,7 +506,11 @@ impl Cell {
                     records::count_code(redeliveries, true),
                 );
             }
+            for &(subscription, sequence, redeliveries) in &records.marked {
+                batch.redelivered_to(SubscriptionId(subscription), &[(sequence, redeliveries)]);
+            }
         });
+        records.marked.clear();
         records.removed.clear();
         records.acknowledged.clear();
         records.redelivered.clear();
@@ -494,6 +518,15 @@ impl Cell {
             Ok(((), ticket)) => work.ticket = work.ticket.max(Some(ticket)),
             // The journal is dead and the broker is stopping: what was consumed may come again.
             Err(error) => tracing::debug!(%error, "removals not recorded"),
+        }
+    }
+}
+
+/// Whoever let go of a destination last gives back the memory of what was in it.
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if let Ok(state) = self.state.get_mut() {
+            self.memory.release(state.charged_bytes);
         }
     }
 }
@@ -520,6 +553,7 @@ impl Drop for WholeStep {
 pub struct Delivering<'a> {
     outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
     encoders: &'a mut SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    numbers: &'a SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     touched: &'a mut Vec<Arc<Outbox>>,
@@ -552,6 +586,16 @@ impl<'a> Delivering<'a> {
 }
 
 impl Outlet for Delivering<'_> {
+    fn number(&mut self, to: SubscriptionKey) -> u64 {
+        // The outbox stays locked until the delivery is in it, so numbers are in the order of frames.
+        if let Some((outbox, _)) = self.outboxes.get(to) {
+            self.open(outbox);
+        }
+        self.numbers
+            .get(to)
+            .map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
         let Some((outbox, index)) = self.outboxes.get(to) else {
             return Flow::Refused;
@@ -607,6 +651,11 @@ impl Outlet for Delivering<'_> {
         self.records.redelivered.push((sequence, at, redeliveries));
     }
 
+    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16) {
+        let marked = (subscription, sequence, redeliveries);
+        self.records.marked.push(marked);
+    }
+
     fn reject(&mut self, rejected: Rejected) {
         self.records.rejected.push(rejected);
     }
@@ -632,6 +681,15 @@ impl State {
     pub(super) fn disarm(&mut self, at_ms: u64) {
         if self.armed_ms == Some(at_ms) {
             self.armed_ms = None;
+        }
+    }
+
+    /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.
+    pub(super) fn number_by(&mut self, key: SubscriptionKey, numbers: &Arc<AtomicU64>) {
+        self.numbers.insert(key, Arc::clone(numbers));
+        match &mut self.machine {
+            Machine::Queue(queue) => queue.number_outside(key),
+            Machine::Topic(topic) => topic.number_outside(key),
         }
     }
 

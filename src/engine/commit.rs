@@ -9,6 +9,7 @@ use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
 use super::policy::Admission;
+use super::routes::spread;
 use super::schedule::NewJob;
 use super::{Engine, records};
 use crate::broker::policy::Usage;
@@ -32,7 +33,8 @@ pub struct Acknowledged {
 /// What a transaction holds until its end.
 #[derive(Default)]
 pub struct Transaction {
-    /// Messages to send, in order.
+    /// Messages to send, in order. The same message to several destinations stands there several times in a row: it is
+    /// stored once.
     pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
     /// Messages to schedule, in order (SCH-6).
     pub jobs: Vec<NewJob>,
@@ -46,9 +48,21 @@ pub struct Transaction {
 struct Part {
     cell: Arc<Cell>,
     first: u64,
-    messages: Vec<(Arc<Message>, Option<Locator>)>,
-    stored: bool,
+    messages: Vec<Copy>,
 }
+
+/// One message on its way to one destination.
+struct Copy {
+    message: Arc<Message>,
+    /// Its place among the sends of the transaction.
+    send: usize,
+    /// Whether it must reach the journal.
+    stored: bool,
+    at: Option<Locator>,
+}
+
+/// Destinations that one record can name.
+const TARGETS_MAX: usize = 1 << 12;
 
 /// Why a transaction was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +79,12 @@ impl Part {
     /// Why the destination refuses these messages, if it does. One whose policy lets producers wait takes them: they
     /// waited when they were sent.
     fn refusal(&self) -> Option<String> {
-        let ((last, _), rest) = self.messages.split_last()?;
+        let (last, rest) = self.messages.split_last()?;
+        let last = &last.message;
         let admission = self
             .cell
             .admission(last.memory_bytes(), last.is_persistent(), || {
-                let bytes = rest.iter().map(|(message, _)| message.memory_bytes()).sum();
+                let bytes = rest.iter().map(|copy| copy.message.memory_bytes()).sum();
                 Usage {
                     messages: rest.len() as u64,
                     bytes,
@@ -84,6 +99,27 @@ impl Part {
 }
 
 impl Transaction {
+    /// Adds a message for several destinations; it must not be in the memory of others. It is stored once.
+    pub fn add(&mut self, cells: &[Arc<Cell>], message: Message) {
+        let message = Arc::new(message);
+        self.sends.extend(
+            cells
+                .iter()
+                .map(|cell| (Arc::clone(cell), Arc::clone(&message))),
+        );
+    }
+
+    /// The same with the copies that follow from where it goes (VIR-1).
+    pub fn add_routed(&mut self, cells: &[Arc<Cell>], message: Message) {
+        if !cells.iter().any(|cell| cell.routes.is_any()) {
+            self.add(cells, message);
+            return;
+        }
+        for (cells, message) in spread(cells, message) {
+            self.add(&cells, message);
+        }
+    }
+
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
@@ -107,25 +143,60 @@ impl Engine {
         mut transaction: Transaction,
         work: &mut Work,
     ) -> Result<(), (Box<Transaction>, CommitError)> {
+        self.stamp(&mut transaction);
+        let parts = partition(&transaction.sends);
+        if let Some(text) = parts.iter().find_map(Part::refusal) {
+            return Err((Box::new(transaction), CommitError::Refused(text)));
+        }
+        self.apply(transaction, parts, work)
+            .map_err(|(transaction, error)| (transaction, error.into()))
+    }
+
+    /// The same for messages whose destinations have let them in already.
+    ///
+    /// # Errors
+    /// The store is full or dead.
+    pub fn commit_admitted(
+        self: &Arc<Self>,
+        mut transaction: Transaction,
+        work: &mut Work,
+    ) -> Result<(), (Box<Transaction>, StoreError)> {
+        self.stamp(&mut transaction);
+        let parts = partition(&transaction.sends);
+        self.apply(transaction, parts, work)
+    }
+
+    fn stamp(&self, transaction: &mut Transaction) {
         let now_ms = self.clock.wall_ms();
         for (cell, message) in &mut transaction.sends {
             cell.stamp(now_ms, message);
         }
-        let mut parts = partition(&transaction.sends);
-        if let Some(text) = parts.iter().find_map(Part::refusal) {
-            return Err((Box::new(transaction), CommitError::Refused(text)));
-        }
+    }
+
+    fn apply(
+        self: &Arc<Self>,
+        mut transaction: Transaction,
+        mut parts: Vec<Part>,
+        work: &mut Work,
+    ) -> Result<(), (Box<Transaction>, StoreError)> {
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
-            part.stored = state.machine.needs_store();
+            for copy in &mut part.messages {
+                copy.stored = part.cell.is_stored() && state.machine.stores(&copy.message);
+            }
         }
-        let jobs = &mut transaction.jobs;
-        if let Err(error) = self.write_group(&mut parts, jobs, &transaction.acknowledged, work) {
+        let Transaction {
+            sends,
+            jobs,
+            acknowledged,
+            ..
+        } = &mut transaction;
+        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
-            return Err((Box::new(transaction), error.into()));
+            return Err((Box::new(transaction), error));
         }
         let now_ms = self.clock.wall_ms();
         for acknowledged in transaction.acknowledged.drain(..) {
@@ -133,10 +204,10 @@ impl Engine {
         }
         for part in parts {
             part.cell.step(work, Journaled::default(), |machine, out| {
-                for (sequence, (message, at)) in (part.first..).zip(part.messages) {
+                for (sequence, copy) in (part.first..).zip(part.messages) {
                     let incoming = Incoming {
                         sequence,
-                        entry: Entry::held(message, at),
+                        entry: Entry::held(copy.message, copy.at),
                     };
                     match machine {
                         Machine::Queue(queue) => queue.push(now_ms, incoming, out),
@@ -168,6 +239,7 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
+        sends: &[(Arc<Cell>, Arc<Message>)],
         new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
         work: &mut Work,
@@ -178,9 +250,7 @@ impl Engine {
             }
             return Ok(());
         };
-        let adds = parts
-            .iter()
-            .any(|part| part.stored && part.messages.iter().any(|(m, _)| m.is_persistent()));
+        let adds = parts.iter().any(Part::is_stored);
         let acks = acknowledged.iter().any(|acknowledged| {
             acknowledged.ack == Ack::Consumed
                 && (acknowledged.durable.is_some()
@@ -197,14 +267,7 @@ impl Engine {
                 if let Some(jobs) = &jobs {
                     places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
                 }
-                for part in parts.iter_mut().filter(|part| part.stored) {
-                    for (sequence, (message, at)) in (part.first..).zip(&mut part.messages) {
-                        if message.is_persistent() {
-                            let place = records::add(batch, &[(part.cell.id, sequence)], message);
-                            *at = Some(records::from_store(place));
-                        }
-                    }
-                }
+                write_sends(batch, parts, sends);
                 for acknowledged in acknowledged
                     .iter()
                     .filter(|acknowledged| acknowledged.ack == Ack::Consumed)
@@ -225,7 +288,7 @@ impl Engine {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        for part in parts.iter().filter(|part| part.stored) {
+        for part in parts.iter().filter(|part| part.is_stored()) {
             let mut state = part.cell.lock();
             if state.is_defined() {
                 continue;
@@ -233,6 +296,48 @@ impl Engine {
             store.append(|batch| part.cell.define(&mut state, batch))?;
         }
         Ok(())
+    }
+}
+
+impl Part {
+    fn is_stored(&self) -> bool {
+        self.messages.iter().any(|copy| copy.stored)
+    }
+}
+
+/// Writes each message once for all its destinations.
+fn write_sends(
+    batch: &mut ferrymq_store::Batch<'_>,
+    parts: &mut [Part],
+    sends: &[(Arc<Cell>, Arc<Message>)],
+) {
+    // For each send: its part and its place there.
+    let mut copies = vec![None; sends.len()];
+    for (index, part) in parts.iter().enumerate() {
+        for (at, copy) in part.messages.iter().enumerate() {
+            copies[copy.send] = copy.stored.then_some((index, at));
+        }
+    }
+    let mut from = 0;
+    while let Some((_, message)) = sends.get(from) {
+        let alike = sends[from..]
+            .iter()
+            .take(TARGETS_MAX)
+            .take_while(|(_, other)| Arc::ptr_eq(other, message));
+        let to = from + alike.count();
+        let stored: Vec<(usize, usize)> = copies[from..to].iter().flatten().copied().collect();
+        from = to;
+        let targets: Vec<_> = stored
+            .iter()
+            .map(|&(part, at)| (parts[part].cell.id, parts[part].first + at as u64))
+            .collect();
+        if targets.is_empty() {
+            continue;
+        }
+        let place = records::from_store(records::add(batch, &targets, message));
+        for (part, at) in stored {
+            parts[part].messages[at].at = Some(place);
+        }
     }
 }
 
@@ -282,20 +387,24 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
 
 fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for (cell, message) in sends {
-        let message = (Arc::clone(message), None);
+    for (send, (cell, message)) in sends.iter().enumerate() {
+        let copy = Copy {
+            message: Arc::clone(message),
+            send,
+            stored: false,
+            at: None,
+        };
         match parts
             .iter_mut()
             .rev()
             .find(|part| Arc::ptr_eq(&part.cell, cell))
         {
-            Some(part) => part.messages.push(message),
+            Some(part) => part.messages.push(copy),
             None => {
                 parts.push(Part {
                     cell: Arc::clone(cell),
                     first: 0,
-                    messages: vec![message],
-                    stored: false,
+                    messages: vec![copy],
                 });
             }
         }

@@ -180,7 +180,7 @@ impl Engine {
 
     /// Removes a message for good.
     fn forget(&self, origin: &Arc<Cell>, rejected: &Rejected, work: &mut Work) {
-        if origin.destination.kind == Kind::Topic {
+        if origin.destination.kind == Kind::Topic && rejected.subscription.is_some() {
             // The record stays for other subscriptions; the topic knows when it goes.
             leave_topic(origin, rejected, Journaled::default(), work);
             return;

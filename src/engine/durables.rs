@@ -8,7 +8,9 @@ use ferrymq_store::{SubscriptionDefinition, SubscriptionId, Ticket};
 
 use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use super::choice::Choice;
 use super::outbox::Outbox;
+use crate::broker::topic::Progressed;
 use crate::broker::{AckMode, Destination, Outlet, SubscriptionKey, Window};
 
 /// Who a durable subscription belongs to and what it is called.
@@ -29,6 +31,8 @@ pub struct Durable {
     pub topic: Arc<Cell>,
     /// Its key there.
     pub key: SubscriptionKey,
+    /// What it asks for.
+    pub choice: Choice,
 }
 
 /// Why a durable subscription was refused.
@@ -40,6 +44,9 @@ pub enum DurableError {
     /// There is none of that name (SUB-7).
     #[error("no such durable subscription")]
     Unknown,
+    /// Its selector is none (SEL-8).
+    #[error("{0}")]
+    Selector(String),
     /// The journal refused.
     #[error(transparent)]
     Store(#[from] ferrymq_store::StoreError),
@@ -55,6 +62,11 @@ pub struct Durables {
 }
 
 impl Durables {
+    /// Ids up to `highest` were given away once.
+    pub fn used_through(&self, highest: u32) {
+        self.next_id.fetch_max(highest, Ordering::Relaxed);
+    }
+
     /// The name of the durable subscription `id`.
     #[must_use]
     pub fn name_of(&self, id: u32) -> Option<DurableName> {
@@ -99,7 +111,6 @@ impl Durables {
 
     /// Adds a recovered subscription.
     pub fn adopt(&self, name: DurableName, durable: Durable) {
-        self.next_id.fetch_max(durable.id.0, Ordering::Relaxed);
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -117,11 +128,13 @@ pub struct ConsumerEnd<'a> {
     pub mode: AckMode,
     /// Its credit.
     pub window: Window,
+    /// The number of its connection.
+    pub origin: u64,
 }
 
 impl Engine {
     /// Gives the durable subscription `name` of `topic` a consumer, making the subscription if there is none;
-    /// one on another topic is replaced with its backlog (SUB-4). `answer` runs before anything is delivered.
+    /// one on another topic, or that asks for something else, is replaced with its backlog (SUB-4).
     ///
     /// # Errors
     /// It is in use, or the journal refused.
@@ -129,6 +142,7 @@ impl Engine {
         self: &Arc<Self>,
         name: &DurableName,
         topic: &Arc<Cell>,
+        choice: &Choice,
         end: ConsumerEnd<'_>,
         work: &mut Work,
     ) -> Result<(Durable, Option<Ticket>), DurableError> {
@@ -142,14 +156,19 @@ impl Engine {
             if durable.is_active() {
                 return Err(DurableError::InUse);
             }
-            if Arc::ptr_eq(&durable.topic, topic) {
+            if Arc::ptr_eq(&durable.topic, topic) && durable.choice == *choice {
+                self.locals.connected(&name.client_id, end.origin);
                 durable.activate(end);
                 return Ok((durable, None));
             }
+            // First, so that what is refused costs nothing.
+            self.filter_of(choice, &topic.destination)
+                .map_err(DurableError::Selector)?;
             self.drop_durable(&durable, work)?;
             known.remove(name);
         }
-        let (durable, ticket) = self.define_durable(name, topic)?;
+        let (durable, ticket) = self.define_durable(name, topic, choice)?;
+        self.locals.connected(&name.client_id, end.origin);
         durable.activate(end);
         known.insert(name.clone(), durable.clone());
         Ok((durable, ticket))
@@ -182,7 +201,12 @@ impl Engine {
         &self,
         name: &DurableName,
         topic: &Arc<Cell>,
+        choice: &Choice,
     ) -> Result<(Durable, Option<Ticket>), DurableError> {
+        let local = || self.locals.of(&name.client_id);
+        let selection = self
+            .selection(choice, &topic.destination, local)
+            .map_err(DurableError::Selector)?;
         let id = SubscriptionId(self.durables.next_id.fetch_add(1, Ordering::Relaxed) + 1);
         let mut state = topic.lock();
         let start = state.topic().map_or(0, |topic| topic.next_sequence());
@@ -193,8 +217,8 @@ impl Engine {
                 topic: topic.id,
                 client_id: name.client_id.clone(),
                 name: name.name.clone(),
-                selector: None,
-                no_local: false,
+                selector: choice.selector.clone(),
+                no_local: choice.no_local,
                 start,
             };
             let ((), synced_by) = store.append(|batch| {
@@ -203,15 +227,20 @@ impl Engine {
             })?;
             ticket = Some(synced_by);
         }
+        let from = Progressed {
+            start,
+            ..Progressed::default()
+        };
         let key = state
             .topic()
-            .map(|machine| machine.define_durable(id.0, start, Vec::new()));
+            .map(|machine| machine.define_durable(id.0, from, selection));
         let key = key.unwrap_or_else(|| unreachable!("durable subscriptions are on topics"));
         Ok((
             Durable {
                 id,
                 topic: Arc::clone(topic),
                 key,
+                choice: choice.clone(),
             },
             ticket,
         ))

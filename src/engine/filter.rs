@@ -88,6 +88,7 @@ impl PropertySource for Source<'_> {
         // What delivery would add to a dead letter (DLQ-4).
         let fate = self.message.dead_letter.as_ref()?;
         match name {
+            "dlqDeliveryFailureCause" if fate.cause.is_empty() => None,
             "dlqDeliveryFailureCause" => Some(Value::text(&fate.cause)),
             "original-destination" => Some(Value::text(&fate.origin)),
             "originalExpiration" if fate.original_expires_ms != 0 => {
@@ -100,7 +101,11 @@ impl PropertySource for Source<'_> {
     fn header(&self, header: Header) -> Option<Value<'_>> {
         let message = self.message;
         Some(match header {
-            Header::Destination => Value::text(self.destination),
+            // That of a copy is the one it was sent to (VIR-1).
+            Header::Destination => match message.routed_origin().and_then(uri) {
+                Some(origin) => Value::Str(Cow::Owned(origin)),
+                None => Value::text(self.destination),
+            },
             Header::DeliveryMode => Value::Str(Cow::Borrowed(if message.is_persistent() {
                 "PERSISTENT"
             } else {
@@ -125,6 +130,12 @@ impl PropertySource for Source<'_> {
             | Header::BrokerPath => return None,
         })
     }
+}
+
+/// A destination as JMSDestination shows it.
+fn uri(header: &str) -> Option<String> {
+    let (kind, name) = header.strip_prefix('/')?.split_once('/')?;
+    Some(format!("{kind}://{name}"))
 }
 
 fn integer(number: u64) -> Value<'static> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use ferrymq_store::{RecoveredDestination, StoreError};
 
 use super::cell::{Cell, Journaled, Machine, Work};
+use super::commit::Transaction;
+use super::routes::copies;
 use super::schedule::{Browse, Jobs, Scheduling, Target, wait_readable};
 use super::{Engine, job_records, records};
 use crate::broker::queue::Incoming;
@@ -101,7 +103,9 @@ impl Engine {
         }
         drop(jobs);
         for (cell, mut group) in groups {
-            if let Err(error) = self.deliver(&cell, now_ms, &mut group, work) {
+            let copied = self.copy_routed(&cell, &group, work);
+            let delivered = copied.and_then(|()| self.deliver(&cell, now_ms, &mut group, work));
+            if let Err(error) = delivered {
                 tracing::debug!(destination = %cell.destination, %error, "scheduled messages wait");
                 let mut jobs = self.scheduling.lock();
                 for ready in &group {
@@ -113,6 +117,28 @@ impl Engine {
             self.run(work);
             work.take_ticket();
         }
+    }
+
+    /// Sends the copies that follow from where a group goes (VIR-1). They go first: rather one too many after a crash than
+    /// one too few.
+    fn copy_routed(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        group: &[Ready],
+        work: &mut Work,
+    ) -> Result<(), StoreError> {
+        if !cell.routes.is_any() {
+            return Ok(());
+        }
+        let mut transaction = Transaction::default();
+        let cells = std::slice::from_ref(cell);
+        for (message, _) in group.iter().filter_map(|ready| ready.delivered.as_ref()) {
+            for (cells, copy) in copies(cells, message) {
+                transaction.add(&cells, copy);
+            }
+        }
+        let sent = self.commit_admitted(transaction, work);
+        sent.map_err(|(_, error)| error)
     }
 
     /// Journals a group of jobs of one destination and puts their messages into it, all under its lock.
@@ -452,7 +478,7 @@ fn places(machine: &Machine, group: &[Ready], first: u64) -> Vec<Option<u64>> {
     let place = |ready: &Ready| {
         let (message, _) = ready.delivered.as_ref()?;
         let sequence = sequences.next()?;
-        (machine.needs_store() && message.is_persistent()).then_some(sequence)
+        (machine.stores(message)).then_some(sequence)
     };
     group.iter().map(place).collect()
 }

@@ -263,7 +263,7 @@ fn check_queue(destination: &Destination) -> Result<(), MoveError> {
 
 /// Where a dead letter failed, if that was a queue: a topic would give it to everybody.
 fn origin_of(message: &Message) -> Option<Destination> {
-    let origin = &message.dead_letter.as_ref()?.origin;
+    let origin = &message.fate()?.origin;
     origin.strip_prefix("/queue/").map(Destination::queue)
 }
 

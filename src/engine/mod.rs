@@ -5,11 +5,13 @@
 
 pub mod buffers;
 pub mod cell;
+pub mod choice;
 pub mod commit;
 pub mod connections;
 pub mod dead_letter;
 pub mod durability;
 pub mod durables;
+pub mod feeds;
 pub mod filter;
 mod fire;
 pub mod housekeeping;
@@ -27,6 +29,7 @@ pub mod records;
 pub mod recover;
 pub mod registry;
 pub mod retry;
+pub mod routes;
 pub mod schedule;
 pub mod timer;
 
@@ -40,6 +43,7 @@ use crate::broker::{GroupReader, Policies};
 use crate::clock::Clock;
 use buffers::Buffers;
 use cell::{Journaled, Machine, Work};
+use choice::Locals;
 use connections::Connections;
 use durability::Durability;
 use durables::Durables;
@@ -60,6 +64,8 @@ pub struct Settings {
     pub slow_subscriber_bytes_max: u64,
     /// Octets that may wait for one connection before its subscriptions lose their credit.
     pub outbox_bytes_max: u64,
+    /// What is copied where.
+    pub routes: routes::Rules,
     /// The policies of destinations at the start.
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
@@ -80,6 +86,8 @@ pub struct Engine {
     pub registry: Registry,
     /// Durable subscriptions by client id and name.
     pub durables: Durables,
+    /// Connections of clients with durable `noLocal` subscriptions.
+    pub locals: Locals,
     /// Open connections.
     pub connections: Connections,
     /// The memory account.
@@ -111,6 +119,12 @@ impl Engine {
     #[must_use]
     pub fn next_origin(&self) -> u64 {
         self.epoch << 32 | self.origins.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether a queue of that name takes copies from virtual topics (VIR-1).
+    #[must_use]
+    pub fn is_consumer_queue(&self, name: &str) -> bool {
+        self.settings.routes.consumed_by(name).is_some()
     }
 
     /// Whether the store refuses messages for want of space.

@@ -57,7 +57,7 @@ impl Engine {
         moved: &Moved<'_>,
         work: &mut Work,
     ) -> Result<Option<Locator>, StoreError> {
-        let stored = moved.message.is_persistent() && state.machine.needs_store();
+        let stored = state.machine.stores(&moved.message);
         let (Some(store), true) = (&self.store, stored || moved.at.is_some()) else {
             return Ok(None);
         };

@@ -173,6 +173,8 @@ impl Cell {
     /// Stamps a message that goes here in a transaction (EXP-1).
     pub(super) fn stamp(&self, now_ms: u64, message: &mut Arc<Message>) {
         if self.watches(STAMPS) {
+            // One for several destinations is shared; each of them has a policy of its own.
+            Arc::make_mut(message);
             self.lock().stamp(now_ms, std::slice::from_mut(message));
         }
     }

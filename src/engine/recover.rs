@@ -1,28 +1,35 @@
 //! From what the journal holds to machines, and a clean stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use ferrymq_store::{
     DestinationId, Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription, Store,
+    SubscriptionId,
 };
 
 use super::buffers::Buffers;
 use super::cell::{Cell, Machine};
+use super::choice::{Choice, Locals};
 use super::connections::Connections;
 use super::durability::Durability;
 use super::durables::{Durable, DurableName, Durables};
 use super::memory::Memory;
+use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
 use super::timer::Timer;
-use super::{Engine, Settings, job_records, records};
-use crate::broker::{Destination, Entry, Locator, MessageFlags};
+use super::{Engine, Settings, StoreError, job_records, records};
+use crate::broker::topic::{Progressed, Selection};
+use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
 
 /// Octets of memory a stored message costs beside its payload, once it is read back.
 const OVERHEAD_BYTES: u64 = 192;
+
+/// Messages read at a time to see whom they are for.
+const READ_MESSAGES: usize = 1024;
 
 /// The journal and what it held.
 pub struct Opened {
@@ -33,7 +40,7 @@ pub struct Opened {
 }
 
 impl Engine {
-    /// Builds the engine, from the journal if there is one.
+    /// Builds the engine, from the journal if there is one, with nobody to read properties yet.
     ///
     /// # Errors
     /// A thread could not be started.
@@ -42,6 +49,21 @@ impl Engine {
         clock: Clock,
         durability: Arc<Durability>,
         opened: Option<Opened>,
+    ) -> std::io::Result<Arc<Self>> {
+        Self::build_with(settings, clock, durability, opened, Arc::default())
+    }
+
+    /// Builds the engine, from the journal if there is one. What the selectors of durable subscriptions have passed over
+    /// is found out with `properties`.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn build_with(
+        settings: Settings,
+        clock: Clock,
+        durability: Arc<Durability>,
+        opened: Option<Opened>,
+        properties: Arc<PropertyReaders>,
     ) -> std::io::Result<Arc<Self>> {
         let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
         let (store, recovered) = opened
@@ -61,6 +83,7 @@ impl Engine {
             ),
             timer,
             durables: Durables::default(),
+            locals: Locals::default(),
             connections: Connections::default(),
             memory,
             buffers: Arc::new(Buffers::default()),
@@ -68,7 +91,7 @@ impl Engine {
             durability,
             settings,
             clock,
-            properties: Arc::default(),
+            properties,
             scheduling: Arc::default(),
             epoch,
             origins: AtomicU64::new(1),
@@ -83,6 +106,9 @@ impl Engine {
 
     fn adopt(&self, recovered: Recovered) {
         let clean = recovered.clean;
+        self.registry
+            .claim(DestinationId(recovered.highest_destination));
+        self.durables.used_through(recovered.highest_subscription);
         let passed = passed(&recovered.subscriptions);
         let mut topics: HashMap<DestinationId, Arc<Cell>> = HashMap::new();
         let mut backlogs = Vec::new();
@@ -124,41 +150,80 @@ impl Engine {
             }
         }
         for found in recovered.subscriptions {
-            let Some(topic) = topics.get(&found.definition.topic) else {
-                continue;
-            };
-            let start = found.definition.start.max(found.through.saturating_add(1));
-            let mut state = topic.lock();
-            let Some(machine) = state.topic() else {
-                continue;
-            };
-            let key = machine.define_durable(found.definition.id.0, start, found.exceptions);
-            let name = DurableName {
-                client_id: found.definition.client_id,
-                name: found.definition.name,
-            };
-            let durable = Durable {
-                id: found.definition.id,
-                topic: Arc::clone(topic),
-                key,
-            };
-            self.durables.adopt(name, durable);
+            if let Some(topic) = topics.get(&found.definition.topic) {
+                self.adopt_durable(topic, found);
+            }
         }
         for (cell, entries) in backlogs {
             self.adopt_backlog(&cell, &entries, clean);
         }
+        self.registry.link_adopted();
         self.adopt_schedules(schedules);
+    }
+
+    fn adopt_durable(&self, topic: &Arc<Cell>, found: RecoveredSubscription) {
+        let RecoveredSubscription {
+            definition,
+            through,
+            exceptions,
+            marks,
+        } = found;
+        let choice = Choice {
+            selector: definition.selector,
+            no_local: definition.no_local,
+        };
+        let local = || self.locals.of(&definition.client_id);
+        let selection = self.selection(&choice, &topic.destination, local);
+        let selection = selection.unwrap_or_else(|error| {
+            tracing::error!(
+                client_id = definition.client_id,
+                subscription = definition.name,
+                error,
+                "the selector of a durable subscription is not understood any more: it gets everything"
+            );
+            Selection::default()
+        });
+        let from = Progressed {
+            start: definition.start.max(through.saturating_add(1)),
+            acknowledged: exceptions,
+            marks,
+        };
+        let mut state = topic.lock();
+        let Some(machine) = state.topic() else { return };
+        let key = machine.define_durable(definition.id.0, from, selection);
+        let name = DurableName {
+            client_id: definition.client_id,
+            name: definition.name,
+        };
+        let durable = Durable {
+            id: definition.id,
+            topic: Arc::clone(topic),
+            key,
+            choice,
+        };
+        self.durables.adopt(name, durable);
     }
 
     /// Gives a topic its stored messages; those that every subscription has acknowledged go.
     fn adopt_backlog(&self, cell: &Cell, entries: &[RecoveredEntry], clean: bool) {
         let mut state = cell.lock();
         let Some(topic) = state.topic() else { return };
-        let unwanted: Vec<_> = entries
-            .iter()
-            .filter(|found| !topic.recover(found.sequence, entry(found, clean)))
-            .map(|found| (found.sequence, found.at))
-            .collect();
+        let mut unwanted = Vec::new();
+        for part in entries.chunks(READ_MESSAGES) {
+            let mut read = self.read_for_selectors(topic, part);
+            for found in part {
+                let message = read.remove(&found.sequence);
+                let (sequence, expires_ms) = (found.sequence, found.expires_ms);
+                if !topic.recover(
+                    sequence,
+                    entry(found, clean),
+                    expires_ms,
+                    message.as_deref(),
+                ) {
+                    unwanted.push((sequence, found.at));
+                }
+            }
+        }
         if let (Some(store), false) = (&self.store, unwanted.is_empty())
             && let Err(error) = store.append(|batch| batch.remove(cell.id, &unwanted))
         {
@@ -166,25 +231,40 @@ impl Engine {
         }
     }
 
+    /// The messages that must be looked at to tell for which subscriptions they are (SEL-9). One that cannot be read
+    /// counts as wanted by all; its damage shows when it is asked for.
+    fn read_for_selectors(
+        &self,
+        topic: &Topic,
+        entries: &[RecoveredEntry],
+    ) -> HashMap<u64, Arc<Message>> {
+        let wanted = entries
+            .iter()
+            .filter(|found| topic.must_read(found.sequence));
+        let (sequences, places): (Vec<u64>, Vec<_>) =
+            wanted.map(|found| (found.sequence, found.at)).unzip();
+        let (Some(store), false) = (&self.store, places.is_empty()) else {
+            return HashMap::new();
+        };
+        let mut found = Vec::with_capacity(places.len());
+        store.read_many(&places, &mut found);
+        let messages = found.into_iter().map(|found| found.ok().flatten());
+        sequences
+            .into_iter()
+            .zip(messages)
+            .filter_map(|(sequence, stored)| Some((sequence, records::message(stored?))))
+            .collect()
+    }
+
     /// Writes down what only memory knows, so that flags are exact after a clean stop (RED-7).
     pub fn note_for_restart(&self) {
         let Some(store) = &self.store else { return };
         for cell in self.registry.all() {
             let state = cell.lock();
-            let seen = state.seen();
-            if seen.is_empty() {
-                continue;
-            }
-            let appended = store.append(|batch| {
-                for (sequence, at, redeliveries) in seen {
-                    batch.redelivered(
-                        cell.id,
-                        sequence,
-                        records::to_store(at),
-                        records::count_code(redeliveries, true),
-                    );
-                }
-            });
+            let appended = match &state.machine {
+                Machine::Queue(queue) => note_queue(store, &cell, queue),
+                Machine::Topic(topic) => note_topic(store, topic),
+            };
             if let Err(error) = appended {
                 tracing::warn!(destination = %cell.destination, %error, "redelivery marks not recorded");
             }
@@ -192,18 +272,45 @@ impl Engine {
     }
 }
 
-impl super::cell::State {
-    /// Stored messages that were in a frame to a consumer and are still here: place and failed deliveries.
-    fn seen(&self) -> Vec<(u64, Locator, u16)> {
-        let seen = |(sequence, entry): (u64, &Entry)| {
-            let at = entry.at.filter(|_| entry.redelivered)?;
-            Some((sequence, at, entry.redeliveries))
-        };
-        match &self.machine {
-            Machine::Queue(queue) => queue.entries().filter_map(seen).collect(),
-            Machine::Topic(topic) => topic.returned().filter_map(seen).collect(),
-        }
+/// Notes what was in a frame to a consumer and is still in the queue.
+fn note_queue(store: &Store, cell: &Cell, queue: &Queue) -> Result<(), StoreError> {
+    let seen = |(sequence, entry): (u64, &Entry)| {
+        let at = entry.at.filter(|_| entry.redelivered)?;
+        Some((sequence, at, entry.redeliveries))
+    };
+    let mut seen = queue.entries().filter_map(seen).peekable();
+    if seen.peek().is_none() {
+        return Ok(());
     }
+    let ((), _) = store.append(|batch| {
+        for (sequence, at, redeliveries) in seen {
+            batch.redelivered(
+                cell.id,
+                sequence,
+                records::to_store(at),
+                records::count_code(redeliveries, true),
+            );
+        }
+    })?;
+    Ok(())
+}
+
+/// The same for each durable subscription of a topic.
+fn note_topic(store: &Store, topic: &Topic) -> Result<(), StoreError> {
+    let mut seen: BTreeMap<u32, Vec<(u64, u16)>> = BTreeMap::new();
+    for (subscription, sequence, redeliveries) in topic.seen() {
+        let marks = seen.entry(subscription).or_default();
+        marks.push((sequence, redeliveries));
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let ((), _) = store.append(|batch| {
+        for (subscription, marks) in &seen {
+            batch.redelivered_to(SubscriptionId(*subscription), marks);
+        }
+    })?;
+    Ok(())
 }
 
 /// The first place beyond all that durable subscriptions have passed, for each topic. The journal knows the

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
 use super::cell::{Cell, Machine, Shared};
+use super::feeds::Feeds;
 use super::memory::Memory;
 use super::policy::Rules;
 use super::timer::Timer;
@@ -16,13 +17,20 @@ use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
 /// All destinations.
 pub struct Registry {
-    cells: RwLock<HashMap<Destination, Arc<Cell>>>,
+    known: RwLock<Known>,
     next_id: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
+}
+
+#[derive(Default)]
+struct Known {
+    cells: HashMap<Destination, Arc<Cell>>,
+    /// Subscriptions that destinations made later may belong to.
+    feeds: Vec<Arc<Feeds>>,
 }
 
 /// Why a destination was not made by its first use.
@@ -51,7 +59,7 @@ impl Registry {
         timer: Arc<Timer>,
     ) -> Self {
         Self {
-            cells: RwLock::default(),
+            known: RwLock::default(),
             next_id: AtomicU32::new(1),
             policies: RwLock::new(Arc::clone(&settings.policies)),
             settings,
@@ -59,6 +67,24 @@ impl Registry {
             memory,
             timer,
         }
+    }
+
+    /// A number for the journal that nothing else has.
+    pub fn next_id(&self) -> DestinationId {
+        DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says that the journal uses `id`.
+    pub fn claim(&self, id: DestinationId) {
+        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The destination of that name, made if there is none and its policy lets a client make it (DST-13).
@@ -76,10 +102,9 @@ impl Registry {
         }
         // Of two clients that make the last one at the same time, both may.
         if let Some(max) = policy.destinations_max {
-            let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
-            let alike = cells
-                .keys()
-                .filter(|other| policies.are_alike(destination, other));
+            let known = self.known();
+            let others = known.cells.keys().filter(|other| !other.is_temporary());
+            let alike = others.filter(|other| policies.are_alike(destination, other));
             if alike.count() >= max as usize {
                 let destination = destination.clone();
                 return Err(OpenRefused::TooMany { destination, max });
@@ -93,42 +118,91 @@ impl Registry {
         if let Some(cell) = self.get(destination) {
             return cell;
         }
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let id = self.next_id();
-            tracing::debug!(%destination, "destination created");
-            self.make(destination.clone(), id, self.machine(destination, 1), false)
-        };
-        Arc::clone(cells.entry(destination.clone()).or_insert_with(make))
+        let mut known = self.known_mut();
+        if let Some(cell) = known.cells.get(destination) {
+            return Arc::clone(cell);
+        }
+        self.create(&mut known, destination)
     }
 
-    /// The destination of that name, if there is one.
-    pub fn get(&self, destination: &Destination) -> Option<Arc<Cell>> {
-        self.cells
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(destination)
-            .cloned()
+    /// Makes a destination, with all that follows from its name.
+    fn create(&self, known: &mut Known, destination: &Destination) -> Arc<Cell> {
+        let id = self.next_id();
+        tracing::debug!(%destination, "destination created");
+        let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
+        // Before anybody can send to it, so that no subscription misses its first message.
+        for feeds in known
+            .feeds
+            .iter()
+            .filter(|feeds| feeds.matches(destination))
+        {
+            feeds.join(&cell);
+        }
+        self.link(known, &cell);
+        known.cells.insert(destination.clone(), Arc::clone(&cell));
+        cell
     }
 
-    /// All destinations.
-    pub fn all(&self) -> Vec<Arc<Cell>> {
-        self.cells
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
+    /// Sets the routes up that a new destination brings.
+    fn link(&self, known: &mut Known, cell: &Arc<Cell>) {
+        let rules = &self.settings.routes;
+        for (from, to) in rules.links(cell, known.cells.values()) {
+            from.routes.add(to);
+        }
+        if let Some(mirror) = rules.mirror_of(&cell.destination) {
+            let mirror = match known.cells.get(&mirror) {
+                Some(mirror) => Arc::clone(mirror),
+                None => self.create(known, &mirror),
+            };
+            cell.routes.add(&mirror);
+        }
+    }
+
+    /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9).
+    pub fn create_temporary(&self, kind: Kind, id: &str) -> Arc<Cell> {
+        let destination = Destination::temporary(kind, id);
+        let rules = Rules::of(&self.policies(), &destination);
+        let machine = self.machine(&destination, 1);
+        let shared = self.shared(None);
+        let number = self.next_id();
+        let name = destination.clone();
+        let cell = Arc::new(Cell::new(name, number, machine, rules, false, shared));
+        self.known_mut()
+            .cells
+            .insert(destination, Arc::clone(&cell));
+        cell
+    }
+
+    /// Removes a destination. Who still holds it sends into the void.
+    pub fn remove(&self, destination: &Destination) {
+        self.known_mut().cells.remove(destination);
+    }
+
+    /// Remembers a subscription for destinations that come later; gives those that match it now.
+    pub(super) fn watch(&self, feeds: &Arc<Feeds>) -> Vec<Arc<Cell>> {
+        let mut known = self.known_mut();
+        known.feeds.push(Arc::clone(feeds));
+        let cells = known.cells.values();
+        cells
+            .filter(|cell| feeds.matches(&cell.destination))
             .cloned()
             .collect()
     }
 
-    /// A number for the journal that nothing else has.
-    pub fn next_id(&self) -> DestinationId {
-        DestinationId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    /// Forgets a subscription that has ended.
+    pub fn unwatch(&self, feeds: &Arc<Feeds>) {
+        let mut known = self.known_mut();
+        known.feeds.retain(|other| !Arc::ptr_eq(other, feeds));
     }
 
-    /// Says that the journal uses `id`.
-    pub fn claim(&self, id: DestinationId) {
-        self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+    /// The destination of that name, if there is one.
+    pub fn get(&self, destination: &Destination) -> Option<Arc<Cell>> {
+        self.known().cells.get(destination).cloned()
+    }
+
+    /// All destinations.
+    pub fn all(&self) -> Vec<Arc<Cell>> {
+        self.known().cells.values().cloned().collect()
     }
 
     /// Adds a destination that the journal knows, with its recovered machine.
@@ -140,11 +214,17 @@ impl Registry {
     ) -> Arc<Cell> {
         self.claim(id);
         let cell = self.make(destination.clone(), id, machine, true);
-        self.cells
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(destination, Arc::clone(&cell));
+        let mut known = self.known_mut();
+        known.cells.insert(destination, Arc::clone(&cell));
+        drop(known);
         cell
+    }
+
+    /// Sets the routes up between all that was adopted.
+    pub fn link_adopted(&self) {
+        for cell in self.all() {
+            self.link(&mut self.known_mut(), &cell);
+        }
     }
 
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
@@ -196,9 +276,13 @@ impl Registry {
         count_max: usize,
         mut may_go: impl FnMut(&Cell) -> bool,
     ) -> Vec<Destination> {
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known_mut();
         let mut gone = Vec::new();
-        cells.retain(|destination, cell| {
+        known.cells.retain(|destination, cell| {
+            // These live with their connection (DST-9).
+            if destination.is_temporary() {
+                return true;
+            }
             if Arc::strong_count(cell) > 1 {
                 cell.note_use();
                 return true;
@@ -220,11 +304,15 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = Rules::of(&self.policies(), &destination);
-        let shared = Shared {
-            store: self.store.clone(),
+        let shared = self.shared(self.store.clone());
+        Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
+    }
+
+    fn shared(&self, store: Option<Arc<Store>>) -> Shared {
+        Shared {
+            store,
             memory: Arc::clone(&self.memory),
             timer: Arc::clone(&self.timer),
-        };
-        Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
+        }
     }
 }

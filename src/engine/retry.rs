@@ -98,8 +98,10 @@ impl Engine {
         message: &Message,
         work: &mut Work,
     ) -> Result<Option<bool>, StoreError> {
-        let fate = message.dead_letter.as_ref();
-        let Some(origin) = fate.and_then(|fate| Destination::parse(&fate.origin)) else {
+        let Some(origin) = message
+            .fate()
+            .and_then(|fate| Destination::parse(&fate.origin))
+        else {
             return Ok(Some(false));
         };
         let taken = cell.step(work, Journaled::default(), |machine, _| match machine {

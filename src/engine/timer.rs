@@ -90,10 +90,9 @@ impl Engine {
             &mut state,
             &mut work,
             Journaled::default(),
-            |machine, out| {
-                if let Machine::Queue(queue) = machine {
-                    queue.due(now_ms, out);
-                }
+            |machine, out| match machine {
+                Machine::Queue(queue) => queue.due(now_ms, out),
+                Machine::Topic(topic) => topic.due(now_ms, out),
             },
         );
         drop(state);

@@ -20,14 +20,22 @@ pub struct Denied {
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.destination.kind {
+        let Self {
+            user,
+            right,
+            destination,
+        } = self;
+        let (prefix, name) = match destination.temporary_id() {
+            Some(id) => ("temp-", id),
+            None => ("", destination.name.as_str()),
+        };
+        let scheme = match destination.kind {
             Kind::Queue => "queue",
             Kind::Topic => "topic",
         };
         write!(
             f,
-            "User {} is not authorized to {}: {scheme}://{}",
-            self.user, self.right, self.destination.name
+            "User {user} is not authorized to {right}: {prefix}{scheme}://{name}"
         )
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - Without any rule everything is allowed; with one, what no rule allows is refused.
 //! - Rules that match add up.
+//! - Temporary destinations are open to whoever is told their name, unless there is a rule about them.
 //! - A name with wildcards, as a subscription may have it, is allowed if one rule covers all of it.
 
 use std::collections::HashSet;
@@ -47,6 +48,7 @@ pub(super) enum Area {
 impl Area {
     fn of(destination: &Destination) -> Self {
         match destination.kind {
+            _ if destination.is_temporary() => Self::Temporary,
             Kind::Queue => Self::Queue,
             Kind::Topic => Self::Topic,
         }
@@ -150,6 +152,10 @@ impl Acl {
         destination: &Destination,
     ) -> bool {
         let area = Area::of(destination);
+        if let Some(id) = destination.temporary_id() {
+            let ruled = self.rules.iter().any(|rule| rule.area == area);
+            return !ruled || self.has_rule(user, groups, right, area, id);
+        }
         if area == Area::Topic
             && let Some(advisory) = destination.name.strip_prefix(ADVISORIES)
         {

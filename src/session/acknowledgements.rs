@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::state::{Answer, Session};
+use super::state::{Answer, Session, Subscribed, split_serial};
 use crate::broker::{Ack, Which};
 use crate::engine::cell::{Journaled, Machine};
+use crate::engine::feeds::Feeds;
 
 /// Acknowledgements that wait to be applied, oldest first.
 #[derive(Default)]
@@ -16,6 +17,7 @@ pub(super) struct Acknowledgements {
     answered: usize,
 }
 
+#[derive(Clone, Copy)]
 struct Item {
     serial: u64,
     which: Which,
@@ -62,22 +64,26 @@ impl Session {
 
     /// Applies items of one destination. Returns false if the next one names no waiting delivery.
     fn apply_run(&mut self, batch: &mut Acknowledgements) -> bool {
-        let Some(first) = self.subscription(batch.items[batch.applied].serial) else {
-            return false;
+        let cell = match self.subscription(batch.items[batch.applied].serial) {
+            Some(Subscribed::One(source)) => Arc::clone(&source.feed.cell),
+            Some(Subscribed::Many(feeds)) => {
+                let feeds = Arc::clone(feeds);
+                return self.apply_to_feeds(batch, &feeds);
+            }
+            None => return false,
         };
-        let cell = Arc::clone(&first.cell);
         let (now_ms, subscriptions) = (self.engine.clock.wall_ms(), &self.subscriptions);
         self.work.take_ticket();
         let mut known = true;
         cell.step(&mut self.work, Journaled::default(), |machine, out| {
             while let Some(item) = batch.items.get(batch.applied) {
-                let Some(subscribed) = subscriptions.get(&item.serial) else {
+                let Some(Subscribed::One(source)) = subscriptions.get(&item.serial) else {
                     break;
                 };
-                if !Arc::ptr_eq(&subscribed.cell, &cell) {
+                if !Arc::ptr_eq(&source.feed.cell, &cell) {
                     break;
                 }
-                let key = subscribed.key;
+                let key = source.feed.key;
                 known = match machine {
                     Machine::Queue(queue) => {
                         queue.acknowledge(now_ms, key, item.which, item.ack, out)
@@ -92,6 +98,35 @@ impl Session {
                 batch.applied += 1;
             }
         });
+        self.answer_applied(batch);
+        known
+    }
+
+    /// Applies one item to all feeds that it concerns. Returns false if it names no waiting delivery.
+    fn apply_to_feeds(&mut self, batch: &mut Acknowledgements, feeds: &Feeds) -> bool {
+        let Item {
+            serial, which, ack, ..
+        } = batch.items[batch.applied];
+        let Some(concerned) = feeds.concerned(split_serial(serial).1, which) else {
+            return false;
+        };
+        let now_ms = self.engine.clock.wall_ms();
+        self.work.take_ticket();
+        for (feed, which) in concerned {
+            let (work, journaled) = (&mut self.work, Journaled::default());
+            feed.cell
+                .step(work, journaled, |machine, out| match machine {
+                    Machine::Queue(queue) => queue.acknowledge(now_ms, feed.key, which, ack, out),
+                    Machine::Topic(topic) => topic.acknowledge(now_ms, feed.key, which, ack, out),
+                });
+        }
+        batch.applied += 1;
+        self.answer_applied(batch);
+        true
+    }
+
+    /// Answers what has been applied.
+    fn answer_applied(&mut self, batch: &mut Acknowledgements) {
         // Dead letters written now belong to these acknowledgements and are covered by their answers.
         self.engine.bury_all(&mut self.work);
         let ticket = self.work.take_ticket();
@@ -103,6 +138,5 @@ impl Session {
             self.reply(ticket, &batch.answers[batch.answered..end]);
             batch.answered = end;
         }
-        known
     }
 }

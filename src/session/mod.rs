@@ -11,5 +11,5 @@ mod transactions;
 
 pub use peer::Peer;
 pub use schedule::Cancel;
-pub use state::{Answer, Session, SubscribeRequest, Subscribed};
+pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};
 pub use transactions::{Bounds, TransactionError};

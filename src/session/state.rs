@@ -11,46 +11,67 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
 use crate::broker::policy::Usage;
-use crate::broker::{AckMode, Ending, Message, MessageId, SubscriptionKey, Which, Window, Wishes};
+use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
-use crate::engine::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use crate::engine::cell::{Cell, Work};
+use crate::engine::commit::Transaction;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
+use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
 pub type Answer<'a> = &'a [u8];
 
-/// A subscription of this connection.
+/// The consumer of one destination.
 #[derive(Clone)]
-pub struct Subscribed {
-    /// Its destination.
-    pub cell: Arc<Cell>,
-    /// Its key there.
-    pub key: SubscriptionKey,
+pub struct Source {
+    /// The destination, and the consumer's key there.
+    pub feed: Feed,
     /// Its id in the journal, if durable.
     pub durable: Option<SubscriptionId>,
 }
 
+/// A subscription of this connection.
+#[derive(Clone)]
+pub enum Subscribed {
+    /// To one destination.
+    One(Source),
+    /// To several.
+    Many(Arc<Feeds>),
+}
+
+/// Where the index of a feed begins in the serial that names it; below is the serial of the subscription.
+const FEED_SHIFT: u32 = 32;
+
+/// The serial of the feed `index` of the subscription `serial`, by which its deliveries are acknowledged.
+#[must_use]
+pub fn feed_serial(serial: u64, index: u64) -> u64 {
+    serial | index << FEED_SHIFT
+}
+
+/// Subscription and index of the feed that `serial` names.
+pub(super) fn split_serial(serial: u64) -> (u64, u64) {
+    (serial & ((1 << FEED_SHIFT) - 1), serial >> FEED_SHIFT)
+}
+
 /// What a new subscription asks for.
-pub struct SubscribeRequest<'a> {
-    /// The destination.
-    pub cell: &'a Arc<Cell>,
-    /// How it acknowledges.
-    pub mode: AckMode,
-    /// Its credit.
-    pub window: Window,
-    /// How its deliveries are rendered.
-    pub encoder: Box<dyn Encoder>,
-    /// The name of the durable subscription, if it is one.
+pub struct SubscribeRequest {
+    /// The destinations; at least one, or a pattern.
+    pub cells: Vec<Arc<Cell>>,
+    /// All destinations that match one of these, too.
+    pub patterns: Vec<(Kind, Pattern)>,
+    /// What its consumers are like.
+    pub blueprint: Blueprint,
+    /// The name of the durable subscription, if it is one; then it has one destination.
     pub durable: Option<DurableName>,
-    /// What it asks of a queue.
-    pub wishes: Wishes,
 }
 
 #[derive(Default)]
 struct Batch {
     cell: Option<Arc<Cell>>,
     messages: Vec<Arc<Message>>,
+    /// Messages for several destinations each; either these or `messages`.
+    spread: Transaction,
     answers: Vec<u8>,
 }
 
@@ -75,6 +96,8 @@ pub struct Session {
     now_ms: u64,
     pub(super) subscriptions: HashMap<u64, Subscribed>,
     pub(super) acknowledgements: Acknowledgements,
+    /// Destinations that live with this connection.
+    temporaries: Vec<Destination>,
 }
 
 impl Session {
@@ -95,6 +118,7 @@ impl Session {
             now_ms: 0,
             subscriptions: HashMap::new(),
             acknowledgements: Acknowledgements::default(),
+            temporaries: Vec::new(),
         }
     }
 
@@ -115,61 +139,110 @@ impl Session {
 
     /// Adds a message to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
     pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
+        if cell.routes.is_any() {
+            self.send_to_all(std::slice::from_ref(cell), message, answer);
+            return;
+        }
         let same = self
             .batch
             .cell
             .as_ref()
             .is_some_and(|open| Arc::ptr_eq(open, cell));
         if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
-            self.hand_over();
-            self.batch.cell = Some(Arc::clone(cell));
+            self.begin_batch(Some(cell));
         }
-        self.batch.messages.push(Arc::new(message));
+        let message = Arc::new(message);
+        match self.batch.cell {
+            Some(_) => self.batch.messages.push(message),
+            None => self.batch.spread.sends.push((Arc::clone(cell), message)),
+        }
         self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Hands the batch over and begins one for `cell`, or for several. If there is no space for what is in it, it goes on
+    /// with whatever comes, for several destinations.
+    fn begin_batch(&mut self, cell: Option<&Arc<Cell>>) {
+        if self.hand_over() {
+            self.batch.cell = cell.cloned();
+        } else if let Some(cell) = self.batch.cell.take() {
+            let messages = self.batch.messages.drain(..);
+            let sends = messages.map(|message| (Arc::clone(&cell), message));
+            self.batch.spread.sends.extend(sends);
+        }
+    }
+
+    /// Adds a message for several destinations to the batch: one copy to each, stored once, in one step of the journal
+    /// (DST-4, SND-4). `answer` as for [`Session::send`].
+    pub fn send_to_all(&mut self, cells: &[Arc<Cell>], mut message: Message, answer: Answer<'_>) {
+        if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
+            self.begin_batch(None);
+        }
+        // Who is last to hold it cannot be known.
+        message.unpin();
+        self.batch.spread.add_routed(cells, message);
+        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Makes a destination that lives with this connection (DST-9). `id` is unique in the broker.
+    pub fn create_temporary(&mut self, kind: Kind, id: &str) -> Arc<Cell> {
+        let cell = self.engine.registry.create_temporary(kind, id);
+        self.temporaries.push(cell.destination.clone());
+        cell
     }
 
     /// What of the batch is on its way to `cell`, for its limits.
     #[must_use]
     pub fn pending_for(&self, cell: &Arc<Cell>) -> Usage {
         let mut pending = Usage::default();
-        if self
-            .batch
-            .cell
-            .as_ref()
-            .is_some_and(|open| Arc::ptr_eq(open, cell))
-        {
-            pending.messages = self.batch.messages.len() as u64;
-            let bytes = self
-                .batch
-                .messages
-                .iter()
-                .map(|message| message.memory_bytes());
-            pending.bytes = bytes.sum();
-            pending.memory_bytes = pending.bytes;
+        let mut add = |message: &Message| {
+            pending.messages += 1;
+            pending.bytes += message.memory_bytes();
+        };
+        let batch = &self.batch;
+        let open = batch.cell.as_ref();
+        if open.is_some_and(|open| Arc::ptr_eq(open, cell)) {
+            batch.messages.iter().for_each(|message| add(message));
         }
+        let spread = batch.spread.sends.iter();
+        let to_cell = spread.filter(|(to, _)| Arc::ptr_eq(to, cell));
+        to_cell.for_each(|(_, message)| add(message));
+        pending.memory_bytes = pending.bytes;
         pending
     }
 
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
     /// nothing else may be sent before (SND-5).
     pub fn hand_over(&mut self) -> bool {
-        let Some(cell) = &self.batch.cell else {
-            return true;
-        };
-        if self.batch.messages.is_empty() {
+        if self.batch.messages.is_empty() && self.batch.spread.is_empty() {
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
         // Removals of others' deliveries, noted while flushing, are not what this client waits for.
         self.work.take_ticket();
-        match cell.send(now_ms, &mut self.batch.messages, &mut self.work) {
+        let (name, sent) = match &self.batch.cell {
+            Some(cell) => (
+                Some(&cell.destination),
+                cell.send(now_ms, &mut self.batch.messages, &mut self.work),
+            ),
+            None => {
+                let spread = std::mem::take(&mut self.batch.spread);
+                let sent = self.engine.commit_admitted(spread, &mut self.work);
+                let sent = sent.map_err(|(spread, error)| {
+                    self.batch.spread = *spread;
+                    error
+                });
+                (None, sent.map(|()| 0))
+            }
+        };
+        match sent {
             Ok(pause_ms) => {
                 self.stalled = false;
                 self.pause_ms = self.pause_ms.max(pause_ms);
             }
             Err(StoreError::Full) => {
                 if !std::mem::replace(&mut self.stalled, true) {
-                    tracing::warn!(destination = %cell.destination, "the store is full: a producer waits");
+                    let destination = name.map(ToString::to_string);
+                    tracing::warn!(destination, "the store is full: a producer waits");
                 }
                 return false;
             }
@@ -177,6 +250,7 @@ impl Session {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "batch not stored");
                 self.batch.messages.clear();
+                self.batch.spread = Transaction::default();
                 self.batch.answers.clear();
                 self.outbox.close();
                 return true;
@@ -243,53 +317,38 @@ impl Session {
     pub fn subscribe(
         &mut self,
         serial: u64,
-        request: SubscribeRequest<'_>,
+        request: SubscribeRequest,
         answer: Answer<'_>,
     ) -> Result<(), DurableError> {
         let SubscribeRequest {
-            cell,
-            mode,
-            window,
-            encoder,
+            cells,
+            patterns,
+            blueprint,
             durable,
-            wishes,
         } = request;
-        let (subscribed, ticket) = match durable {
-            Some(name) => {
-                let end = ConsumerEnd {
-                    outbox: &self.outbox,
-                    encoder,
-                    mode,
-                    window,
+        let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
+            (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
+            (None, [cell], []) => {
+                let encoder = (blueprint.encode)(&cell.destination, 0);
+                let key = self
+                    .engine
+                    .add_consumer(cell, &blueprint, &self.outbox, encoder, None)
+                    .map_err(DurableError::Selector)?;
+                let cell = Arc::clone(cell);
+                let source = Source {
+                    feed: Feed { cell, key },
+                    durable: None,
                 };
-                let (durable, ticket) =
-                    self.engine
-                        .subscribe_durable(&name, cell, end, &mut self.work)?;
-                let id = Some(durable.id);
-                (
-                    Subscribed {
-                        cell: Arc::clone(cell),
-                        key: durable.key,
-                        durable: id,
-                    },
-                    ticket,
-                )
+                (Subscribed::One(source), None)
             }
-            None => {
-                let mut state = cell.lock();
-                let key = match &mut state.machine {
-                    Machine::Queue(queue) => queue.subscribe_as(mode, window, wishes),
-                    Machine::Topic(topic) => topic.subscribe(mode, window),
-                };
-                cell.attach(&mut state, key, &self.outbox, encoder, mode);
-                (
-                    Subscribed {
-                        cell: Arc::clone(cell),
-                        key,
-                        durable: None,
-                    },
-                    None,
-                )
+            _ => {
+                // What is refused for one is refused for all, before there is any.
+                self.engine
+                    .filter_of(&blueprint.choice, &Destination::queue(""))
+                    .map_err(DurableError::Selector)?;
+                let feeds = Arc::new(Feeds::new(&self.engine, &self.outbox, blueprint, patterns));
+                self.engine.feed(&feeds, &cells);
+                (Subscribed::Many(feeds), None)
             }
         };
         self.reply(ticket, answer);
@@ -298,6 +357,34 @@ impl Session {
             self.start(&subscribed);
         }
         Ok(())
+    }
+
+    fn subscribe_durable(
+        &mut self,
+        cell: &Arc<Cell>,
+        name: &DurableName,
+        blueprint: &Blueprint,
+    ) -> Result<(Subscribed, Option<Ticket>), DurableError> {
+        let end = ConsumerEnd {
+            outbox: &self.outbox,
+            encoder: (blueprint.encode)(&cell.destination, 0),
+            mode: blueprint.mode,
+            window: (blueprint.window)(cell),
+            origin: self.origin,
+        };
+        let choice = &blueprint.choice;
+        let (durable, ticket) =
+            self.engine
+                .subscribe_durable(name, cell, choice, end, &mut self.work)?;
+        let cell = Arc::clone(cell);
+        let source = Source {
+            feed: Feed {
+                cell,
+                key: durable.key,
+            },
+            durable: Some(durable.id),
+        };
+        Ok((Subscribed::One(source), ticket))
     }
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
@@ -309,11 +396,10 @@ impl Session {
 
     fn start(&mut self, subscribed: &Subscribed) {
         let now_ms = self.engine.clock.wall_ms();
-        subscribed
-            .cell
-            .step(&mut self.work, Journaled::default(), |machine, out| {
-                State::start(machine, now_ms, subscribed.key, out);
-            });
+        match subscribed {
+            Subscribed::One(source) => source.feed.start(now_ms, &mut self.work),
+            Subscribed::Many(feeds) => feeds.start(now_ms, &mut self.work),
+        }
     }
 
     /// Ends a subscription in good order. Returns false if there is none.
@@ -342,21 +428,23 @@ impl Session {
         Ok(())
     }
 
-    /// The subscription `serial`.
+    /// The subscription that `serial` names, or a feed of which it names.
     #[must_use]
     pub fn subscription(&self, serial: u64) -> Option<&Subscribed> {
-        self.subscriptions.get(&serial)
+        let (subscription, feed) = split_serial(serial);
+        let found = self.subscriptions.get(&subscription)?;
+        (feed == 0 || matches!(found, Subscribed::Many(_))).then_some(found)
     }
 
     /// Whether a subscription holds the delivery that `which` names.
     #[must_use]
     pub fn holds(&self, serial: u64, which: Which) -> bool {
-        let Some(subscribed) = self.subscriptions.get(&serial) else {
-            return false;
-        };
-        match &subscribed.cell.lock().machine {
-            Machine::Queue(queue) => queue.holds(subscribed.key, which),
-            Machine::Topic(topic) => topic.holds(subscribed.key, which),
+        match self.subscription(serial) {
+            Some(Subscribed::One(source)) => source.feed.find(which).is_some(),
+            Some(Subscribed::Many(feeds)) => {
+                feeds.concerned(split_serial(serial).1, which).is_some()
+            }
+            None => false,
         }
     }
 
@@ -381,26 +469,25 @@ impl Session {
         for serial in serials {
             self.end_subscription(serial, ending);
         }
+        for destination in std::mem::take(&mut self.temporaries) {
+            self.engine.registry.remove(&destination);
+        }
         self.engine.run(&mut self.work);
         self.work.take_ticket();
     }
 
     fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
-        let Some(Subscribed { cell, key, .. }) = self.subscriptions.remove(&serial) else {
+        let Some(subscribed) = self.subscriptions.remove(&serial) else {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();
-        let mut state = cell.lock();
-        Cell::detach(&mut state, key);
-        cell.step_locked(
-            &mut state,
-            &mut self.work,
-            Journaled::default(),
-            |machine, out| match machine {
-                Machine::Queue(queue) => queue.unsubscribe(now_ms, key, ending, out),
-                Machine::Topic(topic) => topic.unsubscribe(key, ending, out),
-            },
-        );
+        match subscribed {
+            Subscribed::One(source) => source.feed.end(now_ms, ending, &mut self.work),
+            Subscribed::Many(feeds) => {
+                self.engine.registry.unwatch(&feeds);
+                feeds.end(now_ms, ending, &mut self.work);
+            }
+        }
         true
     }
 }

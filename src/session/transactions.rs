@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::state::{Answer, Session};
+use super::state::{Answer, Session, Subscribed, split_serial};
 use crate::broker::{Ack, Message, Which};
-use crate::engine::StoreError;
 use crate::engine::cell::{Cell, Journaled, Machine};
 use crate::engine::commit::{Acknowledged, CommitError, Transaction};
+use crate::engine::feeds::Feed;
 use crate::engine::schedule::NewJob;
+use crate::engine::{StoreError, SubscriptionId};
 
 /// Bounds of what a connection may hold in transactions (TX-7).
 #[derive(Clone, Copy, Debug)]
@@ -100,20 +101,18 @@ impl Session {
         self.transactions.open.contains_key(id)
     }
 
-    /// Records a send.
+    /// Records a send to one or several destinations.
     ///
     /// # Errors
     /// The transaction is unknown or too long.
     pub fn send_in(
         &mut self,
         id: &str,
-        cell: &Arc<Cell>,
+        cells: &[Arc<Cell>],
         message: Message,
     ) -> Result<(), TransactionError> {
         let transaction = self.make_room_for(id, &message)?;
-        transaction
-            .sends
-            .push((Arc::clone(cell), Arc::new(message)));
+        transaction.add_routed(cells, message);
         Ok(())
     }
 
@@ -139,28 +138,43 @@ impl Session {
         ack: Ack,
     ) -> Result<(), TransactionError> {
         self.make_room(id)?;
-        let Some(subscribed) = self.subscription(serial).cloned() else {
-            return Err(TransactionError::UnknownDelivery);
+        let unknown = || TransactionError::UnknownDelivery;
+        let (concerned, durable) = match self.subscription(serial).ok_or_else(unknown)? {
+            Subscribed::One(source) => (vec![(source.feed.clone(), which)], source.durable),
+            Subscribed::Many(feeds) => {
+                let concerned = feeds.concerned(split_serial(serial).1, which);
+                (concerned.ok_or_else(unknown)?, None)
+            }
         };
-        let (cell, key, durable) = (subscribed.cell, subscribed.key, subscribed.durable);
+        for (feed, which) in concerned {
+            let acknowledged = self.take(feed, which, ack, durable)?;
+            self.transactions.get(id)?.acknowledged.push(acknowledged);
+        }
+        Ok(())
+    }
+
+    /// Takes deliveries out of a consumer's hands.
+    fn take(
+        &mut self,
+        feed: Feed,
+        which: Which,
+        ack: Ack,
+        durable: Option<SubscriptionId>,
+    ) -> Result<Acknowledged, TransactionError> {
+        let Feed { cell, key } = feed;
         let now_ms = self.engine.clock.wall_ms();
-        let taken = cell.step(
-            &mut self.work,
-            Journaled::default(),
-            |machine, out| match machine {
-                Machine::Queue(queue) => queue.take(now_ms, key, which, out),
-                Machine::Topic(topic) => topic.take(now_ms, key, which, out),
-            },
-        );
-        let taken = taken.ok_or(TransactionError::UnknownDelivery)?;
-        self.transactions.get(id)?.acknowledged.push(Acknowledged {
+        let journaled = Journaled::default();
+        let taken = cell.step(&mut self.work, journaled, |machine, out| match machine {
+            Machine::Queue(queue) => queue.take(now_ms, key, which, out),
+            Machine::Topic(topic) => topic.take(now_ms, key, which, out),
+        });
+        Ok(Acknowledged {
             cell,
             key,
             durable,
             ack,
-            taken,
-        });
-        Ok(())
+            taken: taken.ok_or(TransactionError::UnknownDelivery)?,
+        })
     }
 
     /// Applies a transaction; the answer waits for its sync (TX-3).

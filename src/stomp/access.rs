@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::adapter::{State, Step};
+use super::destination::{Address, Part};
 use super::reply::Refusal;
 use crate::broker::{Destination, Ending};
 use crate::engine::Engine;
@@ -31,6 +32,20 @@ pub(super) fn open(
     check(access, Right::Create, destination)?;
     let opened = engine.registry.open(destination);
     opened.map_err(|refused| Refusal::frame(refused.to_string()))
+}
+
+/// The temporary destination of some connection, for whoever may send to it; it is there or not (DST-10).
+pub(super) fn find_temporary(
+    engine: &Engine,
+    access: Option<&Access>,
+    destination: &Destination,
+) -> Result<Arc<Cell>, Refusal> {
+    check(access, Right::Write, destination)?;
+    engine.registry.get(destination).ok_or_else(|| {
+        Refusal::frame(format!(
+            "Cannot send to {destination}: the destination does not exist"
+        ))
+    })
 }
 
 /// Whether the user has the right. Nobody has any before CONNECT; the frames for it do not get here then.
@@ -83,10 +98,13 @@ impl State {
         self.access.as_ref()?.user_id()
     }
 
-    /// The subscriptions whose destination may not be read any more, with what is to be said of each.
+    /// The subscriptions one of whose destinations may not be read any more, with what is to be said of each.
     fn lost_subscriptions(&self) -> Vec<(u64, Refusal)> {
-        let denied = |(serial, destination, id): (u64, &Destination, Option<&str>)| {
-            let denied = check(self.access.as_ref(), Right::Read, destination).err()?;
+        let denied = |(serial, address, id): (u64, &Address, Option<&str>)| {
+            let mut destinations = address.parts.iter().filter_map(Part::guarded);
+            let denied = destinations.find_map(|destination| {
+                check(self.access.as_ref(), Right::Read, &destination).err()
+            })?;
             let which = id.map_or_else(String::new, |id| format!(" {id}"));
             let text = format!("{}; the subscription{which} has ended", denied.message);
             Some((serial, Refusal::frame(text)))

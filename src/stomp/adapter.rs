@@ -18,7 +18,9 @@ use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
 use super::subscribe::Known as Subscriptions;
+use super::temporary::Temporaries;
 use crate::broker::Ending;
+use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
 use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
@@ -61,6 +63,8 @@ pub struct StompSettings {
     pub subscriptions_max: usize,
     /// Who may come in and what they may do.
     pub security: Arc<Security>,
+    /// How names are split and which words are wildcards (DST-5).
+    pub syntax: Syntax,
 }
 
 impl StompSettings {
@@ -108,6 +112,7 @@ pub(super) struct State {
     /// The SEND before, if the next may repeat it.
     pub(super) last_send: Option<LastSend>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) temporaries: Temporaries,
     pub(super) parked: Parked,
     /// The log knows that the client's producer waits.
     told_to_wait: bool,
@@ -146,6 +151,7 @@ impl Stomp {
             destinations: Destinations::default(),
             last_send: None,
             subscriptions: Subscriptions::default(),
+            temporaries: Temporaries::default(),
             parked: Parked::default(),
             told_to_wait: false,
             unapplied: Unapplied::default(),

@@ -47,6 +47,10 @@ impl State {
                 ))
             })?;
         self.own_client_id = own.is_some();
+        session
+            .engine
+            .locals
+            .connected(&client_id, session.origin());
         let asked = connect
             .heart_beat
             .unwrap_or(self.settings.default_heart_beat);

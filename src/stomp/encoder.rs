@@ -1,10 +1,13 @@
 //! Deliveries as MESSAGE frames (MSG-1 to MSG-5).
 
+use std::sync::Arc;
+
 use ferrymq_protocols::stomp::{
     FRAME_END, HeadFlags, LineCache, MessageFields, MessageId, MessageRef, MessageTemplate,
     push_header,
 };
 
+use super::temporary::OwnNames;
 use crate::broker::{DeadLetter, MessageFlags, Outgoing};
 use crate::engine::cell::Encoder;
 
@@ -14,14 +17,21 @@ pub(super) struct MessageEncoder {
     cache: LineCache,
     /// D-11: text messages get a `content-length` too.
     always_content_length: bool,
+    /// How the reader calls its temporary destinations (DST-10).
+    names: Arc<OwnNames>,
 }
 
 impl MessageEncoder {
-    pub(super) fn new(template: MessageTemplate, always_content_length: bool) -> Self {
+    pub(super) fn new(
+        template: MessageTemplate,
+        always_content_length: bool,
+        names: Arc<OwnNames>,
+    ) -> Self {
         Self {
             template,
             cache: LineCache::default(),
             always_content_length,
+            names,
         }
     }
 }
@@ -37,6 +47,7 @@ impl Encoder for MessageEncoder {
         if outgoing.first_of_group {
             escaped |= push_header("JMSXGroupFirstForConsumer", "true", &mut extra).escaped;
         }
+        let localized = self.names.localize(message.head());
         let fields = MessageFields {
             message_id: MessageRef::Id(MessageId {
                 origin: message.id.origin,
@@ -52,7 +63,7 @@ impl Encoder for MessageEncoder {
             text: flags.has(MessageFlags::TEXT) && !self.always_content_length,
             body_len: message.body().len(),
             body_has_nul: flags.has(MessageFlags::HAS_NUL),
-            user_head: message.head(),
+            user_head: localized.as_deref().unwrap_or_else(|| message.head()),
             extra: &extra,
             escaped,
             destination: None,
@@ -85,6 +96,9 @@ fn delivery_count(outgoing: &Outgoing<'_>) -> u32 {
 /// What a dead letter tells (DLQ-4, NAK-5), as canonical lines.
 fn dead_letter_lines(fate: &DeadLetter, flags: MessageFlags, out: &mut Vec<u8>) -> HeadFlags {
     let mut found = push_header("original-destination", &fate.origin, out);
+    if fate.cause.is_empty() {
+        return found;
+    }
     found = found.and(push_header("dlqDeliveryFailureCause", &fate.cause, out));
     if fate.original_expires_ms != 0 {
         found = found.and(push_header(

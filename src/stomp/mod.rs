@@ -7,12 +7,14 @@ mod connect;
 mod destination;
 mod encoder;
 mod group;
+mod options;
 mod parked;
 mod properties;
 mod reply;
 mod schedule;
 mod send;
 mod subscribe;
+mod temporary;
 mod wishes;
 
 pub use adapter::{Stomp, StompSettings};

@@ -7,7 +7,7 @@ use super::adapter::{State, Step};
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::send::Stamps;
-use super::{access, destination, send};
+use super::{access, send};
 use crate::broker::Destination;
 use crate::broker::scheduler::Schedule;
 use crate::engine::StoreError;
@@ -42,7 +42,12 @@ impl State {
             return Ok(None);
         };
         let schedule = schedule(&wanted)?;
-        let cell = self.cell_of(session, send)?;
+        let cell = self.resolve_one(session, &send.destination)?;
+        if cell.destination.is_temporary() {
+            return Err(Refusal::frame(
+                "cannot schedule a message for a temporary destination, which may be gone by then",
+            ));
+        }
         let park_key = || ParkKey::Destination(send.destination.to_string());
         // What is scheduled is kept in the store, persistent or not.
         let has_room = send::has_room(session, true, send.transaction.is_some());
@@ -50,9 +55,11 @@ impl State {
             return Ok(Some(self.park(session, park_key(), raw)));
         }
         let number = session.engine.reserve_job();
+        let reply_to = self.remote_reply_to(session, send);
         let stamps = Stamps {
             user_id: self.user_id(),
             job: Some(number),
+            reply_to: reply_to.as_deref(),
         };
         let message = send::build(session, send, octets, stamps);
         let job = NewJob::new(cell, number, message, schedule);
@@ -101,7 +108,7 @@ impl State {
                      without a body",
                 ));
             }
-            let cell = self.cell_of(session, send)?;
+            let cell = self.resolve_one(session, &send.destination)?;
             self.cancel(session, send, &Cancel::Key(&cell, key));
             return Ok(());
         }
@@ -123,9 +130,7 @@ impl State {
                         "AMQ_SCHEDULER_ACTION:BROWSE needs a reply-to",
                     ));
                 };
-                let reply = destination::parse(reply_to)?;
-                let reply =
-                    access::open(&session.engine, self.access.as_ref(), Right::Write, &reply)?;
+                let reply = self.resolve_one(session, reply_to)?;
                 if !session.engine.browse_jobs(*from_ms..=*to_ms, &reply) {
                     return Err(Refusal::frame("too many ask for scheduled jobs already"));
                 }

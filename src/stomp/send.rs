@@ -7,63 +7,50 @@ use bytes::Bytes;
 use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
 
 use super::WIRE_STOMP;
+use super::access;
 use super::adapter::{State, Step};
+use super::destination::{self, Part};
 use super::parked::ParkKey;
 use super::reply::Refusal;
-use super::{access, destination};
+use super::temporary::set_reply_to;
 use crate::broker::{Message, MessageFlags};
-use crate::engine::Engine;
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
-use crate::security::{Access, Right};
+use crate::security::Right;
 use crate::session::Session;
+
+/// Where a SEND goes.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// To one destination.
+    One(Arc<Cell>),
+    /// A copy to each (DST-4).
+    Many(Arc<[Arc<Cell>]>),
+}
+
+impl Target {
+    fn cells(&self) -> &[Arc<Cell>] {
+        match self {
+            Self::One(cell) => std::slice::from_ref(cell),
+            Self::Many(cells) => cells,
+        }
+    }
+}
 
 /// Destination headers this connection has used, so that a name is read once.
 #[derive(Default)]
 pub(super) struct Destinations {
-    last: Option<(String, Arc<Cell>)>,
-    known: HashMap<String, Arc<Cell>>,
+    last: Option<(String, Target)>,
+    known: HashMap<String, Target>,
 }
 
 /// Names remembered for one connection.
 const NAMES_MAX: usize = 1024;
 
 impl Destinations {
-    fn last(&self, text: &str) -> Option<&Arc<Cell>> {
-        self.last
-            .as_ref()
-            .filter(|(known, _)| known == text)
-            .map(|(_, cell)| cell)
-    }
-
     /// Forgets all names: what may be sent to has changed.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
-    }
-
-    /// The destination that `text` names, made by first use if it may be; only one the user may write to is
-    /// remembered.
-    fn resolve(
-        &mut self,
-        engine: &Engine,
-        access: Option<&Access>,
-        text: &str,
-    ) -> Result<Arc<Cell>, Refusal> {
-        if let Some(cell) = self.known.get(text) {
-            return Ok(Arc::clone(cell));
-        }
-        let destination = destination::parse(text)?;
-        if destination.is_wildcard() {
-            return Err(Refusal::frame(format!(
-                "cannot send to {text}: wildcards are for SUBSCRIBE only"
-            )));
-        }
-        let cell = access::open(engine, access, Right::Write, &destination)?;
-        if self.known.len() >= NAMES_MAX {
-            self.known.clear();
-        }
-        self.known.insert(text.to_owned(), Arc::clone(&cell));
-        Ok(cell)
     }
 }
 
@@ -109,6 +96,90 @@ impl LastSend {
 }
 
 impl State {
+    /// Where a SEND to `text` goes, destinations made by first use if they may be; and whether that lasts: a temporary
+    /// destination of another connection may go at any time. Only what the user may write to is remembered; of several
+    /// destinations that is all (SEC-4).
+    fn resolve(&mut self, session: &mut Session, text: &str) -> Result<(Target, bool), Refusal> {
+        if let Some(target) = self.destinations.known.get(text) {
+            return Ok((target.clone(), true));
+        }
+        let address = destination::parse(text, self.settings.syntax)?;
+        if address.options.is_some() {
+            return Err(Refusal::frame(format!(
+                "cannot send to {text}: options after '?' are for SUBSCRIBE only"
+            )));
+        }
+        if address.parts.len() > 1 {
+            // All may be written to, or none is made (SEC-4).
+            for part in &address.parts {
+                if let Part::Named(destination) = part {
+                    access::check(self.access.as_ref(), Right::Write, destination)?;
+                }
+            }
+        }
+        let mut cells = Vec::with_capacity(address.parts.len());
+        let mut lasting = true;
+        for part in &address.parts {
+            lasting &= !matches!(part, Part::Remote(_));
+            cells.push(self.target(session, part)?);
+        }
+        let target = match <[Arc<Cell>; 1]>::try_from(cells) {
+            Ok([cell]) => Target::One(cell),
+            Err(cells) => Target::Many(cells.into()),
+        };
+        if lasting {
+            let known = &mut self.destinations.known;
+            if known.len() >= NAMES_MAX {
+                known.clear();
+            }
+            known.insert(text.to_owned(), target.clone());
+        }
+        Ok((target, lasting))
+    }
+
+    fn target(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+        let access = self.access.as_ref();
+        match part {
+            Part::Named(destination) => {
+                access::open(&session.engine, access, Right::Write, destination)
+            }
+            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Remote(destination) => {
+                access::find_temporary(&session.engine, access, destination)
+            }
+            Part::Pattern(_, pattern) => Err(Refusal::frame(format!(
+                "cannot send to {pattern}: wildcards are for SUBSCRIBE only"
+            ))),
+        }
+    }
+
+    /// The one destination that `text` names, for what works with one only.
+    pub(super) fn resolve_one(
+        &mut self,
+        session: &mut Session,
+        text: &str,
+    ) -> Result<Arc<Cell>, Refusal> {
+        match self.resolve(session, text)?.0 {
+            Target::One(cell) => Ok(cell),
+            Target::Many(_) => Err(Refusal::frame(format!(
+                "{text} names several destinations; the scheduler takes one at a time"
+            ))),
+        }
+    }
+
+    /// The name by which others know the temporary destination of this connection to which the answer to a message
+    /// shall go, if it names one (DST-10).
+    pub(super) fn remote_reply_to(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+    ) -> Option<String> {
+        let reply_to = send.headers.get(Known::ReplyTo)?;
+        let (kind, name) = destination::own(&reply_to)?;
+        let cell = self.temporaries.get(session, kind, name);
+        Some(cell.destination.to_string())
+    }
+
     /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
     /// Returns false if it must take the general way.
     #[inline]
@@ -158,22 +229,56 @@ impl State {
         {
             return Ok(step);
         }
-        self.resolve(session, send)?;
-        if let Some(step) = self.park_send(session, send, raw)? {
+        let last_target = self.destinations.last.take();
+        let (named, lasting) = match last_target.filter(|(text, _)| *text == send.destination) {
+            Some(named) => (named, true),
+            None => {
+                let (target, lasting) = self.resolve(session, &send.destination)?;
+                ((send.destination.to_string(), target), lasting)
+            }
+        };
+        let step = self.send_to(session, &named.1, (send, octets, raw), last);
+        if lasting {
+            self.destinations.last = Some(named);
+        } else {
+            self.last_send = None;
+        }
+        step
+    }
+
+    fn send_to(
+        &mut self,
+        session: &mut Session,
+        target: &Target,
+        (send, octets, raw): (&Send<'_>, &Bytes, &[u8]),
+        last: Option<LastSend>,
+    ) -> Result<Step, Refusal> {
+        if let Some(step) = self.park_send(session, target, send, raw)? {
             return Ok(step);
         }
+        let reply_to = self.remote_reply_to(session, send);
         let stamps = Stamps {
             user_id: self.user_id(),
             job: None,
+            reply_to: reply_to.as_deref(),
         };
         let message = build(session, send, octets, stamps);
-        let Some(cell) = self.destinations.last(&send.destination) else {
-            unreachable!("the destination was just resolved");
-        };
+        self.hand_in(session, send, target, message, last)
+    }
+
+    /// Hands a message to the session.
+    fn hand_in(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        target: &Target,
+        message: Message,
+        last: Option<LastSend>,
+    ) -> Result<Step, Refusal> {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, cell, message)
+                .send_in(transaction, target.cells(), message)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
@@ -184,45 +289,29 @@ impl State {
         if let Some(receipt) = &send.receipt {
             encode_receipt(self.version, receipt, &[], &mut self.scratch);
         }
-        if LastSend::is_plain(send) {
-            self.last_send = Some(LastSend::of(last, cell, send, &message));
+        match target {
+            Target::One(cell) => {
+                if LastSend::is_plain(send) {
+                    self.last_send = Some(LastSend::of(last, cell, send, &message));
+                }
+                session.send(cell, message, &self.scratch);
+            }
+            Target::Many(cells) => session.send_to_all(cells, message, &self.scratch),
         }
-        session.send(cell, message, &self.scratch);
         Ok(Step::Done)
-    }
-
-    /// Finds the destination of a SEND, which is the last one from then on.
-    fn resolve(&mut self, session: &Session, send: &Send<'_>) -> Result<(), Refusal> {
-        if self.destinations.last(&send.destination).is_none() {
-            let cell = self.cell_of(session, send)?;
-            self.destinations.last = Some((send.destination.to_string(), cell));
-        }
-        Ok(())
-    }
-
-    /// The destination of a SEND.
-    pub(super) fn cell_of(
-        &mut self,
-        session: &Session,
-        send: &Send<'_>,
-    ) -> Result<Arc<Cell>, Refusal> {
-        let access = self.access.as_ref();
-        self.destinations
-            .resolve(&session.engine, access, &send.destination)
     }
 
     /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
     fn park_send(
         &mut self,
         session: &mut Session,
+        target: &Target,
         send: &Send<'_>,
         raw: &[u8],
     ) -> Result<Option<Step>, Refusal> {
-        let Some(cell) = self.destinations.last(&send.destination) else {
-            unreachable!("the destination was just resolved");
-        };
         let no_space = !has_room(session, send.persistent, send.transaction.is_some());
-        if no_space && cell.fails_if_no_space() {
+        let mut cells = target.cells().iter();
+        if no_space && let Some(cell) = cells.find(|cell| cell.fails_if_no_space()) {
             let store = send.persistent && session.engine.is_store_full();
             let what = if store { "Store" } else { "Memory" };
             return Err(Refusal::frame(format!(
@@ -232,11 +321,14 @@ impl State {
             )));
         }
         let bytes = raw.len() as u64;
-        let full = match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
-            Admission::Open => no_space,
-            Admission::Wait => true,
-            Admission::Refused(text) => return Err(Refusal::frame(text)),
-        };
+        let mut full = no_space;
+        for cell in target.cells() {
+            match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
+                Admission::Open => {}
+                Admission::Wait => full = true,
+                Admission::Refused(text) => return Err(Refusal::frame(text)),
+            }
+        }
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return Ok(None);
         }
@@ -269,6 +361,8 @@ pub(super) struct Stamps<'a> {
     pub(super) user_id: Option<&'a str>,
     /// The job of a message that is to be scheduled (SCH-4).
     pub(super) job: Option<u64>,
+    /// What others call the temporary destination that the sender names in `reply-to` (DST-10).
+    pub(super) reply_to: Option<&'a str>,
 }
 
 /// Makes the message of a SEND.
@@ -281,6 +375,9 @@ pub(super) fn build(
     let mut escaped = false;
     let head = |payload: &mut Vec<u8>| {
         let mut flags = send.write_user_head(payload);
+        if let Some(remote) = stamps.reply_to {
+            set_reply_to(payload, remote);
+        }
         if let Some(user) = stamps.user_id {
             flags = flags.and(push_header(Known::JmsxUserId.name(), user, payload));
         }

@@ -1,27 +1,32 @@
 //! SUBSCRIBE and UNSUBSCRIBE (section 5).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{
     AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
 use super::adapter::{SerialById, State, Step};
+use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{access, destination, wishes};
+use super::{access, options, wishes};
+use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
-use crate::engine::cell::Cell;
+use crate::engine::cell::{Cell, Encoder};
+use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
+use crate::engine::feeds::Blueprint;
 use crate::security::Right;
-use crate::session::{Session, SubscribeRequest};
+use crate::session::{Session, SubscribeRequest, feed_serial};
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
 pub(super) struct Known {
     by_id: SerialById,
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
-    all: Vec<(u64, Destination, Option<String>)>,
+    all: Vec<(u64, Address, Option<String>)>,
     last_serial: u64,
     browsers: HashSet<u64>,
 }
@@ -42,18 +47,18 @@ impl Known {
         self.all.iter().map(|(serial, ..)| *serial)
     }
 
-    /// All of them, oldest first: serial, destination, id.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Destination, Option<&str>)> {
+    /// All of them, oldest first: serial, destinations, id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Address, Option<&str>)> {
         self.all
             .iter()
-            .map(|(serial, destination, id)| (*serial, destination, id.as_deref()))
+            .map(|(serial, address, id)| (*serial, address, id.as_deref()))
     }
 
-    fn add(&mut self, serial: u64, destination: Destination, id: Option<String>) {
+    fn add(&mut self, serial: u64, address: Address, id: Option<String>) {
         if let Some(id) = &id {
             self.by_id.insert(id.clone(), serial);
         }
-        self.all.push((serial, destination, id));
+        self.all.push((serial, address, id));
     }
 
     fn remove(&mut self, serial: u64) {
@@ -65,10 +70,10 @@ impl Known {
         }
     }
 
-    fn oldest_on(&self, destination: &Destination) -> Option<u64> {
+    fn oldest_on(&self, address: &Address) -> Option<u64> {
         self.all
             .iter()
-            .find(|(_, known, _)| known == destination)
+            .find(|(_, known, _)| known.parts == address.parts)
             .map(|(serial, ..)| *serial)
     }
 }
@@ -84,50 +89,46 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let destination = self.check_subscribe(wanted)?;
-        let durable = self.durable_name(wanted, &destination)?;
-        let cell = access::open(
-            &session.engine,
-            self.access.as_ref(),
-            Right::Read,
-            &destination,
-        )?;
-        let mode = match wanted.ack {
-            WireAck::Auto => AckMode::Auto,
-            WireAck::Client => AckMode::Client,
-            WireAck::ClientIndividual => AckMode::Individual,
-        };
-        let wishes = wishes::of(session, wanted, mode, &destination)?;
-        self.subscriptions.last_serial += 1;
-        let serial = self.subscriptions.last_serial;
-        let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
-        let template = MessageTemplate::new(
-            self.version,
-            &self.settings.id_prefix(),
-            wanted.id.as_deref(),
-            &destination.to_string(),
-            ack_prefix.as_deref(),
-        );
+        let address = destination::parse(&wanted.destination, self.settings.syntax)?;
+        let mut with_options = None;
+        if let Some(options) = &address.options {
+            options::apply(with_options.insert(wanted.clone()), options)?;
+        }
+        let wanted = with_options.as_ref().unwrap_or(wanted);
+        self.check_subscribe(wanted, &address)?;
+        let durable = self.durable_name(wanted, &address)?;
+        for destination in address.parts.iter().filter_map(Part::guarded) {
+            // All may be read, or none is made (SEC-4).
+            access::check(self.access.as_ref(), Right::Read, &destination)?;
+        }
+        let (mut cells, mut patterns) = (Vec::new(), Vec::new());
+        for part in &address.parts {
+            match part {
+                Part::Pattern(Kind::Queue, pattern)
+                    if session.engine.is_consumer_queue(pattern.as_str()) =>
+                {
+                    let queue = Destination::queue(pattern.as_str());
+                    cells.push(self.readable(session, &queue)?);
+                }
+                Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
+                part => cells.push(self.source(session, part)?),
+            }
+        }
+        let serial = self.subscriptions.last_serial + 1;
+        let blueprint = self.blueprint(session, wanted, serial, durable.is_some())?;
+        self.subscriptions.last_serial = serial;
         let request = SubscribeRequest {
-            cell: &cell,
-            mode,
-            window: window(wanted, &cell, durable.is_some()),
-            encoder: Box::new(MessageEncoder::new(
-                template,
-                self.settings.always_content_length,
-            )),
+            cells,
+            patterns,
+            blueprint,
             durable: durable.clone(),
-            wishes,
         };
         self.answer(wanted.receipt.as_deref(), |answer| {
             session.subscribe(serial, request, answer)
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
-        self.subscriptions.add(
-            serial,
-            destination,
-            wanted.id.as_ref().map(ToString::to_string),
-        );
+        self.subscriptions
+            .add(serial, address, wanted.id.as_ref().map(ToString::to_string));
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }
@@ -137,23 +138,94 @@ impl State {
         Ok(Step::Done)
     }
 
-    fn check_subscribe(&self, wanted: &Subscribe<'_>) -> Result<Destination, Refusal> {
-        let destination = destination::parse(&wanted.destination)?;
+    /// A destination to consume from. Only the owner of a temporary one may (DST-11).
+    fn source(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+        match part {
+            Part::Named(destination) => self.readable(session, destination),
+            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Remote(destination) => {
+                let own = self.temporaries.by_destination(destination);
+                own.ok_or_else(|| {
+                    let kind = match destination.kind {
+                        Kind::Queue => "queue",
+                        Kind::Topic => "topic",
+                    };
+                    Refusal::frame(format!(
+                        "Subscribing to a temporary {kind} created by another connection is not permitted"
+                    ))
+                })
+            }
+            Part::Pattern(..) => unreachable!("a pattern is no destination"),
+        }
+    }
+
+    fn readable(&self, session: &Session, destination: &Destination) -> Result<Arc<Cell>, Refusal> {
+        let access = self.access.as_ref();
+        access::open(&session.engine, access, Right::Read, destination)
+    }
+
+    /// What the consumers of a subscription are like.
+    fn blueprint(
+        &self,
+        session: &Session,
+        wanted: &Subscribe<'_>,
+        serial: u64,
+        durable: bool,
+    ) -> Result<Blueprint, Refusal> {
+        let mode = match wanted.ack {
+            WireAck::Auto => AckMode::Auto,
+            WireAck::Client => AckMode::Client,
+            WireAck::ClientIndividual => AckMode::Individual,
+        };
+        let (version, id_prefix) = (self.version, self.settings.id_prefix());
+        let id = wanted.id.as_ref().map(ToString::to_string);
+        let always_content_length = self.settings.always_content_length;
+        let names = Arc::clone(&self.temporaries.names);
+        let encode = move |destination: &Destination, index: u64| {
+            let serial = feed_serial(serial, index);
+            let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
+            let template = MessageTemplate::new(
+                version,
+                &id_prefix,
+                id.as_deref(),
+                &names.own(destination),
+                ack_prefix.as_deref(),
+            );
+            let names = Arc::clone(&names);
+            let encoder = MessageEncoder::new(template, always_content_length, names);
+            Box::new(encoder) as Box<dyn Encoder>
+        };
+        let (prefetch, browser) = (wanted.prefetch, wanted.browser);
+        let window = move |cell: &Cell| window(prefetch, browser, durable, cell);
+        Ok(Blueprint {
+            mode,
+            window: Box::new(window),
+            choice: Choice {
+                selector: wanted.selector.as_deref().map(converting),
+                no_local: wanted.no_local,
+            },
+            wishes: wishes::of(wanted, mode)?,
+            encode: Box::new(encode),
+            origin: session.origin(),
+        })
+    }
+
+    fn check_subscribe(&self, wanted: &Subscribe<'_>, address: &Address) -> Result<(), Refusal> {
         let not_yet = [
-            (destination.is_wildcard(), "wildcard subscriptions are"),
-            (
-                wanted.selector.is_some() && destination.kind == Kind::Topic,
-                "selectors on topics are",
-            ),
-            (wanted.no_local, "noLocal is"),
             (wanted.retroactive, "retroactive subscriptions are"),
             (wanted.durable, "durable:true subscriptions are"),
         ];
         if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
             return Err(Refusal::not_yet(what));
         }
-        if wanted.browser && destination.kind == Kind::Topic {
-            return Err(Refusal::frame("cannot browse a topic"));
+        if wanted.browser {
+            match &address.parts[..] {
+                [Part::Named(_) | Part::Own(..)] if address.parts[0].kind() == Kind::Queue => {}
+                [_] if address.parts[0].kind() == Kind::Topic => {
+                    return Err(Refusal::frame("cannot browse a topic"));
+                }
+                _ => return Err(Refusal::frame("only one queue can be browsed at a time")),
+            }
         }
         if self.settings.strict_ack_mode && !wanted.ack_is_known {
             return Err(Refusal::frame(
@@ -173,23 +245,31 @@ impl State {
                 "subscriptions at maximum limit: {max} (stomp.subscriptions_max)"
             )));
         }
-        Ok(destination)
+        Ok(())
     }
 
     fn durable_name(
         &self,
         wanted: &Subscribe<'_>,
-        destination: &Destination,
+        address: &Address,
     ) -> Result<Option<DurableName>, Refusal> {
         let Some(name) = &wanted.durable_name else {
             return Ok(None);
         };
-        if destination.kind == Kind::Queue {
+        if address.parts.iter().any(|part| part.kind() == Kind::Queue) {
             return Err(Refusal::frame(
                 "cannot durably subscribe to a Queue destination",
             ));
         }
-        self.named(name).map(Some)
+        match &address.parts[..] {
+            [Part::Named(_)] => self.named(name).map(Some),
+            [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
+                "cannot durably subscribe to a temporary topic",
+            )),
+            _ => Err(Refusal::not_yet(
+                "durable subscriptions on several topics are",
+            )),
+        }
     }
 
     /// A durable subscription belongs to a client id that the client has chosen itself (SUB-2).
@@ -223,7 +303,10 @@ impl State {
         }
         let serial = match (&wanted.id, &wanted.destination) {
             (Some(id), _) => self.subscriptions.serial(id),
-            (None, Some(text)) => self.subscriptions.oldest_on(&destination::parse(text)?),
+            (None, Some(text)) => {
+                let address = destination::parse(text, self.settings.syntax)?;
+                self.subscriptions.oldest_on(&address)
+            }
             (None, None) => None,
         };
         let Some(serial) = serial else {
@@ -243,6 +326,11 @@ impl State {
     }
 }
 
+/// The selector of a STOMP subscription: all properties are strings there, so they convert (SEL-4).
+fn converting(selector: &str) -> String {
+    format!("{CONVERT_PREFIX}{selector}")
+}
+
 fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
     let (client_id, name) = name.map_or(("", ""), |name| {
         (name.client_id.as_str(), name.name.as_str())
@@ -258,6 +346,7 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
                 "No durable subscription exists for clientID: {client_id} and subscriptionName: {name}"
             )
         }
+        DurableError::Selector(error) => error.clone(),
         DurableError::Store(error) => {
             format!("the durable subscription could not be stored: {error}")
         }
@@ -265,12 +354,12 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
 }
 
 /// The window that a client asked for, or else the policy of the destination (PRE-1).
-fn window(wanted: &Subscribe<'_>, cell: &Cell, durable: bool) -> Window {
+fn window(prefetch: Option<Prefetch>, browser: bool, durable: bool, cell: &Cell) -> Window {
     let policy = cell.policy();
-    Window::messages(match (wanted.prefetch, cell.destination.kind, durable) {
+    Window::messages(match (prefetch, cell.destination.kind, durable) {
         (Some(Prefetch::Messages(count)), ..) => count,
         (Some(Prefetch::Unlimited), ..) => u32::MAX,
-        (None, Kind::Queue, _) if wanted.browser => policy.queue_browser_prefetch,
+        (None, Kind::Queue, _) if browser => policy.queue_browser_prefetch,
         (None, Kind::Queue, _) => policy.queue_prefetch,
         (None, Kind::Topic, false) => policy.topic_prefetch,
         (None, Kind::Topic, true) => policy.durable_topic_prefetch,

@@ -3,48 +3,21 @@
 use ferrymq_protocols::stomp::Subscribe;
 
 use super::reply::Refusal;
-use crate::broker::selector::SelectorOptions;
-use crate::broker::{AckMode, Destination, Filter, Kind, RedeliveryOverride, Wishes};
-use crate::session::Session;
+use crate::broker::{AckMode, RedeliveryOverride, Wishes};
 
 /// The most a policy can count.
 const REDELIVERIES_MAX: i64 = u16::MAX as i64;
 
 /// Reads the headers; a number or a switch that is neither costs the frame.
-pub(super) fn of(
-    session: &Session,
-    wanted: &Subscribe<'_>,
-    mode: AckMode,
-    destination: &Destination,
-) -> Result<Wishes, Refusal> {
-    if destination.kind != Kind::Queue {
-        return Ok(Wishes::default());
-    }
+pub(super) fn of(wanted: &Subscribe<'_>, mode: AckMode) -> Result<Wishes, Refusal> {
     Ok(Wishes {
         priority: wanted.priority,
         exclusive: wanted.exclusive,
         adaptive: mode == AckMode::Individual && wanted.prefetch.is_none() && !wanted.browser,
         redelivery: redelivery(wanted)?,
-        filter: filter(session, wanted, destination)?,
+        filter: None,
         browser: wanted.browser,
     })
-}
-
-/// The selector; the properties of STOMP are all strings, so they convert (SEL-4, SEL-8).
-fn filter(
-    session: &Session,
-    wanted: &Subscribe<'_>,
-    destination: &Destination,
-) -> Result<Option<Box<dyn Filter>>, Refusal> {
-    let Some(selector) = &wanted.selector else {
-        return Ok(None);
-    };
-    let options = SelectorOptions {
-        convert_strings: true,
-    };
-    let filter = session.engine.filter(selector, options, destination);
-    let filter = filter.map_err(|error| Refusal::frame(error.to_string()))?;
-    Ok(Some(Box::new(filter)))
 }
 
 /// The redelivery policy of the subscription, if it names any part of one.

@@ -10,7 +10,7 @@ use crate::fields::index;
 use crate::footer::{ENTRY, PLACE};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
 use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
-use crate::record::{GRANULE, HEADER, Kind, encode, padded};
+use crate::record::{GRANULE, HEADER, Kind, MARK, encode, padded};
 
 /// Most targets of one record: a footer counts them in sixteen bits.
 const TARGETS_MAX: usize = 1 << 16;
@@ -140,6 +140,23 @@ impl<'a> Batch<'a> {
             at,
             count,
         );
+    }
+
+    /// Notes how often delivering these sequences of its topic to this durable subscription has failed: one record for
+    /// all of them. Counters only rise, and go with the acknowledgement.
+    pub fn redelivered_to(&mut self, subscription: SubscriptionId, marked: &[(u64, u16)]) {
+        if marked.is_empty() {
+            return;
+        }
+        self.begin(padded(HEADER + marked.len() * MARK), 0, false);
+        if !self.too_large {
+            encode::marks(
+                &mut self.gather.open.octets,
+                self.transaction,
+                subscription,
+                marked,
+            );
+        }
     }
 
     /// Defines a destination.
@@ -288,9 +305,7 @@ impl<'a> Batch<'a> {
                 Change::Destination(id, kind, name) => {
                     definitions.define_destination(id, kind, &name)
                 }
-                Change::Subscription(definition) => {
-                    drop(definitions.subscriptions.insert(definition.id, definition))
-                }
+                Change::Subscription(definition) => definitions.define_subscription(definition),
                 Change::DropDestination(id) => drop(definitions.destinations.remove(&id)),
                 Change::DropSubscription(id) => drop(definitions.subscriptions.remove(&id)),
             }

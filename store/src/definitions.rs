@@ -19,12 +19,25 @@ pub(crate) struct Definitions {
     pub(crate) subscriptions: BTreeMap<SubscriptionId, SubscriptionDefinition>,
     /// Highest id ever defined: what is not above it and not here was dropped.
     pub(crate) highest_destination: u32,
+    /// The same of subscriptions, so that a dropped one's id is not used again.
+    pub(crate) highest_subscription: u32,
 }
 
 impl Definitions {
     pub(crate) fn define_destination(&mut self, id: DestinationId, kind: u8, name: &str) {
         self.highest_destination = self.highest_destination.max(id.0);
         self.destinations.insert(id, (kind, name.to_owned()));
+    }
+
+    pub(crate) fn define_subscription(&mut self, definition: SubscriptionDefinition) {
+        self.highest_subscription = self.highest_subscription.max(definition.id.0);
+        self.subscriptions.insert(definition.id, definition);
+    }
+
+    /// Takes the place of an older picture; the highest ids never sink.
+    pub(crate) fn succeed(&mut self, older: &Self) {
+        self.highest_destination = self.highest_destination.max(older.highest_destination);
+        self.highest_subscription = self.highest_subscription.max(older.highest_subscription);
     }
 }
 
@@ -33,6 +46,8 @@ impl Definitions {
 pub(crate) struct Position {
     pub(crate) through: u64,
     pub(crate) exceptions: BTreeSet<u64>,
+    /// Failed deliveries of sequences that are not acknowledged yet.
+    pub(crate) marks: BTreeMap<u64, u16>,
 }
 
 impl Position {
@@ -41,10 +56,22 @@ impl Position {
         if let Some(through) = through.filter(|&through| through > self.through) {
             self.through = through;
             self.exceptions = self.exceptions.split_off(&through.saturating_add(1));
+            self.marks = self.marks.split_off(&through.saturating_add(1));
         }
-        let through = self.through;
-        self.exceptions
-            .extend(singles.filter(|&sequence| sequence > through));
+        for sequence in singles.filter(|&sequence| sequence > self.through) {
+            self.exceptions.insert(sequence);
+            self.marks.remove(&sequence);
+        }
+    }
+
+    /// Takes a counter in; counters only rise, and what is acknowledged has none.
+    pub(crate) fn mark(&mut self, marks: impl Iterator<Item = (u64, u16)>) {
+        for (sequence, count) in marks {
+            if sequence > self.through && !self.exceptions.contains(&sequence) {
+                let known = self.marks.entry(sequence).or_insert(0);
+                *known = count.max(*known);
+            }
+        }
     }
 }
 
@@ -75,6 +102,7 @@ impl Progress {
         for (id, position) in other.positions {
             let known = self.positions.entry(id).or_default();
             known.acknowledge(Some(position.through), position.exceptions.into_iter());
+            known.mark(position.marks.into_iter());
         }
     }
 }
@@ -118,6 +146,14 @@ pub(crate) fn encode(definitions: &Definitions, progress: &Progress, out: &mut V
             position.exceptions.iter().copied(),
         );
     }
+    put_varint(out, u64::from(definitions.highest_subscription));
+    for id in definitions.subscriptions.keys() {
+        let position = progress.positions.get(id).unwrap_or(&nowhere);
+        put_rising(out, position.marks.len(), position.marks.keys().copied());
+        for count in position.marks.values() {
+            put_varint(out, u64::from(*count));
+        }
+    }
 }
 
 /// Decodes the payload of a Snapshot.
@@ -156,7 +192,7 @@ pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
                 None
             },
         };
-        definitions.subscriptions.insert(id, definition);
+        definitions.define_subscription(definition);
         let through = reader.varint()?;
         let exceptions = rising(&mut reader)?.into_iter().collect();
         progress.positions.insert(
@@ -164,8 +200,23 @@ pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
             Position {
                 through,
                 exceptions,
+                ..Position::default()
             },
         );
+    }
+    // Version 1 ends here.
+    if !reader.is_empty() {
+        let highest = reader.short()?;
+        definitions.highest_subscription = definitions.highest_subscription.max(highest);
+        for id in definitions.subscriptions.keys() {
+            let position = progress.positions.entry(*id).or_default();
+            for sequence in rising(&mut reader)? {
+                position.marks.insert(sequence, 0);
+            }
+            for count in position.marks.values_mut() {
+                *count = u16::try_from(reader.varint()?).ok()?;
+            }
+        }
     }
     Some((definitions, progress))
 }
@@ -188,7 +239,8 @@ mod tests {
             no_local: true,
             start: 12,
         };
-        definitions.subscriptions.insert(definition.id, definition);
+        definitions.define_subscription(definition);
+        definitions.highest_subscription = 9;
         let mut progress = Progress::default();
         progress.used(DestinationId(7), 41);
         progress
@@ -196,12 +248,20 @@ mod tests {
             .entry(SubscriptionId(3))
             .or_default()
             .acknowledge(Some(20), [22, 24].into_iter());
+        let position = progress.positions.entry(SubscriptionId(3)).or_default();
+        position.mark([(20, 5), (21, 3), (22, 5), (30, 1)].into_iter());
+        assert_eq!(position.marks, [(21, 3), (30, 1)].into());
         let mut octets = Vec::new();
         encode(&definitions, &progress, &mut octets);
         let (found, numbers) = decode(&octets).unwrap();
         assert_eq!(found, definitions);
         assert_eq!(numbers.sequences, progress.sequences);
         assert_eq!(numbers.positions, progress.positions);
+        // What version 1 wrote had neither counters nor the highest subscription.
+        let old = &octets[..octets.len() - 6];
+        let (found, numbers) = decode(old).unwrap();
+        assert_eq!(found.highest_subscription, 3);
+        assert!(numbers.positions[&SubscriptionId(3)].marks.is_empty());
     }
 
     proptest! {

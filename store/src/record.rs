@@ -4,7 +4,7 @@
 //! - Encoding leaves the checksum empty: `seal` fills it in on the writer thread, where salt and offset are known.
 //! - Decoding trusts nothing: a record that checks and still makes no sense is `None`, not a panic.
 
-use crate::fields::{self, index, short, u32_at, u64_at};
+use crate::fields::{self, index, short, u16_at, u32_at, u64_at};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
 use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
 
@@ -16,6 +16,8 @@ pub(crate) const HEADER: usize = 32;
 pub(crate) const MESSAGE_HEADER: usize = 64;
 /// Octets of one target.
 pub(crate) const TARGET: usize = 12;
+/// Octets of one counter in a Marks record.
+pub(crate) const MARK: usize = 16;
 
 const BIT_THROUGH: u8 = 1;
 
@@ -37,11 +39,12 @@ pub(crate) enum Kind {
     CleanStop = 12,
     Snapshot = 13,
     Liveness = 14,
+    Marks = 15,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 15] = [
             Kind::Add,
             Kind::Place,
             Kind::Remove,
@@ -56,6 +59,7 @@ impl Kind {
             Kind::CleanStop,
             Kind::Snapshot,
             Kind::Liveness,
+            Kind::Marks,
         ];
         ALL.get(usize::from(octet).checked_sub(1)?).copied()
     }
@@ -141,6 +145,10 @@ pub(crate) enum Record<'a> {
         id: SubscriptionId,
         through: Option<u64>,
         singles: &'a [u8],
+    },
+    Marks {
+        id: SubscriptionId,
+        entries: &'a [u8],
     },
     Outcome,
     Start {
@@ -239,6 +247,10 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
                 .flatten(),
             singles: rest.get(8..8 + index(head.count).checked_mul(8)?)?,
         },
+        Kind::Marks => Record::Marks {
+            id: SubscriptionId(id()?),
+            entries: rest.get(..index(head.count).checked_mul(MARK)?)?,
+        },
         Kind::Outcome => Record::Outcome,
         Kind::Start => Record::Start { epoch: subject },
         Kind::CleanStop => Record::CleanStop,
@@ -299,6 +311,13 @@ pub(crate) fn removals(entries: &[u8]) -> impl Iterator<Item = (u64, Locator)> {
 /// The single sequences of an Acknowledge.
 pub(crate) fn singles(octets: &[u8]) -> impl Iterator<Item = u64> {
     octets.chunks_exact(8).map(|single| u64_at(single, 0))
+}
+
+/// The (sequence, counter) pairs of a Marks record.
+pub(crate) fn marks(entries: &[u8]) -> impl Iterator<Item = (u64, u16)> {
+    entries
+        .chunks_exact(MARK)
+        .map(|entry| (u64_at(entry, 0), u16_at(entry, 8)))
 }
 
 /// The definition in a DefineSubscription record.
@@ -473,6 +492,28 @@ pub(crate) mod encode {
         ));
         out.extend_from_slice(&sequence.to_le_bytes());
         out.extend_from_slice(&at.get().to_le_bytes());
+        pad(out, began, 0);
+    }
+
+    pub(crate) fn marks(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        id: SubscriptionId,
+        marked: &[(u64, u16)],
+    ) {
+        let began = out.len();
+        out.extend_from_slice(&common(
+            Kind::Marks,
+            HEADER + marked.len() * MARK,
+            marked.len(),
+            transaction,
+            u64::from(id.0),
+        ));
+        for (sequence, count) in marked {
+            out.extend_from_slice(&sequence.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            out.extend_from_slice(&[0; 6]);
+        }
         pad(out, began, 0);
     }
 

@@ -465,15 +465,14 @@ impl Replay {
             }
             Record::DefineSubscription { octets } => {
                 if let Some(definition) = crate::record::subscription(octets) {
-                    self.definitions
-                        .subscriptions
-                        .insert(definition.id, definition);
+                    self.definitions.define_subscription(definition);
                 }
             }
             Record::DropSubscription { id } => drop(self.definitions.subscriptions.remove(&id)),
             Record::Snapshot { octets, .. } => {
-                if let Some((definitions, _)) = definitions::decode(octets) {
+                if let Some((mut definitions, _)) = definitions::decode(octets) {
                     self.settled = self.settled.max(definitions.highest_destination);
+                    definitions.succeed(&self.definitions);
                     self.definitions = definitions;
                 }
             }

@@ -26,6 +26,10 @@ pub struct Recovered {
     pub destinations: Vec<RecoveredDestination>,
     /// Durable subscriptions by id.
     pub subscriptions: Vec<RecoveredSubscription>,
+    /// Highest id a destination ever had.
+    pub highest_destination: u32,
+    /// Highest id a durable subscription ever had.
+    pub highest_subscription: u32,
     /// What was read and what was found wrong.
     pub report: RecoveryReport,
 }
@@ -73,6 +77,8 @@ pub struct RecoveredSubscription {
     pub through: u64,
     /// Acknowledged sequences above `through`, rising.
     pub exceptions: Vec<u64>,
+    /// Failed deliveries of sequences that are not acknowledged, rising by sequence.
+    pub marks: Vec<(u64, u16)>,
 }
 
 /// Turns the recovered state into what the engine needs.
@@ -129,10 +135,12 @@ pub(crate) fn collect(
             .into_iter()
             .filter(|&sequence| sequence > through)
             .collect();
+        let marks = position.marks.into_iter();
         RecoveredSubscription {
             definition: definition.clone(),
             through,
             exceptions,
+            marks: marks.filter(|(sequence, _)| *sequence > through).collect(),
         }
     };
     let subscriptions = definitions

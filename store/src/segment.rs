@@ -6,7 +6,9 @@ use crate::fields::{set_u32, set_u64, u32_at, u64_at};
 use crate::record::{checksum, seed};
 
 /// Version of everything in the journal.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// Oldest version that can still be read: it had no Marks records and shorter Snapshots.
+const VERSION_MIN: u32 = 1;
 /// Where the first batch begins: the header has its own page.
 pub(crate) const DATA_START: u32 = 4096;
 /// Octets of a segment header.
@@ -75,7 +77,7 @@ impl SegmentHeader {
             return HeaderFound::Bad;
         }
         match u32_at(octets, 12) {
-            VERSION => HeaderFound::Good(Self {
+            VERSION_MIN..=VERSION => HeaderFound::Good(Self {
                 id: u32_at(octets, 16),
                 length: u32_at(octets, 20),
                 epoch: u64_at(octets, 24),
@@ -153,11 +155,16 @@ mod tests {
         let good = header.encode();
         assert_eq!(SegmentHeader::decode(&good), HeaderFound::Good(header));
         let mut damaged = good;
-        damaged[12] = 2;
+        damaged[12] = 3;
         assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Bad);
         let sum = checksum(0, &damaged[12..]);
         set_u32(&mut damaged, 8, sum);
-        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(2));
+        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(3));
+        let mut old = good;
+        old[12] = 1;
+        let sum = checksum(0, &old[12..]);
+        set_u32(&mut old, 8, sum);
+        assert_eq!(SegmentHeader::decode(&old), HeaderFound::Good(header));
     }
 
     #[test]

@@ -94,6 +94,10 @@ impl State {
                 let position = self.progress.positions.entry(id).or_default();
                 position.acknowledge(through, record::singles(singles));
             }
+            Record::Marks { id, entries } => {
+                let position = self.progress.positions.entry(id).or_default();
+                position.mark(record::marks(entries));
+            }
             Record::Snapshot { as_of, octets } => {
                 if let Some((_, progress)) = crate::definitions::decode(octets) {
                     self.progress.merge(progress);

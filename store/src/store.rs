@@ -105,6 +105,8 @@ impl Store {
             clean: recovery.clean,
             destinations,
             subscriptions,
+            highest_destination: recovery.definitions.highest_destination,
+            highest_subscription: recovery.definitions.highest_subscription,
             report: recovery.report,
         };
         let begin = recovery.begin;

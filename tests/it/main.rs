@@ -1,10 +1,13 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod cli;
+mod destinations;
 mod hostile;
 mod restart;
 mod security;
 mod tidy;
+mod topics;
 mod transport;
+mod virtual_topics;
 mod wait;
 mod wire;

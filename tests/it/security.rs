@@ -215,6 +215,101 @@ fn a_durable_subscription_is_removed_only_by_who_may_read_its_topic() {
     reader.ask("UNSUBSCRIBE id:1 activemq.subscriptionName:s");
 }
 
+/// Spec: behaviour SEC-4. Nothing is sent, nor made, if a part may not be.
+#[test]
+fn each_part_of_a_list_and_all_of_a_wildcard_must_be_allowed() {
+    let server = with_rules();
+    let mut admin = client(&server, "admin");
+    for refused in ["/queue/q,/queue/other", "/queue/q.new,/topic/other"] {
+        admin.refused(
+            &format!("SEND destination:{refused}"),
+            "ERROR message~'User admin is not authorized to write to'",
+        );
+        admin.refused(
+            &format!("SUBSCRIBE id:1 destination:{refused}"),
+            "ERROR message~'User admin is not authorized to read from'",
+        );
+    }
+    admin.ask("BEGIN transaction:t");
+    admin.put("SEND destination:/queue/q,/queue/other transaction:t");
+    admin.expect("ERROR message~'not authorized to write'");
+    admin.ask("COMMIT transaction:t");
+    assert_eq!(server.queue_len("q"), 1);
+    client(&server, "writer").refused(
+        "SEND destination:/queue/q.new",
+        "ERROR message~'not authorized to create'",
+    );
+    admin.send("/queue/q,/queue/q.new", "1");
+    assert_eq!((server.queue_len("q"), server.queue_len("q.new")), (2, 1));
+
+    let mut reader = client(&server, "reader");
+    for pattern in [
+        "/queue/>",
+        "/queue/*",
+        "/queue/q.new,/queue/>",
+        "/topic/q.>",
+    ] {
+        reader.refused(
+            &format!("SUBSCRIBE id:1 destination:{pattern}"),
+            "ERROR message~'User reader is not authorized to read from'",
+        );
+    }
+    reader.ask("SUBSCRIBE id:1 destination:/queue/q.*");
+    reader.message("1");
+    reader.fence();
+    // A list ends when one of its parts may not be read any more.
+    reader.ask("SUBSCRIBE id:2 destination:/queue/q,/queue/q.new");
+    reader.messages(["0", "1"]);
+    let users = vec![user("reader", "readers"), user("admin", "writers admins")];
+    let rules = vec![
+        rule("q", ["", "writers", ""]),
+        rule("q.*", ["readers", "writers", "admins"]),
+    ];
+    server.reload(config(users, rules)).expect("it is correct");
+    reader.expect(
+        "ERROR message:'User reader is not authorized to read from\\c queue\\c//q; the subscription 2 has ended'",
+    );
+    admin.send("/queue/q.new", "2");
+    reader.message("2");
+    reader.fence();
+}
+
+/// Temporary destinations are their owner's; a rule about them says who else may send there.
+#[test]
+fn rules_may_say_who_answers_to_temporary_destinations() {
+    let server = with_rules();
+    let (mut reader, mut writer) = (client(&server, "reader"), client(&server, "writer"));
+    let mut admin = client(&server, "admin");
+    admin.ask("SUBSCRIBE id:1 destination:/temp-queue/answers");
+    admin.ask("SEND destination:/queue/q reply-to:/temp-queue/answers");
+    reader.ask("SUBSCRIBE id:1 destination:/queue/q");
+    reader.message("0");
+    let answers = reader.message("").must("reply-to").to_owned();
+    reader.send(&answers, "by reader");
+    writer.send(&answers, "by writer");
+    admin.messages(["by reader", "by writer"]);
+
+    let users = vec![
+        user("reader", "readers"),
+        user("writer", "writers"),
+        user("admin", ""),
+    ];
+    let mut temporary = rule("", ["", "writers", ""]);
+    temporary.temp = ">".to_owned();
+    server
+        .reload(config(users, vec![temporary]))
+        .expect("it is correct");
+    reader.expect("ERROR message~'the subscription 1 has ended'");
+    reader.refused(
+        &format!("SEND destination:{answers}"),
+        "ERROR message~'User reader is not authorized to write to\\c temp-queue\\c//ID-'",
+    );
+    writer.send(&answers, "by writer");
+    admin.message("by writer");
+    admin.put_with("SEND destination:/temp-queue/answers", "by its owner");
+    admin.message("by its owner");
+}
+
 /// Also for the short way that a SEND takes which repeats the one before.
 #[test]
 fn changed_rules_hold_at_once_on_open_connections() {

@@ -145,7 +145,7 @@ impl Queue {
             }
             let outgoing = Outgoing {
                 message,
-                number: consumer.subscription.number_next(),
+                number: consumer.subscription.number_next(|| out.number(key)),
                 redelivered,
                 redeliveries,
                 first_of_group: false,

@@ -1,6 +1,7 @@
 //! A consumer as its queue sees it: a subscription, and what it asked for beyond one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::browse::Browse;
 use super::lanes::Spot;
@@ -13,7 +14,7 @@ use crate::broker::redelivery::RedeliveryOverride;
 use crate::broker::subscription::Subscription;
 
 /// What a consumer may ask for when it subscribes to a queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Consumer priority, 0 to 127; higher ones go first (PRE-5).
     pub priority: u8,
@@ -24,7 +25,7 @@ pub struct Wishes {
     /// Its own redelivery settings.
     pub redelivery: Option<RedeliveryOverride>,
     /// Its selector (SEL-9).
-    pub filter: Option<Box<dyn Filter>>,
+    pub filter: Option<Arc<dyn Filter>>,
     /// Whether it only looks (BRO-1).
     pub browser: bool,
 }
@@ -32,7 +33,7 @@ pub struct Wishes {
 /// A selector and how far it has looked.
 #[derive(Debug)]
 pub(super) struct Selection {
-    pub(super) filter: Box<dyn Filter>,
+    pub(super) filter: Arc<dyn Filter>,
     pub(super) scan: Scan,
 }
 

@@ -54,7 +54,7 @@ impl Delays {
 
 /// A number that looks random and depends on nothing but its arguments: delays are spread by it, and yet
 /// the core stays repeatable.
-pub(super) fn scatter(sequence: u64, redelivery: u16, now_ms: u64) -> u64 {
+pub(in crate::broker) fn scatter(sequence: u64, redelivery: u16, now_ms: u64) -> u64 {
     let mut mixed = sequence
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .wrapping_add(u64::from(redelivery) << 48)

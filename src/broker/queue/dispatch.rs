@@ -125,7 +125,7 @@ impl Queue {
         let first_of_group = group
             .is_some_and(|(group, _)| self.groups.get_mut(group).is_some_and(|group| group.is_new));
         let consumer = &mut self.consumers[key];
-        let number = consumer.subscription.number_next();
+        let number = consumer.subscription.number_next(|| out.number(key));
         let outgoing = Outgoing {
             message,
             number,

@@ -267,7 +267,7 @@ impl Test {
             exclusive: a.is_multiple_of(19),
             filter: match wanted {
                 Wanted::All => None,
-                wanted => Some(Box::new(wanted)),
+                wanted => Some(Arc::new(wanted)),
             },
             ..Wishes::default()
         };

@@ -47,6 +47,19 @@ impl Queue {
         known
     }
 
+    /// The number of the delivery of the consumer `key` that `which` names.
+    #[must_use]
+    pub fn number_of(&self, key: SubscriptionKey, which: Which) -> Option<u64> {
+        self.consumers.get(key)?.subscription.unacked.find(which)
+    }
+
+    /// The deliveries of the consumer `key` are numbered outside from now on.
+    pub fn number_outside(&mut self, key: SubscriptionKey) {
+        if let Some(consumer) = self.consumers.get_mut(key) {
+            consumer.subscription.number_outside();
+        }
+    }
+
     /// Whether the consumer `key` holds the delivery that `which` names.
     #[must_use]
     pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {

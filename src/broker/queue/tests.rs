@@ -1,5 +1,4 @@
 use super::*;
-use crate::broker::Filter;
 use crate::broker::delivery::{Ack, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::outlet::Flow;
@@ -513,7 +512,7 @@ struct Asked {
     times: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-impl Filter for Asked {
+impl crate::broker::Filter for Asked {
     fn matches(&self, message: &Message, _: u16, _: bool) -> bool {
         self.times
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -543,7 +542,7 @@ fn a_match_is_found_deep_in_a_queue_and_nothing_is_asked_twice() {
         times: Arc::clone(&times),
     };
     let wishes = Wishes {
-        filter: Some(Box::new(filter)),
+        filter: Some(Arc::new(filter)),
         ..Wishes::default()
     };
     bench.join(10, wishes);
@@ -718,7 +717,7 @@ fn a_long_search_lets_others_go_on() {
         times: Arc::clone(&times),
     };
     let wishes = Wishes {
-        filter: Some(Box::new(filter)),
+        filter: Some(Arc::new(filter)),
         ..Wishes::default()
     };
     let chooser = bench.join(1, wishes);

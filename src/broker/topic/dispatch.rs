@@ -1,6 +1,6 @@
 //! What flows to a consumer, and in which order: first what returned or came late, then the log.
 
-use super::Topic;
+use super::{Topic, expiry};
 use crate::broker::outlet::Outlet;
 use crate::broker::subscription::SubscriptionKey;
 
@@ -30,13 +30,9 @@ impl Topic {
             && subscriber.returned.is_empty()
             && subscriber.has_credit()
         {
-            let Some(sequence) = self.log.next_from(subscriber.cursor) else {
+            let Some(sequence) = subscriber.next_waiting(&self.log) else {
                 break;
             };
-            if subscriber.acknowledged.remove(&sequence) {
-                subscriber.cursor = sequence + 1;
-                continue;
-            }
             let Some(kept) = self.log.get_mut(sequence) else {
                 break;
             };
@@ -46,11 +42,17 @@ impl Topic {
             };
             let bytes = u64::from(kept.entry.bytes.get());
             if message.is_expired(now_ms) {
+                let expires_ms = message.expires_ms;
+                let entry = kept.entry.clone();
                 subscriber.advance(sequence, bytes);
-                self.expire(key, sequence, out);
+                self.expire(key, sequence, (entry, expires_ms), out);
                 continue;
             }
-            let refused = subscriber.hand_out(key, sequence, kept.entry.clone(), out);
+            let mut entry = kept.entry.clone();
+            if let Some(redeliveries) = subscriber.marks.get(&sequence) {
+                (entry.redeliveries, entry.redelivered) = (*redeliveries, true);
+            }
+            let refused = subscriber.hand_out(key, sequence, entry, out);
             if refused.is_some() {
                 break;
             }
@@ -105,11 +107,14 @@ impl Topic {
                 return;
             };
             if message.is_expired(now_ms) {
-                let durable = subscriber.durable.is_some();
-                self.let_go(entry.message, u64::from(entry.bytes.get()));
+                let (durable, expires_ms) = (subscriber.durable.is_some(), message.expires_ms);
+                let bytes = u64::from(entry.bytes.get());
                 if durable {
-                    self.expire(key, sequence, out);
+                    let copy = expiry::apart(entry.clone());
+                    self.let_go(entry.message, bytes);
+                    self.expire(key, sequence, (copy, expires_ms), out);
                 } else {
+                    self.let_go(entry.message, bytes);
                     self.stats.expired += 1;
                 }
                 continue;
@@ -122,12 +127,5 @@ impl Topic {
                 }
             }
         }
-    }
-
-    /// One subscription will not get an expired message any more (EXP-1).
-    pub(super) fn expire(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
-        self.stats.expired += 1;
-        self.progress(key, &[sequence], out);
-        self.release(sequence, out);
     }
 }

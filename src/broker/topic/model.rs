@@ -42,9 +42,21 @@ struct Consumer {
     blocked: bool,
 }
 
+/// Takes what does not divide by three.
+#[derive(Debug)]
+struct Thirds;
+
+impl Filter for Thirds {
+    fn matches(&self, message: &Message, _: u16, _: bool) -> bool {
+        !message.id.serial.is_multiple_of(3)
+    }
+}
+
 #[derive(Debug)]
 struct Sub {
     key: SubscriptionKey,
+    filtered: bool,
+    no_local: bool,
     durable: Option<u32>,
     start: u64,
     consumer: Option<Consumer>,
@@ -58,6 +70,7 @@ struct Sent {
     bytes: u64,
     at: Option<Locator>,
     expires_ms: u64,
+    origin: u64,
 }
 
 struct Test {
@@ -74,6 +87,10 @@ struct Test {
     /// Places promised to a transaction, and whether what fills them is stored.
     promised: Vec<(u64, bool)>,
     due_rejected: BTreeSet<(u64, SubscriptionKey)>,
+    /// Expired, and the dead-letter path has it.
+    buried: BTreeSet<u64>,
+    /// Expired, and the dead-letter path has had it; or the store has lost it.
+    known_dead: BTreeSet<u64>,
     away: Vec<Rejected>,
     store_full: bool,
     discarded: u64,
@@ -87,6 +104,8 @@ impl Test {
         };
         let policy = RedeliveryPolicy {
             maximum_redeliveries: Some(LIMIT),
+            initial_redelivery_delay_ms: 0,
+            redelivery_delay_ms: 0,
             ..RedeliveryPolicy::default()
         };
         Self {
@@ -101,6 +120,8 @@ impl Test {
             transactions: Vec::new(),
             promised: Vec::new(),
             due_rejected: BTreeSet::new(),
+            buried: BTreeSet::new(),
+            known_dead: BTreeSet::new(),
             away: Vec::new(),
             store_full: false,
             discarded: 0,
@@ -108,10 +129,10 @@ impl Test {
     }
 
     fn step(&mut self, (op, a, b): (u8, u16, u16)) {
-        match op % 25 {
+        match op % 26 {
             0..=5 => {
                 let sequence = self.topic.reserve(1);
-                self.publish(sequence, self.topic.has_durables(), a, b);
+                self.publish(sequence, None, a, b);
             }
             6 => {
                 let stored = self.topic.has_durables();
@@ -120,7 +141,7 @@ impl Test {
             7 if !self.promised.is_empty() => {
                 let (late, stored) = self.promised.remove(a as usize % self.promised.len());
                 if !b.is_multiple_of(5) {
-                    self.publish(late, stored, b, a);
+                    self.publish(late, Some(stored), b, a);
                 }
                 self.topic.keep_promise(late);
             }
@@ -137,20 +158,52 @@ impl Test {
             20 => self.world.flows.push(Flow::Full),
             21 => self.sync(a),
             22 | 23 => self.serve(a, b),
-            24 if a.is_multiple_of(9) => self.store_full = !self.store_full,
+            25 => self.sweep(),
+            24 if a.is_multiple_of(9) => self.toggle_store(),
             _ => self.now_ms += u64::from(a % 8),
         }
         self.follow();
         self.agree();
     }
 
-    fn publish(&mut self, sequence: u64, stored: bool, a: u16, b: u16) {
+    /// What was taken back goes out with the next step that concerns its subscription.
+    fn toggle_store(&mut self) {
+        self.store_full = !self.store_full;
+        for sub in self.subs.iter().filter(|sub| sub.consumer.is_some()) {
+            self.topic.dispatch(self.now_ms, sub.key, &mut self.world);
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.topic.due(self.now_ms, &mut self.world);
+        self.follow();
+        if self.store_full {
+            return;
+        }
+        self.learn_drops();
+        for sub in self.subs.iter().filter(|sub| sub.consumer.is_none()) {
+            for (sequence, copy) in &sub.copies {
+                let expires_ms = self.sent[sequence].expires_ms;
+                let expired = expires_ms != 0 && expires_ms <= self.now_ms;
+                assert!(
+                    !expired || copy.place != Place::Ready,
+                    "{sequence} is swept"
+                );
+            }
+        }
+    }
+
+    /// `stored` says whether it is in the journal, if that was settled before.
+    fn publish(&mut self, sequence: u64, stored: Option<bool>, a: u16, b: u16) {
         let persistent = !a.is_multiple_of(3);
         let expires_ms = match b % 4 {
             0 => self.now_ms + u64::from(b % 16),
             _ => 0,
         };
-        let message = message(sequence, usize::from(a % 900), persistent, expires_ms);
+        let mut message = message(sequence, usize::from(a % 900), persistent, expires_ms);
+        message.id.origin = u64::from(a % 4);
+        let origin = message.id.origin;
+        let stored = stored.unwrap_or_else(|| self.topic.is_stored(&message));
         let at = (persistent && stored).then(|| self.world.store(&message));
         let message = Arc::new(message);
         // A transaction still refers to what it sends.
@@ -160,11 +213,15 @@ impl Test {
             bytes: u64::from(entry.bytes.get()),
             at,
             expires_ms,
+            origin,
         };
         self.sent.insert(sequence, sent);
         self.live.extend(at.map(|_| sequence));
         let expired = expires_ms != 0 && expires_ms <= self.now_ms;
         for sub in self.subs.iter_mut().filter(|_| !expired) {
+            if sub.filtered && sequence.is_multiple_of(3) || sub.no_local && origin == 1 {
+                continue;
+            }
             // A subscription made after the place was promised sees what was not sent before it.
             if sequence < sub.start && sub.durable.is_some() && at.is_none() && persistent {
                 continue;
@@ -176,6 +233,10 @@ impl Test {
             };
             sub.copies.insert(sequence, copy);
         }
+        if expired {
+            self.due_rejected
+                .insert((sequence, SubscriptionKey::default()));
+        }
         let incoming = Incoming { sequence, entry };
         self.topic.publish(self.now_ms, incoming, &mut self.world);
         drop(outside);
@@ -184,6 +245,15 @@ impl Test {
     fn subscribe(&mut self, a: u16, b: u16) {
         let start = self.topic.next_sequence();
         let (mode, window) = consumer(a, b);
+        let (filtered, no_local) = (b % 4 == 1, b % 8 == 2);
+        let selection = Selection {
+            filter: filtered.then(|| Arc::new(Thirds) as Arc<dyn Filter>),
+            no_local: no_local.then(|| Arc::new(AtomicU64::new(1))),
+        };
+        let from = Progressed {
+            start,
+            ..Progressed::default()
+        };
         let (key, durable, consumer) = if a.is_multiple_of(2) {
             let id = self.next_id;
             self.next_id += 1;
@@ -194,7 +264,7 @@ impl Test {
             };
             self.positions.insert(id, position);
             (
-                self.topic.define_durable(id, start, Vec::new()),
+                self.topic.define_durable(id, from, selection),
                 Some(id),
                 None,
             )
@@ -204,10 +274,16 @@ impl Test {
                 window,
                 blocked: true,
             };
-            (self.topic.subscribe(mode, window), None, Some(consumer))
+            (
+                self.topic.subscribe(mode, window, selection),
+                None,
+                Some(consumer),
+            )
         };
         self.subs.push(Sub {
             key,
+            filtered,
+            no_local,
             durable,
             start,
             consumer,
@@ -285,7 +361,7 @@ impl Test {
         }
         let named = held[b as usize % held.len()];
         let id = MessageId {
-            origin: 1,
+            origin: self.sent[&named.1].origin,
             serial: named.1,
         };
         match b % 2 {
@@ -416,6 +492,7 @@ impl Test {
             let lost = a.is_multiple_of(13);
             if lost && self.topic.log.get(sequence).is_some() {
                 self.live.remove(&sequence);
+                self.known_dead.insert(sequence);
                 for sub in &mut self.subs {
                     let returned = &self.topic.subscriptions[sub.key].returned;
                     let held = returned.get(&sequence).is_some_and(|e| e.message.is_some());
@@ -465,11 +542,19 @@ impl Test {
             let Some(rejected) = self.away.pop() else {
                 break;
             };
-            let (sequence, key) = (rejected.sequence, rejected.subscription.unwrap());
+            let Some(key) = rejected.subscription else {
+                // Nobody has it: only its record is left.
+                self.live.remove(&rejected.sequence);
+                continue;
+            };
+            let (sequence, expired) = (rejected.sequence, rejected.expired);
             let durable = rejected.durable.is_some();
             let copy = self.subs.iter_mut().find(|sub| sub.key == key);
             if self.store_full {
                 self.topic.take_back(rejected);
+                if expired {
+                    self.buried.remove(&sequence);
+                }
                 if let Some(sub) = copy {
                     sub.copies.get_mut(&sequence).unwrap().place = Place::Ready;
                 }
@@ -529,16 +614,38 @@ impl Test {
                     Progress::Single(sequence) => drop(position.exceptions.insert(sequence)),
                 }
             }
-            Event::Redelivered(..) => panic!("a topic tells no counts"),
+            Event::Redelivered(..) => panic!("a topic tells no counts for all"),
+            Event::RedeliveredTo(id, sequence, redeliveries) => {
+                let sub = self
+                    .subs
+                    .iter()
+                    .find(|sub| sub.durable == Some(id))
+                    .unwrap();
+                assert_eq!(sub.copies[&sequence].redeliveries, redeliveries);
+                assert!(self.sent[&sequence].at.is_some());
+            }
+            Event::Reject(rejected) if rejected.expired && rejected.subscription.is_some() => {
+                let (sequence, key) = (rejected.sequence, rejected.subscription.unwrap());
+                let sent = self.sent[&sequence];
+                assert!(sent.at.is_some() && sent.expires_ms <= self.now_ms);
+                assert!(self.buried.insert(sequence), "{sequence} is buried once");
+                self.known_dead.insert(sequence);
+                let sub = self.subs.iter_mut().find(|sub| sub.key == key).unwrap();
+                assert_eq!(sub.durable, rejected.durable);
+                let copy = sub.copies.get_mut(&sequence).unwrap();
+                assert_eq!(copy.place, Place::Ready);
+                copy.place = Place::Away;
+                self.away.push(rejected);
+            }
             Event::Reject(rejected) => {
-                let key = rejected.subscription.unwrap();
+                let key = rejected.subscription.unwrap_or_default();
                 assert!(self.due_rejected.remove(&(rejected.sequence, key)));
                 self.away.push(rejected);
             }
         }
     }
 
-    /// Expired messages go without a sound when their turn comes.
+    /// Expired messages go without a sound when their turn comes, but one of each that is stored.
     fn skip_expired(&mut self, at: usize, before: u64) {
         let (sent, now_ms) = (&self.sent, self.now_ms);
         self.subs[at].copies.retain(|sequence, copy| {

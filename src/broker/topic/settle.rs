@@ -6,6 +6,7 @@ use super::Topic;
 use crate::broker::delivery::{Ack, AckMode, Delivery, Which};
 use crate::broker::message::Message;
 use crate::broker::outlet::{Outlet, Progress, Rejected};
+use crate::broker::queue::scatter;
 use crate::broker::redelivery::{Failure, OnNack};
 use crate::broker::subscription::SubscriptionKey;
 
@@ -31,6 +32,7 @@ impl Topic {
 
     pub(super) fn finish(
         &mut self,
+        now_ms: u64,
         key: SubscriptionKey,
         taken: Vec<Delivery>,
         ack: Ack,
@@ -49,9 +51,13 @@ impl Topic {
         };
         if let Some(failure) = failure {
             for delivery in taken {
-                match failure {
-                    Some(failure) => self.fail(key, delivery, failure, out),
-                    None => self.put_back(key, delivery),
+                match (failure, ack) {
+                    (None, _) => self.put_back(key, delivery),
+                    (Some(Failure::Nack), Ack::FailedFor(delay_ms)) => {
+                        self.nack(now_ms, key, delivery, Some(delay_ms), out);
+                    }
+                    (Some(Failure::Nack), _) => self.nack(now_ms, key, delivery, None, out),
+                    (Some(failure), _) => self.fail(key, delivery, failure, out),
                 }
             }
             return;
@@ -76,32 +82,60 @@ impl Topic {
         }
     }
 
-    /// Tells the journal what a durable subscription has acknowledged, as a position where possible.
+    /// Tells the journal what a durable subscription is done with, as a position where possible.
     pub(super) fn progress(
-        &self,
+        &mut self,
         key: SubscriptionKey,
         acknowledged: &[u64],
         out: &mut impl Outlet,
     ) {
-        let Some(subscriber) = self.subscriptions.get(key) else {
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
             return;
         };
         let Some(id) = subscriber.durable else { return };
+        for sequence in acknowledged {
+            subscriber.open.remove(*sequence);
+        }
         let promised = self.promised.first().copied().unwrap_or(u64::MAX);
         let open_from = subscriber.lowest_open().min(promised);
-        if let Some(through) = acknowledged
-            .iter()
-            .copied()
-            .filter(|sequence| *sequence < open_from)
-            .max()
-        {
-            out.acknowledge(id, Progress::Through(through));
+        if acknowledged.iter().any(|sequence| *sequence < open_from) {
+            // What lies between was not for this subscription, or is acknowledged already.
+            out.acknowledge(id, Progress::Through(open_from - 1));
         }
         for &sequence in acknowledged
             .iter()
             .filter(|sequence| **sequence >= open_from)
         {
             out.acknowledge(id, Progress::Single(sequence));
+        }
+    }
+
+    /// A consumer said NACK: the delivery goes out again after its delay, or is a dead letter (RED-1).
+    fn nack(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        delivery: Delivery,
+        asked_ms: Option<u64>,
+        out: &mut impl Outlet,
+    ) {
+        let sequence = delivery.sequence;
+        let redelivery = delivery.entry.redeliveries.saturating_add(1);
+        let delay_ms = match asked_ms {
+            Some(delay_ms) => self.policy.bounded_ms(delay_ms),
+            None => {
+                let random = scatter(sequence, redelivery, now_ms);
+                self.policy.delay_ms(redelivery, random)
+            }
+        };
+        self.fail(key, delivery, Failure::Nack, out);
+        if delay_ms > 0
+            && let Some(subscriber) = self.subscriptions.get_mut(key)
+            && let Some(entry) = subscriber.returned.remove(&sequence)
+        {
+            subscriber.delayed.insert(sequence, entry);
+            let due_ms = now_ms.saturating_add(delay_ms);
+            self.delays.insert((due_ms, sequence, key));
         }
     }
 
@@ -114,6 +148,10 @@ impl Topic {
     ) {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
+            let durable = self.subscriptions.get(key).and_then(|found| found.durable);
+            if let (Some(id), Some(_)) = (durable, delivery.entry.at) {
+                out.redelivered_to(id, delivery.sequence, delivery.entry.redeliveries);
+            }
             self.put_back(key, delivery);
             return;
         };

@@ -38,7 +38,11 @@ impl Bench {
 
     fn durable(&mut self, id: u32) -> SubscriptionKey {
         let start = self.topic.next_sequence();
-        self.topic.define_durable(id, start, Vec::new())
+        let from = Progressed {
+            start,
+            ..Progressed::default()
+        };
+        self.topic.define_durable(id, from, Selection::default())
     }
 
     fn activate(&mut self, key: SubscriptionKey, mode: AckMode) {
@@ -89,7 +93,7 @@ fn no_position_passes_a_place_that_is_still_to_be_filled() {
     bench.topic.keep_promise(promised);
     assert_eq!(bench.world.delivered(), [1]);
     bench.acknowledge(key, 2);
-    assert_eq!(bench.progress(), [Progress::Through(1)]);
+    assert_eq!(bench.progress(), [Progress::Through(2)]);
     bench.publish();
     bench.acknowledge(key, 3);
     assert_eq!(bench.progress(), [Progress::Through(3)]);
@@ -136,7 +140,12 @@ fn a_returned_message_that_expired_is_not_delivered() {
     );
     bench.world.take();
     bench.topic.resume(50, key, &mut bench.world);
-    assert!(bench.world.delivered().is_empty());
+    let effects = bench.world.take();
+    let [crate::broker::double::Event::Reject(dead)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert!(dead.expired && dead.cause.ends_with("Expiration:50"));
+    bench.topic.rejected(key, sequence, &mut bench.world);
     assert!(bench.topic.is_empty());
     assert_eq!(bench.topic.held_bytes(), 0);
 }
@@ -169,14 +178,16 @@ fn laggards_get_their_messages_back_in_turn() {
     let mut bench = Bench::new();
     let keys = [1, 2001].map(|start| {
         let id = u32::try_from(start).unwrap();
-        bench.topic.define_durable(id, start, Vec::new())
+        let from = Progressed {
+            start,
+            ..Progressed::default()
+        };
+        bench.topic.define_durable(id, from, Selection::default())
     });
     for sequence in 1..=3000 {
         let at = bench.world.store(&message(sequence, 10, true, 0));
-        assert!(bench.topic.recover(
-            sequence,
-            Entry::stored(at, 202, 4, crate::broker::MessageFlags(0))
-        ));
+        let entry = Entry::stored(at, 202, 4, crate::broker::MessageFlags(0));
+        assert!(bench.topic.recover(sequence, entry, 0, None));
     }
     for key in keys {
         let window = Window::messages(10_000);
@@ -224,6 +235,33 @@ fn what_an_inactive_subscription_got_back_leaves_memory() {
         bench.topic.loaded(0, sequence, found, &mut bench.world);
     }
     assert_eq!(bench.world.delivered(), [1, 2, 3]);
+}
+
+#[test]
+fn what_failed_goes_out_again_after_its_delay_and_others_pass() {
+    // RED-3, RED-4
+    let mut bench = Bench::new();
+    let key = bench.durable(1);
+    bench.activate(key, AckMode::Individual);
+    bench.publish();
+    bench.world.take();
+    let (which, ack) = (Which::Number(1), Ack::Failed);
+    let world = &mut bench.world;
+    assert!(bench.topic.acknowledge(0, key, which, ack, world));
+    assert_eq!(bench.topic.next_due_ms(), Some(1000));
+    assert!(bench.progress().is_empty());
+    bench.publish();
+    assert_eq!(bench.world.delivered(), [2]);
+    bench.topic.due(999, &mut bench.world);
+    assert!(bench.world.delivered().is_empty());
+    bench.acknowledge(key, 2);
+    assert_eq!(bench.progress(), [Progress::Single(2)]);
+    assert_eq!(bench.topic.seen().next(), Some((1, 1, 1)));
+    bench.topic.due(1000, &mut bench.world);
+    assert_eq!(bench.world.delivered(), [1]);
+    bench.acknowledge(key, 3);
+    assert_eq!(bench.progress(), [Progress::Through(2)]);
+    assert!(bench.topic.is_empty());
 }
 
 #[test]

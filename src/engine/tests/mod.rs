@@ -18,6 +18,7 @@ use super::opening::{self, StoreSettings};
 use super::outbox::{Outbox, Socket};
 use super::recover::Opened;
 use super::{Engine, Settings};
+use crate::broker::topic::Selection;
 use crate::broker::{
     AckMode, Destination, Ending, Message, MessageFlags, MessageId, Outgoing, SubscriptionKey,
     Window,
@@ -133,6 +134,7 @@ fn settings() -> Settings {
         queue_window_bytes: 1 << 20,
         slow_subscriber_bytes_max: 1 << 20,
         outbox_bytes_max: 4096,
+        routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
@@ -188,7 +190,9 @@ impl Connection {
         let mut state = cell.lock();
         let key = match &mut state.machine {
             Machine::Queue(queue) => queue.subscribe(mode, Window::messages(window)),
-            Machine::Topic(topic) => topic.subscribe(mode, Window::messages(window)),
+            Machine::Topic(topic) => {
+                topic.subscribe(mode, Window::messages(window), Selection::default())
+            }
         };
         cell.attach(&mut state, key, &outbox, Box::new(Plain), mode);
         drop(state);

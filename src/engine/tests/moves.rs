@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::broker::Which;
+use crate::engine::choice::Choice;
 use crate::engine::commit::Transaction;
 use crate::engine::durables::{ConsumerEnd, Durable, DurableName};
 use crate::engine::records;
@@ -22,9 +23,10 @@ fn subscribe(engine: &Arc<Engine>, cell: &Arc<Cell>, mode: AckMode) -> (Durable,
         encoder: Box::new(Plain),
         mode,
         window: Window::messages(10),
+        origin: 1,
     };
     let (durable, _) = engine
-        .subscribe_durable(&name, cell, end, &mut work)
+        .subscribe_durable(&name, cell, &Choice::default(), end, &mut work)
         .unwrap();
     cell.step(&mut work, Journaled::default(), |machine, out| {
         State::start(machine, 1000, durable.key, out);
@@ -80,6 +82,32 @@ fn a_durable_subscription_keeps_what_came_after_a_restart() {
     drop((cell, engine));
 
     assert_eq!(after_restart(directory.path()), [21]);
+}
+
+#[test]
+fn the_id_of_a_dropped_subscription_is_not_used_again() {
+    // The highest id was that of a subscription that is there, so the next start gave it to another one.
+    let directory = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let engine = stored(directory.path());
+        let cell = topic(&engine, "t");
+        let (durable, _, mut work) = subscribe(&engine, &cell, AckMode::Individual);
+        ids.push(durable.id.0);
+        cell.step(&mut work, Journaled::default(), |machine, out| {
+            let Machine::Topic(topic) = machine else {
+                unreachable!("it is a topic")
+            };
+            topic.unsubscribe(durable.key, Ending::Orderly, out);
+        });
+        let name = DurableName {
+            client_id: "c".into(),
+            name: "n".into(),
+        };
+        engine.unsubscribe_durable(&name, &mut work).unwrap();
+        engine.close();
+    }
+    assert_eq!(ids, [1, 2]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::broker::policy::{DestinationPolicy, Limits, Overflow};
 use crate::broker::{Ack, Policies, Which};
+use crate::engine::choice::Choice;
 use crate::engine::durables::{ConsumerEnd, DurableName};
 use crate::engine::records;
 
@@ -180,10 +181,11 @@ fn durable_subscriptions_go_when_their_client_stays_away() {
             encoder: Box::new(Plain),
             mode: AckMode::Client,
             window: Window::messages(10),
+            origin: 1,
         };
         let mut work = Work::default();
         engine
-            .subscribe_durable(name, &topic, end, &mut work)
+            .subscribe_durable(name, &topic, &Choice::default(), end, &mut work)
             .unwrap()
             .0
     };

@@ -7,7 +7,9 @@ use crate::broker::{
 };
 use crate::clock::Clock;
 use crate::engine::cell::{Cell, Encoder, Work};
+use crate::engine::choice::Choice;
 use crate::engine::durability::Durability;
+use crate::engine::feeds::Blueprint;
 use crate::engine::outbox::{Outbox, Socket};
 use crate::engine::{Engine, Settings};
 use crate::session::{Bounds, SubscribeRequest};
@@ -96,6 +98,7 @@ fn engine() -> Arc<Engine> {
         queue_window_bytes: 1 << 20,
         slow_subscriber_bytes_max: 1 << 20,
         outbox_bytes_max: 4096,
+        routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
@@ -117,12 +120,17 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
     };
     let mut session = Session::new(Arc::clone(engine), outbox, bounds);
     let request = SubscribeRequest {
-        cell,
-        mode: AckMode::Individual,
-        window: Window::messages(10),
-        encoder: Box::new(Nowhere),
+        cells: vec![Arc::clone(cell)],
+        patterns: Vec::new(),
+        blueprint: Blueprint {
+            mode: AckMode::Individual,
+            window: Box::new(|_| Window::messages(10)),
+            choice: Choice::default(),
+            wishes: Wishes::default(),
+            encode: Box::new(|_, _| Box::new(Nowhere)),
+            origin: 1,
+        },
         durable: None,
-        wishes: Wishes::default(),
     };
     session.subscribe(1, request, b"").unwrap();
     session

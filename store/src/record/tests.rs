@@ -86,6 +86,16 @@ proptest! {
     }
 
     #[test]
+    fn marks_come_back(marked: Vec<(u64, u16)>, id: u32, salt: u64, offset: u32, flip: usize) {
+        let mut out = Vec::new();
+        encode::marks(&mut out, 7, SubscriptionId(id), &marked);
+        let out = sealed(out, salt, offset, flip);
+        let Some(Record::Marks { id: found, entries }) = decode(&out) else { panic!("no marks") };
+        prop_assert_eq!(found.0, id);
+        prop_assert_eq!(marks(entries).collect::<Vec<_>>(), marked);
+    }
+
+    #[test]
     fn subscriptions_come_back(id: u32, topic: u32, client_id: String, name: String, selector: Option<String>,
                                no_local: bool, start: u64, salt: u64, offset: u32, flip: usize) {
         let definition = SubscriptionDefinition {
@@ -106,6 +116,7 @@ proptest! {
         match decode(&octets) {
             Some(Record::DefineSubscription { octets }) => drop(subscription(octets)),
             Some(Record::Remove { entries, .. }) => drop(removals(entries).count()),
+            Some(Record::Marks { entries, .. }) => drop(marks(entries).count()),
             _ => {}
         }
     }

@@ -112,7 +112,8 @@ impl Workload {
             8..=13 => self.remove(batch, model),
             14 => self.move_on(batch, model),
             15 => self.redeliver(batch, model),
-            16..=18 => self.acknowledge(batch, model),
+            16..=17 => self.acknowledge(batch, model),
+            18 => self.mark(batch, model),
             _ => self.drop_something(batch, model),
         }
     }
@@ -139,6 +140,7 @@ impl Workload {
             no_local: false,
             start: 5,
         };
+        model.highest = (id, self.next_subscription);
         self.next_subscription += 1;
         batch.define_subscription(&definition);
         model.subscriptions.insert(
@@ -305,6 +307,33 @@ impl Workload {
         known.through = base;
         known.exceptions.extend(single);
         known.exceptions.retain(|&sequence| sequence > base);
+        let exceptions = &known.exceptions;
+        known
+            .marks
+            .retain(|sequence, _| *sequence > base && !exceptions.contains(sequence));
+    }
+
+    /// Failed deliveries of what a subscription has not acknowledged; of what it has they must leave no trace.
+    fn mark(&mut self, batch: &mut Batch<'_>, model: &mut Model) {
+        let ids: Vec<u32> = model.subscriptions.keys().copied().collect();
+        let Some(&id) = ids.get(usize::try_from(self.random.below(ids.len() as u64)).unwrap())
+        else {
+            return;
+        };
+        let known = model.subscriptions.get_mut(&id).unwrap();
+        let marked: Vec<(u64, u16)> = (0..1 + self.random.below(3))
+            .map(|_| {
+                let sequence = known.through + self.random.below(9);
+                (sequence, u16::try_from(self.random.below(20)).unwrap())
+            })
+            .collect();
+        batch.redelivered_to(SubscriptionId(id), &marked);
+        for (sequence, count) in marked {
+            if sequence > known.through && !known.exceptions.contains(&sequence) {
+                let mark = known.marks.entry(sequence).or_insert(0);
+                *mark = count.max(*mark);
+            }
+        }
     }
 
     fn drop_something(&mut self, batch: &mut Batch<'_>, model: &mut Model) {

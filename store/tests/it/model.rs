@@ -27,6 +27,7 @@ pub(crate) struct Destination {
 pub(crate) struct Subscription {
     pub(crate) through: u64,
     pub(crate) exceptions: BTreeSet<u64>,
+    pub(crate) marks: BTreeMap<u64, u16>,
 }
 
 /// Everything the store must know at one moment.
@@ -34,6 +35,8 @@ pub(crate) struct Subscription {
 pub(crate) struct Model {
     pub(crate) destinations: BTreeMap<u32, Destination>,
     pub(crate) subscriptions: BTreeMap<u32, Subscription>,
+    /// Highest ids ever given to a destination and a subscription.
+    pub(crate) highest: (u32, u32),
 }
 
 /// The model after each append, with the append's ticket. The first is what was recovered.
@@ -85,7 +88,13 @@ impl History {
 
 /// What a store recovered, as a model; every message is read back and compared.
 pub(crate) fn of(store: &Store, recovered: &Recovered) -> Result<Model, String> {
-    let mut model = Model::default();
+    let mut model = Model {
+        highest: (
+            recovered.highest_destination,
+            recovered.highest_subscription,
+        ),
+        ..Model::default()
+    };
     for destination in &recovered.destinations {
         let mut entries = BTreeMap::new();
         let mut last = 0;
@@ -128,6 +137,7 @@ pub(crate) fn of(store: &Store, recovered: &Recovered) -> Result<Model, String> 
         let known = Subscription {
             through: subscription.through,
             exceptions,
+            marks: subscription.marks.iter().copied().collect(),
         };
         model
             .subscriptions
@@ -169,7 +179,7 @@ pub(crate) fn difference(expected: &Model, found: &Model) -> String {
         }
     }
     format!(
-        "expected {:?}, found {:?}",
-        expected.subscriptions, found.subscriptions
+        "expected {:?} {:?}, found {:?} {:?}",
+        expected.highest, expected.subscriptions, found.highest, found.subscriptions
     )
 }

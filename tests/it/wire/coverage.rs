@@ -7,7 +7,7 @@ use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
     policies, redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
-use crate::{hostile, restart, security, transport};
+use crate::{destinations, hostile, restart, security, topics, transport, virtual_topics};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -38,23 +38,21 @@ const LIST: &[u16] = &[
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("composite destinations are refused (DST-4 ... refused)", &[148, 150, 151, 187, 188]),
     ("duplicate detection is not built", &[152]),
-    ("selectors on topics are refused (not yet)", &[219]),
-    ("wildcard subscriptions are refused (not yet)", &[186]),
-    ("noLocal is refused (not yet)", &[197]),
-    ("virtual topics and advisories are refused (DST-14)", &[202, 203, 204, 205, 206]),
-    ("temporary destinations are refused (DST-9)", &[295, 297, 299, 301, 302, 303]),
+    ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 4] = [
+const ELSEWHERE: [&[&str]; 7] = [
+    destinations::COVERED,
     hostile::COVERED,
     restart::COVERED,
     security::COVERED,
+    topics::COVERED,
     transport::COVERED,
+    virtual_topics::COVERED,
 ];
 
 const TABLES: [&[Case]; 16] = [

@@ -165,12 +165,6 @@ pub(super) const CASES: &[Case] = &[
     case("not yet", |s| {
         let mut client = s.client();
         for headers in [
-            "destination:/queue/a.* ",
-            "destination:/queue/a.>",
-            "destination:/topic/>",
-            "destination:/topic/t 'selector:foo = 1'",
-            "destination:/topic/t activemq.noLocal:true",
-            "destination:/topic/t no-local:true",
             "destination:/topic/t activemq.retroactive:true",
             "destination:/topic/t durable:true auto-delete:false",
         ] {

@@ -44,7 +44,9 @@ impl Test {
                 }
                 Event::Reject(rejected) => self.follow_reject(rejected),
                 Event::Browsed(to) => self.follow_end_of_look(to),
-                Event::Acknowledge(..) => panic!("a queue has no durable subscriptions"),
+                Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
+                    panic!("a queue has no durable subscriptions")
+                }
             }
         }
         for rejected in std::mem::take(&mut self.away) {

@@ -1,0 +1,274 @@
+//! One subscription fed by several destinations: a list of them, or all that match a pattern (DST-4, DST-5).
+//!
+//! - Each destination has a consumer of its own, a *feed*. Deliveries are numbered over all of them, in the order
+//!   in which they enter the outbox, so that an acknowledgement can mean "all before it" (ACK-2).
+//! - Which destinations match is settled when the subscription or the destination is made, never for a message.
+//! - Lock order: registry, then the feeds of one subscription, then a destination.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::Engine;
+use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
+use super::choice::Choice;
+use super::outbox::Outbox;
+use crate::broker::{
+    AckMode, Destination, Ending, Kind, Pattern, SubscriptionKey, Which, Window, Wishes,
+};
+
+/// Makes what renders the deliveries of one feed: its destination, and its index.
+pub type MakeEncoder = Box<dyn Fn(&Destination, u64) -> Box<dyn Encoder> + Send + Sync>;
+
+/// The credit of the consumer of a destination.
+pub type WindowOf = Box<dyn Fn(&Cell) -> Window + Send + Sync>;
+
+/// What all consumers of one subscription have in common.
+pub struct Blueprint {
+    /// How they acknowledge.
+    pub mode: AckMode,
+    /// The credit of each.
+    pub window: WindowOf,
+    /// What they ask of messages.
+    pub choice: Choice,
+    /// What they ask of queues.
+    pub wishes: Wishes,
+    /// How they render.
+    pub encode: MakeEncoder,
+    /// The number of their connection.
+    pub origin: u64,
+}
+
+/// The consumer of one destination.
+#[derive(Clone)]
+pub struct Feed {
+    /// The destination.
+    pub cell: Arc<Cell>,
+    /// Its key there.
+    pub key: SubscriptionKey,
+}
+
+/// All feeds of one subscription.
+pub struct Feeds {
+    blueprint: Blueprint,
+    patterns: Vec<(Kind, Pattern)>,
+    outbox: Arc<Outbox>,
+    engine: Weak<Engine>,
+    numbers: Arc<AtomicU64>,
+    state: Mutex<Joined>,
+}
+
+#[derive(Default)]
+struct Joined {
+    feeds: Vec<Feed>,
+    started: bool,
+    ended: bool,
+}
+
+impl Feeds {
+    /// A subscription without feeds yet, to whatever matches one of `patterns`.
+    #[must_use]
+    pub fn new(
+        engine: &Arc<Engine>,
+        outbox: &Arc<Outbox>,
+        blueprint: Blueprint,
+        patterns: Vec<(Kind, Pattern)>,
+    ) -> Self {
+        Self {
+            blueprint,
+            patterns,
+            outbox: Arc::clone(outbox),
+            engine: Arc::downgrade(engine),
+            numbers: Arc::new(AtomicU64::new(1)),
+            state: Mutex::default(),
+        }
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Joined> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a destination of that name belongs to it by a pattern.
+    #[must_use]
+    pub fn matches(&self, destination: &Destination) -> bool {
+        let fits = |(kind, pattern): &(Kind, Pattern)| {
+            *kind == destination.kind && pattern.matches(&destination.name)
+        };
+        !destination.is_temporary() && self.patterns.iter().any(fits)
+    }
+
+    /// Adds a feed, unless it is there.
+    pub fn join(&self, cell: &Arc<Cell>) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        let mut joined = self.joined();
+        let known = joined
+            .feeds
+            .iter()
+            .any(|feed| Arc::ptr_eq(&feed.cell, cell));
+        if known || joined.ended {
+            return;
+        }
+        let encoder = (self.blueprint.encode)(&cell.destination, joined.feeds.len() as u64);
+        let numbers = Some(&self.numbers);
+        let added = engine.add_consumer(cell, &self.blueprint, &self.outbox, encoder, numbers);
+        let key = match added {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!(destination = %cell.destination, error, "no feed of a subscription");
+                return;
+            }
+        };
+        let feed = Feed {
+            cell: Arc::clone(cell),
+            key,
+        };
+        if joined.started {
+            // A destination that was just made: nothing flows yet.
+            feed.start(engine.clock.wall_ms(), &mut Work::default());
+        }
+        joined.feeds.push(feed);
+    }
+
+    /// Lets deliveries flow.
+    pub fn start(&self, now_ms: u64, work: &mut Work) {
+        let mut joined = self.joined();
+        joined.started = true;
+        for feed in &joined.feeds {
+            feed.start(now_ms, work);
+        }
+    }
+
+    /// Ends all feeds, and there will be no more. If the connection died, only the oldest delivery of the
+    /// subscription counts as failed (RED-6).
+    pub fn end(&self, now_ms: u64, ending: Ending, work: &mut Work) {
+        let mut joined = self.joined();
+        joined.ended = true;
+        let feeds = std::mem::take(&mut joined.feeds);
+        drop(joined);
+        let oldest = feeds
+            .iter()
+            .filter_map(|feed| Some((feed.oldest()?, feed.key, Arc::as_ptr(&feed.cell))))
+            .min();
+        for feed in feeds {
+            let is_oldest = oldest
+                .is_some_and(|(_, key, cell)| key == feed.key && cell == Arc::as_ptr(&feed.cell));
+            let ending = if is_oldest { ending } else { Ending::Orderly };
+            feed.end(now_ms, ending, work);
+        }
+    }
+
+    /// The feeds that an acknowledgement concerns, with what it means to each: `which` names a delivery of the feed
+    /// `index`, or any if it names a message. `None` if it is not there.
+    #[must_use]
+    pub fn concerned(&self, index: u64, which: Which) -> Option<Vec<(Feed, Which)>> {
+        let joined = self.joined();
+        let named = match which {
+            Which::Message(_) => joined
+                .feeds
+                .iter()
+                .find_map(|feed| Some((feed, feed.find(which)?)))?,
+            _ => {
+                let feed = joined.feeds.get(usize::try_from(index).ok()?)?;
+                (feed, feed.find(which)?)
+            }
+        };
+        let (feed, number) = named;
+        if self.blueprint.mode != AckMode::Client {
+            return Some(vec![(feed.clone(), Which::Number(number))]);
+        }
+        let through = Which::Through(number);
+        let held = joined
+            .feeds
+            .iter()
+            .filter(|feed| feed.find(through).is_some());
+        Some(held.map(|feed| (feed.clone(), through)).collect())
+    }
+}
+
+impl Feed {
+    /// Lets deliveries flow.
+    pub fn start(&self, now_ms: u64, work: &mut Work) {
+        self.cell.step(work, Journaled::default(), |machine, out| {
+            State::start(machine, now_ms, self.key, out);
+        });
+    }
+
+    /// Ends the consumer; what it holds returns.
+    pub fn end(&self, now_ms: u64, ending: Ending, work: &mut Work) {
+        let mut state = self.cell.lock();
+        Cell::detach(&mut state, self.key);
+        let journaled = Journaled::default();
+        self.cell
+            .step_locked(&mut state, work, journaled, |machine, out| match machine {
+                Machine::Queue(queue) => queue.unsubscribe(now_ms, self.key, ending, out),
+                Machine::Topic(topic) => topic.unsubscribe(self.key, ending, out),
+            });
+    }
+
+    /// The number of the delivery that `which` names, if it waits.
+    #[must_use]
+    pub fn find(&self, which: Which) -> Option<u64> {
+        match &self.cell.lock().machine {
+            Machine::Queue(queue) => queue.number_of(self.key, which),
+            Machine::Topic(topic) => topic.number_of(self.key, which),
+        }
+    }
+
+    /// The number of the oldest delivery that waits.
+    fn oldest(&self) -> Option<u64> {
+        self.find(Which::Oldest)
+    }
+}
+
+impl Engine {
+    /// Adds a consumer to `cell`; nothing flows to it yet. With `numbers` its deliveries are numbered by those.
+    ///
+    /// # Errors
+    /// Its selector is none (SEL-8).
+    pub fn add_consumer(
+        &self,
+        cell: &Arc<Cell>,
+        blueprint: &Blueprint,
+        outbox: &Arc<Outbox>,
+        encoder: Box<dyn Encoder>,
+        numbers: Option<&Arc<AtomicU64>>,
+    ) -> Result<SubscriptionKey, String> {
+        let Blueprint {
+            mode,
+            choice,
+            origin,
+            ..
+        } = blueprint;
+        let window = (blueprint.window)(cell);
+        let mut wishes = blueprint.wishes.clone();
+        let mut selection = crate::broker::topic::Selection::default();
+        match cell.destination.kind {
+            Kind::Queue => wishes.filter = self.queue_filter(choice, &cell.destination, *origin)?,
+            Kind::Topic => {
+                let local = || Arc::new(AtomicU64::new(*origin));
+                selection = self.selection(choice, &cell.destination, local)?;
+            }
+        }
+        let mut state = cell.lock();
+        let key = match &mut state.machine {
+            Machine::Queue(queue) => queue.subscribe_as(*mode, window, wishes),
+            Machine::Topic(topic) => topic.subscribe(*mode, window, selection),
+        };
+        cell.attach(&mut state, key, outbox, encoder, *mode);
+        if let Some(numbers) = numbers {
+            state.number_by(key, numbers);
+        }
+        Ok(key)
+    }
+
+    /// Feeds a subscription from `cells` and from all destinations that match it, those that come later too.
+    pub fn feed(&self, feeds: &Arc<Feeds>, cells: &[Arc<Cell>]) {
+        for cell in cells {
+            feeds.join(cell);
+        }
+        for cell in self.registry.watch(feeds) {
+            feeds.join(&cell);
+        }
+    }
+}
