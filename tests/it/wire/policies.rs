@@ -2,7 +2,7 @@
 
 use ferrymq::config::{Config, PolicyEntry};
 
-use super::client::{Client, Frame};
+use super::client::{Client, Frame, frame};
 use super::server::Server;
 use super::table::{Case, case, check};
 use crate::wait::until;
@@ -117,6 +117,29 @@ pub(super) const CASES: &[Case] = &[
         // In one read, too: what is on its way counts.
         client.put("SEND destination:/queue/c156 receipt:s");
         client.expect("ERROR receipt-id:s");
+    }),
+    case("limits of each part of a list", |_| {
+        let server = with(&["queue = \"part\"\nmaxMessages = 2\noverflow = \"reject\""]);
+        let mut client = server.client();
+        client.send("/queue/part", "0");
+        // In one read: what is on its way counts.
+        let mut octets = frame("SEND destination:/queue/part,/queue/other receipt:1", "1");
+        octets.extend(frame(
+            "SEND destination:/queue/part,/queue/other receipt:2",
+            "2",
+        ));
+        octets.extend(frame(
+            "SEND destination:/queue/other,/queue/part receipt:3",
+            "3",
+        ));
+        client.raw(octets);
+        client.expect("RECEIPT receipt-id:1");
+        client.expect("ERROR message~maxMessages receipt-id:2");
+        client.expect("ERROR message~maxMessages receipt-id:3");
+        assert_eq!(
+            (server.queue_len("part"), server.queue_len("other")),
+            (2, 1)
+        );
     }),
     case("C294", |_| {
         let server = with(&["queue = \"c294\"\nmaxMessages = 2\noverflow = \"reject\""]);

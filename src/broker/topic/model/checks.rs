@@ -138,7 +138,10 @@ impl Test {
             self.follow();
         }
         self.world.flows.clear();
-        self.store_full = false;
+        if self.store_full {
+            self.toggle_store();
+            self.follow();
+        }
         while let Some(sub) = self.subs.first() {
             let (key, durable) = (sub.key, sub.durable.is_some());
             self.unsubscribe(0, 1);
