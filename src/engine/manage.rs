@@ -1,4 +1,4 @@
-//! What an administrator does with the messages of a queue: purge, remove, move, retry (ADM-22, ADM-23, DLQ-6).
+//! What an administrator does with the messages of a queue: purge, remove, move (ADM-22, ADM-23).
 //!
 //! In steps of [`STEP_MESSAGES_MAX`], so that the queue goes on meanwhile. What has left memory is read back
 //! between the steps, which waits for the disk: callers keep off the threads that serve connections.
@@ -19,9 +19,6 @@ const STEP_MESSAGES_MAX: usize = 256;
 /// Chooses messages by what they say, how often they failed and whether they were delivered before.
 pub type Choose<'a> = &'a mut dyn FnMut(&Message, &Entry) -> bool;
 
-/// Where a message goes, and whether as if it had never failed.
-type MoveRule<'a> = (&'a dyn Fn(&Message) -> Option<Destination>, bool);
-
 /// Why messages were not moved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,9 +26,6 @@ pub enum MoveError {
     /// Only queues have messages to move.
     #[error("{0} is not a queue")]
     NotAQueue(Destination),
-    /// Retry is for dead letters.
-    #[error("{0} is not a dead-letter queue")]
-    NotADeadLetterQueue(Destination),
     /// The store could not take the move, or not read a message; what is not moved stays.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
@@ -95,32 +89,8 @@ impl Engine {
         choose: Choose<'_>,
     ) -> Result<u64, MoveError> {
         check_queue(target)?;
-        let to = |_: &Message| Some(target.clone());
         self.for_chosen(cell, count, choose, |chosen, work| {
-            self.move_chosen(cell, &chosen, (&to, false), work)
-        })
-    }
-
-    /// Sends dead letters that `choose` chooses back to where they failed, in order, `count` at most: as if
-    /// they had never failed (DLQ-6). Returns how many.
-    ///
-    /// # Errors
-    /// It is no dead-letter queue, or the store refused; what was moved before stays moved.
-    pub fn retry_messages(
-        self: &Arc<Self>,
-        cell: &Arc<Cell>,
-        count: u64,
-        choose: Choose<'_>,
-    ) -> Result<u64, MoveError> {
-        if !cell.rules().is_dead_letter_destination {
-            return Err(MoveError::NotADeadLetterQueue(cell.destination.clone()));
-        }
-        // What has no origin was sent here by somebody and stays.
-        let mut failed = |message: &Message, entry: &Entry| {
-            origin_of(message).is_some() && choose(message, entry)
-        };
-        self.for_chosen(cell, count, &mut failed, |chosen, work| {
-            self.move_chosen(cell, &chosen, (&origin_of, true), work)
+            self.move_chosen(cell, &chosen, target, work)
         })
     }
 
@@ -168,13 +138,13 @@ impl Engine {
         self: &Arc<Self>,
         origin: &Arc<Cell>,
         chosen: &[Place],
-        rule: MoveRule<'_>,
+        target: &Destination,
         work: &mut Work,
     ) -> Result<u64, MoveError> {
         let mut moved = 0;
         let mut rest = withdraw(origin, chosen, work).into_iter();
         while let Some(withdrawn) = rest.next() {
-            match self.move_one(origin, withdrawn, rule, work) {
+            match self.move_one(origin, withdrawn, target, work) {
                 Ok(done) => moved += u64::from(done),
                 Err(error) => {
                     rest.for_each(|withdrawn| give_back(origin, withdrawn, work));
@@ -185,12 +155,12 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Moves one message; returns false if it is lost or has nowhere to go.
+    /// Moves one message; returns false if it is lost.
     fn move_one(
         self: &Arc<Self>,
         origin: &Arc<Cell>,
         withdrawn: Withdrawn,
-        (target_of, afresh): MoveRule<'_>,
+        target: &Destination,
         work: &mut Work,
     ) -> Result<bool, MoveError> {
         let message = match self.read_entry(&withdrawn.entry) {
@@ -201,16 +171,7 @@ impl Engine {
                 return Err(error.into());
             }
         };
-        let Some(target) = target_of(&message) else {
-            give_back(origin, withdrawn, work);
-            return Ok(false);
-        };
-        let message = if afresh {
-            Arc::new(message.revived())
-        } else {
-            message
-        };
-        let target = self.registry.get_or_create(&target);
+        let target = self.registry.get_or_create(target);
         let mut state = target.lock();
         let sequence = state.machine.reserve(1);
         let defined = state.is_defined();
@@ -240,10 +201,8 @@ impl Engine {
                 }
             }
         }
-        if !afresh {
-            entry.redeliveries = withdrawn.entry.redeliveries;
-            entry.redelivered = withdrawn.entry.redelivered;
-        }
+        entry.redeliveries = withdrawn.entry.redeliveries;
+        entry.redelivered = withdrawn.entry.redelivered;
         let now_ms = self.clock.wall_ms();
         target.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             if let Machine::Queue(queue) = machine {
@@ -259,12 +218,6 @@ fn check_queue(destination: &Destination) -> Result<(), MoveError> {
         Kind::Queue => Ok(()),
         Kind::Topic => Err(MoveError::NotAQueue(destination.clone())),
     }
-}
-
-/// Where a dead letter failed, if that was a queue: a topic would give it to everybody.
-fn origin_of(message: &Message) -> Option<Destination> {
-    let origin = &message.fate()?.origin;
-    origin.strip_prefix("/queue/").map(Destination::queue)
 }
 
 fn withdraw(cell: &Arc<Cell>, chosen: &[Place], work: &mut Work) -> Vec<Withdrawn> {

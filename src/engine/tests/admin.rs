@@ -143,9 +143,11 @@ fn a_retried_dead_letter_is_as_if_it_had_never_failed() {
     assert!(acknowledge(&mut consumer, 2, Ack::Refused));
     let dlq = send(&engine, "ActiveMQ.DLQ", 3..=3);
     assert_eq!(serials(&engine, "ActiveMQ.DLQ"), [1, 2, 3]);
-    let all = &mut |_: &Message, _: &_| true;
-    assert!(engine.retry_messages(&cell, 1, all).is_err());
-    assert_eq!(engine.retry_messages(&dlq, u64::MAX, all).unwrap(), 2);
+    assert!(engine.retry(&cell.destination, 1, |_| true).is_err());
+    let retried = engine
+        .retry(&dlq.destination, usize::MAX, |_| true)
+        .unwrap();
+    assert_eq!((retried.moved, retried.stuck), (2, 1));
     assert_eq!(
         serials(&engine, "ActiveMQ.DLQ"),
         [3],
