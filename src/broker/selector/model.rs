@@ -301,6 +301,13 @@ enum Naive {
     Text(String),
 }
 
+impl Naive {
+    /// The result of a calculation: zero has a sign only among the floating ones.
+    fn of(number: f64, int: bool) -> Self {
+        Naive::Number(if int { number + 0.0 } else { number }, int)
+    }
+}
+
 struct Message {
     properties: HashMap<&'static str, Naive>,
     convert: bool,
@@ -326,7 +333,7 @@ impl Message {
             Tree::Name(index) => return self.properties[NAMES[*index]].clone(),
             Tree::Negate(inner) => {
                 return match self.number(&self.value(inner)) {
-                    Some((number, int)) => Naive::Number(0.0 - number, int),
+                    Some((number, int)) => Naive::of(-number, int),
                     None => Naive::Null,
                 };
             }
@@ -376,11 +383,10 @@ impl Message {
     fn number(&self, value: &Naive) -> Option<(f64, bool)> {
         match value {
             Naive::Number(number, int) => Some((*number, *int)),
-            Naive::Text(text) if self.convert => match text.as_str() {
-                "12" => Some((12.0, true)),
-                "-2.5" => Some((-2.5, false)),
-                _ => None,
-            },
+            Naive::Text(text) if self.convert => {
+                let number = text.parse().ok()?;
+                Some((number, !text.contains('.')))
+            }
             _ => None,
         }
     }
@@ -388,11 +394,7 @@ impl Message {
     fn flag(&self, value: &Naive) -> Option<bool> {
         match value {
             Naive::Bool(flag) => Some(*flag),
-            Naive::Text(text) if self.convert => match text.as_str() {
-                "true" => Some(true),
-                "False" => Some(false),
-                _ => None,
-            },
+            Naive::Text(text) if self.convert => text.to_lowercase().parse().ok(),
             _ => None,
         }
     }
@@ -406,12 +408,12 @@ impl Message {
         };
         let int = a_int && b_int;
         match operator {
-            '+' => Naive::Number(a + b, int),
-            '-' => Naive::Number(a - b, int),
-            '*' => Naive::Number(a * b, int),
-            '/' => Naive::Number(a / b, false),
+            '+' => Naive::of(a + b, int),
+            '-' => Naive::of(a - b, int),
+            '*' => Naive::of(a * b, int),
+            '/' => Naive::of(a / b, false),
             _ if int && b == 0.0 => Naive::Null,
-            _ => Naive::Number(a % b, int),
+            _ => Naive::of(a % b, int),
         }
     }
 
