@@ -28,7 +28,6 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
-pub mod retry;
 pub mod routes;
 pub mod schedule;
 pub mod timer;
