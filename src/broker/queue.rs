@@ -13,6 +13,7 @@ use slotmap::SlotMap;
 
 use super::adaptive::Adaptive;
 use super::delivery::{AckMode, Delivery, Ending, Entry};
+use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
@@ -390,13 +391,13 @@ impl Queue {
     }
 
     /// Everything the queue holds, ready ones first, then those in flight.
-    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (u64, Seen<'_, Entry>)> {
         let unacked = self
             .takers()
             .flat_map(|consumer| consumer.subscription.unacked.iter());
         self.lanes
             .iter()
-            .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .chain(unacked.map(|delivery| (delivery.sequence, Seen::Here(&delivery.entry))))
             .filter(|(_, entry)| !entry.is_purged())
     }
 
@@ -476,11 +477,15 @@ impl Queue {
         let (delays, expiry) = (self.delays.take(), self.expiry.take());
         let moved = |(time_ms, spot): (u64, Spot)| {
             let entry = self.lanes.get(spot)?;
-            let spot = lanes::spot(prioritized, spot.sequence, entry);
+            let spot = lanes::spot(prioritized, spot.sequence, &entry);
             Some((time_ms, spot))
         };
         // One that left and came back waits no more, and its time is still in the index.
-        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let waits = |(_, spot): &(u64, Spot)| {
+            self.lanes
+                .get(*spot)
+                .is_some_and(|entry| entry.is_delayed())
+        };
         let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);

@@ -341,7 +341,7 @@ impl Queue {
     fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
         let reserved = &mut self.consumers[key].reserved;
         while let Some(&spot) = reserved.first() {
-            if self.lanes.get(spot).is_some() {
+            if self.lanes.contains(spot) {
                 return Some(spot);
             }
             reserved.pop_first();
