@@ -35,6 +35,7 @@ mod settle;
 mod stock;
 mod timing;
 mod turns;
+mod why;
 
 use browse::Browse;
 pub use consumer::Wishes;
@@ -50,6 +51,7 @@ pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
+pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
 /// leave so soon that copying it is a waste.
@@ -94,6 +96,8 @@ pub struct Queue {
     /// The last of two runs that were wanted went to who seeks certain messages.
     sought_last: bool,
     policy: QueuePolicy,
+    /// An administrator has stopped deliveries (ADM-21).
+    paused: bool,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
     /// Deliveries in the hands of consumers whose messages are gone.
@@ -130,6 +134,7 @@ impl Queue {
             unfinished: false,
             sought_last: false,
             policy,
+            paused: false,
             in_transactions: 0,
             purged: 0,
             stats: Stats::default(),
@@ -163,6 +168,18 @@ impl Queue {
         }
         self.choose_exclusive();
         self.dispatch(now_ms, out);
+    }
+
+    /// Stops deliveries, or lets them go on. Browsers see what is there all the same (ADM-21).
+    pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
+        self.paused = paused;
+        self.dispatch(now_ms, out);
+    }
+
+    /// Whether an administrator has stopped deliveries.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
@@ -265,6 +282,7 @@ impl Queue {
             declined: BTreeSet::new(),
             groups: 0,
             browse,
+            full_since_ms: 0,
         });
         if selects {
             self.selective.push(key);

@@ -151,6 +151,9 @@ impl Queue {
             entry,
             group: group.map(|(group, _)| group),
         });
+        if !consumer.subscription.has_credit() {
+            consumer.full_since_ms = now_ms;
+        }
         if let Some(adaptive) = &mut consumer.adaptive
             && adaptive.delivered(now_ms, consumer.subscription.unacked.len())
         {
