@@ -9,6 +9,7 @@ mod broker;
 mod conformance;
 mod crash;
 mod program;
+mod retry;
 mod scenarios;
 mod toolchain;
 #[path = "../it/wait.rs"]
@@ -20,7 +21,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::broker::{Broker, Transport};
+use crate::broker::{Broker, Setup, Transport};
 use crate::program::Program;
 use crate::scenarios::{SCENARIOS, Scenario};
 use crate::toolchain::{GO, JAVA, NODE, PYTHON, RUBY, Toolchain, Unready};
@@ -48,7 +49,7 @@ static CLIENTS: &[Client] = &[
         toolchain: &PYTHON,
         script: "client.py",
         transport: Transport::Tls,
-        without: &[],
+        without: &["retry"],
     },
     Client {
         name: "node @stomp/stompjs",
@@ -108,6 +109,15 @@ fn main() -> ExitCode {
                 }));
             }
         }
+        if client.without.contains(&retry::NAME) {
+            continue;
+        }
+        let name = format!("{}: {}", client.name, retry::TITLE);
+        trials.push(Trial::ignorable_test(name, || {
+            told(client.toolchain.command(client.script), |command| {
+                retry::tell(command, client.transport, "1.2")
+            })
+        }));
     }
     trials.push(Trial::ignorable_test(crash::TITLE, || {
         let ready = PYTHON
@@ -159,7 +169,17 @@ fn tell(
     version: &str,
 ) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let broker = Broker::start_over(directory.path(), scenario.store, transport)?;
+    let setup = Setup {
+        store: scenario.store,
+        transport: if scenario.guarded {
+            transport.secured()
+        } else {
+            transport
+        },
+        guarded: scenario.guarded,
+        origin: None,
+    };
+    let broker = Broker::start_with(directory.path(), setup)?;
     command
         .arg(broker.address())
         .args([scenario.name, version])
