@@ -24,10 +24,15 @@ pub(crate) const TITLE: &str =
 pub(crate) const NAME: &str = "retry";
 
 /// Spec: behaviour RED-1, RED-3, RED-4, DLQ-2, DLQ-6.
-pub(crate) fn tell(mut command: Command, transport: Transport, version: &str) -> Result<()> {
+pub(crate) fn tell(
+    mut command: Command,
+    transport: Transport,
+    origin: Option<String>,
+    version: &str,
+) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let runtime = Runtime::new()?;
-    let handle = runtime.block_on(start(directory.path(), transport))?;
+    let handle = runtime.block_on(start(directory.path(), transport, origin))?;
     let section = if transport == Transport::WebSocket {
         "websocket"
     } else {
@@ -75,11 +80,14 @@ pub(crate) fn tell(mut command: Command, transport: Transport, version: &str) ->
     Ok(())
 }
 
-async fn start(directory: &Path, transport: Transport) -> Result<Handle> {
+async fn start(directory: &Path, transport: Transport, origin: Option<String>) -> Result<Handle> {
     let mut config = Config::default();
     config.broker.data_dir = directory.join("data");
     config.stomp.listen = "127.0.0.1:0".parse()?;
     config.websocket.enabled = transport == Transport::WebSocket;
     config.websocket.listen = "127.0.0.1:0".parse()?;
+    if let Some(origin) = origin {
+        config.websocket.origins = vec![origin];
+    }
     Ok(Broker::builder().config(config).start().await?)
 }
