@@ -113,6 +113,16 @@ static CLIENTS: &[Client] = &[
         ..CLIENT
     },
     Client {
+        name: "java spring-messaging",
+        toolchain: &JAVA,
+        script: "ferrymq.Spring",
+        // A JVM takes its time to start.
+        versions: &["1.2"],
+        // It has no transactions, and does not tell of heart-beats.
+        without: &["commit", "abort", "heart-beats"],
+        ..CLIENT
+    },
+    Client {
         name: "perl Net::Stomp",
         toolchain: &PERL,
         script: "client.pl",

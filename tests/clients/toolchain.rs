@@ -209,7 +209,7 @@ fn perl() -> Result<Runner, Unready> {
     Ok(runner("perl", &[], Some(source("perl"))))
 }
 
-/// JORAM's JMS suite over FuseSource's JMS client for STOMP; the script is the class to run.
+/// JORAM's JMS suite over FuseSource's JMS client for STOMP, and Spring's client; the script is the class to run.
 fn java() -> Result<Runner, Unready> {
     let version = run(Command::new("mvn").arg("--version"))?;
     let home = Home::locked("java")?;
@@ -248,8 +248,10 @@ fn java() -> Result<Runner, Unready> {
     ))
 }
 
-const JAVA_CLASSES: [&str; 2] = [
+const JAVA_CLASSES: [&str; 4] = [
     "src/main/java/ferrymq/Conformance.java",
+    "src/main/java/ferrymq/Json.java",
+    "src/main/java/ferrymq/Spring.java",
     "src/main/java/ferrymq/StompAdmin.java",
 ];
 
