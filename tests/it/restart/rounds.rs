@@ -6,6 +6,7 @@
 //! [`stories`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::thread;
 
 use super::ledger::{Answers, Dice, Order, Repeats, Sent, Taken, drain_once, drain_queue, rounds};
@@ -47,6 +48,9 @@ fn stories() -> Vec<Box<dyn Story>> {
 fn kill_9_in_the_middle_of_moves_loses_and_repeats_nothing() {
     let mut dice = Dice::thrown();
     let directory = super::directory();
+    // So that segments are finished and given up; and each start reads all that are left.
+    let settings = "[store]\nsegment_bytes = \"1 MiB\"\n";
+    fs::write(directory.path().join("activemq.toml"), settings).expect("it can be written");
     let mut stories = stories();
     let process = Process::start(directory.path());
     for story in &mut stories {
