@@ -23,15 +23,6 @@ const browser = await chromium.launch({
   ],
 });
 
-/** A new page that lets nothing fail unseen. */
-async function opened(path) {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(DEADLINE_MS);
-  page.on('pageerror', (error) => console.error(String(error)));
-  await page.goto(`${pages}/${path}`);
-  return page;
-}
-
 async function tell() {
   const page = await browser.newPage();
   page.setDefaultTimeout(DEADLINE_MS);
@@ -48,8 +39,13 @@ async function tell() {
 
 /** Two people in the example's chat. */
 async function chat() {
+  const complaints = [];
   const enter = async () => {
-    const page = await opened('example/index.html');
+    const page = await browser.newPage();
+    page.setDefaultTimeout(DEADLINE_MS);
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('console', (message) => complaints.push(message.text()));
+    await page.goto(`${pages}/example/index.html`);
     await page.fill('#url', address);
     await page.click('#connection button');
     await page.waitForFunction(() => document.getElementById('state').textContent.startsWith('connected'));
@@ -62,6 +58,7 @@ async function chat() {
   for (const page of [anna, ben]) {
     console.log(JSON.stringify({ shown: await page.textContent('#messages li') }));
   }
+  if (complaints.length > 0) throw new Error(complaints.join('\n'));
 }
 
 try {
