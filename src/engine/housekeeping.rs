@@ -23,6 +23,9 @@ pub struct HouseRules {
     pub offline_timeout_ms: u64,
 }
 
+/// How often ids of messages are looked at for being too old (SND-6).
+const EXPIRE_IDS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long a destination has been idle, as the sweeps have seen it.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
@@ -96,8 +99,10 @@ impl Engine {
         let drop_durables = repeat(offline_interval, || {
             self.drop_offline_durables(rules.offline_timeout_ms);
         });
+        let expire = repeat(EXPIRE_IDS_INTERVAL, || self.expire_ids());
         tokio::select! {
             () = purge => {}
+            () = expire => {}
             () = drop_durables => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }

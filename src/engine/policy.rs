@@ -87,6 +87,7 @@ impl Cell {
 
     /// Gives it new rules; what it holds stays and follows them.
     pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
+        self.set_window(rules.policy.dedup);
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();

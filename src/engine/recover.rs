@@ -127,6 +127,7 @@ impl Engine {
                 name,
                 next_sequence,
                 entries,
+                ids,
                 ..
             } = found;
             let destination = Destination {
@@ -140,10 +141,12 @@ impl Engine {
                     for found in entries {
                         queue.recover(found.sequence, entry(&found, clean), found.expires_ms);
                     }
-                    self.registry.adopt(destination, id, machine);
+                    let cell = self.registry.adopt(destination, id, machine);
+                    cell.recover_ids(&ids, self.clock.wall_ms());
                 }
                 Machine::Topic(_) => {
                     let cell = self.registry.adopt(destination, id, machine);
+                    cell.recover_ids(&ids, self.clock.wall_ms());
                     backlogs.push((Arc::clone(&cell), entries));
                     topics.insert(id, cell);
                 }

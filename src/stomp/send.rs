@@ -13,11 +13,12 @@ use super::destination::{self, Part};
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::temporary::set_reply_to;
+use crate::broker::dedup::DedupId;
 use crate::broker::{Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
 use crate::security::Right;
-use crate::session::Session;
+use crate::session::{Once, Session};
 
 /// Where a SEND goes.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl Destinations {
 }
 
 /// What a plain SEND came to: one that repeats its head is carried out from this, while the user may do the same. Plain is
-/// one that asks for no answer, belongs to no transaction and says nothing that counts from now.
+/// one that asks for no answer, belongs to no transaction, says nothing that counts from now, and may come again.
 pub(super) struct LastSend {
     cell: Arc<Cell>,
     /// The user's lines.
@@ -70,7 +71,10 @@ pub(super) struct LastSend {
 
 impl LastSend {
     fn is_plain(send: &Send<'_>) -> bool {
-        send.receipt.is_none() && send.transaction.is_none() && send.expiration_ms.is_none()
+        send.receipt.is_none()
+            && send.transaction.is_none()
+            && send.expiration_ms.is_none()
+            && send.dedup_id.is_none()
     }
 
     /// What `message` came to, in the memory of the one before.
@@ -278,7 +282,7 @@ impl State {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, target.cells(), message)
+                .send_in(transaction, target.cells(), message, dedup_id(send))
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
@@ -288,6 +292,12 @@ impl State {
         self.scratch.clear();
         if let Some(receipt) = &send.receipt {
             encode_receipt(self.version, receipt, &[], &mut self.scratch);
+        }
+        if let Some(id) = dedup_id(send) {
+            let again = self.answer_again(send);
+            let once = Once { id, again: &again };
+            session.send_once(target.cells(), message, once, &self.scratch);
+            return Ok(Step::Done);
         }
         match target {
             Target::One(cell) => {
@@ -299,6 +309,16 @@ impl State {
             Target::Many(cells) => session.send_to_all(cells, message, &self.scratch),
         }
         Ok(Step::Done)
+    }
+
+    /// The RECEIPT of a SEND whose message comes again, if one was asked for (SND-6).
+    pub(super) fn answer_again(&self, send: &Send<'_>) -> Vec<u8> {
+        let mut again = Vec::new();
+        if let Some(receipt) = &send.receipt {
+            let duplicate = [("duplicate", "true")];
+            encode_receipt(self.version, receipt, &duplicate, &mut again);
+        }
+        again
     }
 
     /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
@@ -341,6 +361,12 @@ impl State {
         }
         Ok(Some(self.park(session, key, raw)))
     }
+}
+
+/// By what a destination knows the message if it comes again.
+pub(super) fn dedup_id(send: &Send<'_>) -> Option<DedupId> {
+    let id = send.dedup_id.as_deref()?;
+    Some(DedupId::of(WIRE_STOMP, id.as_bytes()))
 }
 
 /// Whether there is room for a message: in the store if it is kept there, else in memory.
