@@ -164,6 +164,12 @@ impl Queue {
         self.dispatch(now_ms, out);
     }
 
+    /// How many consumers it has, browsers included.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
     pub fn reserve(&mut self, count: u64) -> u64 {
         let first = self.next_sequence;

@@ -32,6 +32,7 @@ pub mod registry;
 pub mod retry;
 pub mod routes;
 pub mod schedule;
+pub mod shared;
 pub mod timer;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use crate::engine::dedup::Guarded;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
+use crate::engine::shared::SharedError;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
 pub type Answer<'a> = &'a [u8];
@@ -67,6 +68,8 @@ pub struct SubscribeRequest {
     pub blueprint: Blueprint,
     /// The name of the durable subscription, if it is one; then it has one destination.
     pub durable: Option<DurableName>,
+    /// The sync before which it may not be there after a restart; the answer waits for it.
+    pub after: Option<Ticket>,
 }
 
 #[derive(Default)]
@@ -401,6 +404,7 @@ impl Session {
             patterns,
             blueprint,
             durable,
+            after,
         } = request;
         let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
             (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
@@ -415,7 +419,7 @@ impl Session {
                     feed: Feed { cell, key },
                     durable: None,
                 };
-                (Subscribed::One(source), None)
+                (Subscribed::One(source), after)
             }
             _ => {
                 // What is refused for one is refused for all, before there is any.
@@ -500,6 +504,23 @@ impl Session {
     ) -> Result<(), DurableError> {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
+        self.reply(ticket, answer);
+        Ok(())
+    }
+
+    /// Removes a shared durable subscription for good.
+    ///
+    /// # Errors
+    /// It is unknown or has consumers, or the journal refused.
+    pub fn remove_shared(
+        &mut self,
+        topic: &Destination,
+        name: &str,
+        answer: Answer<'_>,
+    ) -> Result<(), SharedError> {
+        self.work.take_ticket();
+        self.engine.remove_shared(topic, name, &mut self.work)?;
+        let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
         Ok(())
     }

@@ -14,13 +14,13 @@ use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
+use super::names::Names;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
-use super::subscribe::Known as Subscriptions;
+use super::subscribe::Subscriptions;
 use super::temporary::Temporaries;
 use crate::broker::Ending;
-use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
 use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
@@ -63,8 +63,10 @@ pub struct StompSettings {
     pub subscriptions_max: usize,
     /// Who may come in and what they may do.
     pub security: Arc<Security>,
-    /// How names are split and which words are wildcards (DST-5).
-    pub syntax: Syntax,
+    /// How destinations are written.
+    pub names: Names,
+    /// A `reply-to` with a temporary queue of the connection subscribes to it, as with RabbitMQ.
+    pub subscribes_replies: bool,
 }
 
 impl StompSettings {

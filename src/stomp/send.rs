@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
+use ferrymq_protocols::stomp::{
+    ClientCommand, DecodeOptions, Decoder, Frame, Known, Send, Version, encode_receipt, push_header,
+};
 
 use super::WIRE_STOMP;
 use super::access;
 use super::adapter::{State, Step};
 use super::destination::{self, Part};
+use super::names;
 use super::parked::ParkKey;
 use super::reply::Refusal;
-use super::temporary::set_reply_to;
+use super::temporary::{set_reply_to, shown};
 use crate::broker::dedup::DedupId;
-use crate::broker::{Message, MessageFlags};
+use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
 use crate::security::Right;
@@ -107,7 +110,7 @@ impl State {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
         }
-        let address = destination::parse(text, self.settings.syntax)?;
+        let address = destination::parse(text, &self.settings.names)?;
         if address.options.is_some() {
             return Err(Refusal::frame(format!(
                 "cannot send to {text}: options after '?' are for SUBSCRIBE only"
@@ -116,7 +119,7 @@ impl State {
         if address.parts.len() > 1 {
             // All may be written to, or none is made (SEC-4).
             for part in &address.parts {
-                if let Part::Named(destination) = part {
+                if let Part::Named(destination) | Part::Existing(destination) = part {
                     access::check(self.access.as_ref(), Right::Write, destination)?;
                 }
             }
@@ -146,6 +149,9 @@ impl State {
         match part {
             Part::Named(destination) => {
                 access::open(&session.engine, access, Right::Write, destination)
+            }
+            Part::Existing(destination) => {
+                access::find(&session.engine, access, Right::Write, destination)
             }
             Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
             Part::Remote(destination) => {
@@ -179,9 +185,38 @@ impl State {
         send: &Send<'_>,
     ) -> Option<String> {
         let reply_to = send.headers.get(Known::ReplyTo)?;
-        let (kind, name) = destination::own(&reply_to)?;
+        let (kind, name) = names::own(&reply_to)?;
         let cell = self.temporaries.get(session, kind, name);
+        if self.settings.subscribes_replies && kind == Kind::Queue {
+            self.subscribe_replies(session, name);
+        }
         Some(cell.destination.to_string())
+    }
+
+    /// Subscribes to a temporary queue of this connection as RabbitMQ does when a `reply-to` names it: in auto mode, with
+    /// its name as id (section 10).
+    fn subscribe_replies(&mut self, session: &mut Session, name: &str) {
+        let id = shown(Kind::Queue, name);
+        if self.subscriptions.serial(&id).is_some() {
+            return;
+        }
+        let mut raw = b"SUBSCRIBE\n".to_vec();
+        push_header(Known::Id.name(), &id, &mut raw);
+        push_header(Known::Destination.name(), &id, &mut raw);
+        raw.extend_from_slice(b"\n\0");
+        let mut decoder = Decoder::new(self.settings.limits, DecodeOptions::default());
+        decoder.set_version(Version::V12);
+        session.hand_over();
+        let subscribed = match decoder.decode(&raw) {
+            Ok(Some(frame)) => match ClientCommand::parse(&frame) {
+                Ok(ClientCommand::Subscribe(wanted)) => self.subscribe(session, &wanted).map(drop),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        if let Err(refusal) = subscribed {
+            tracing::debug!(refusal.message, "replies are not subscribed to");
+        }
     }
 
     /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
@@ -220,6 +255,24 @@ impl State {
 
     /// Enqueues a message, records it in its transaction, or parks it.
     pub(super) fn send(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        octets: &Bytes,
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
+        if send.headers.has(Known::DestinationType)
+            && let Some(kind) = names::typed(&send.headers, Known::DestinationType)?
+        {
+            let mut typed = send.clone();
+            let written = &self.settings.names;
+            typed.destination = written.with_kind(&send.destination, kind).into();
+            return self.send_named(session, &typed, octets, raw);
+        }
+        self.send_named(session, send, octets, raw)
+    }
+
+    fn send_named(
         &mut self,
         session: &mut Session,
         send: &Send<'_>,

@@ -8,6 +8,7 @@ mod choosing;
 pub(crate) mod client;
 mod connecting;
 mod coverage;
+mod dialects;
 mod durable;
 mod ending;
 mod grouping;
