@@ -8,9 +8,11 @@ use super::message::Message;
 use super::queue::QueuePolicy;
 
 mod dead_letters;
+mod declared;
 mod policies;
 
 pub use dead_letters::{DeadLetterKind, DeadLetterStrategy};
+pub use declared::Declared;
 pub use policies::{Policies, Policy, Scope};
 
 /// The rules of one destination; looked up at its creation and again after a reload.

@@ -164,6 +164,12 @@ impl Queue {
         self.dispatch(now_ms, out);
     }
 
+    /// Whether it ever had a consumer since it was made or recovered.
+    #[must_use]
+    pub fn had_consumers(&self) -> bool {
+        self.consumers_total > 0
+    }
+
     /// How many consumers it has, browsers included.
     #[must_use]
     pub fn consumers(&self) -> usize {

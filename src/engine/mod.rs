@@ -9,6 +9,7 @@ pub mod choice;
 pub mod commit;
 pub mod connections;
 pub mod dead_letter;
+pub mod declare;
 pub mod dedup;
 pub mod durability;
 pub mod durables;

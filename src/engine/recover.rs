@@ -21,6 +21,7 @@ use super::read_back::ReadBack;
 use super::registry::Registry;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
+use crate::broker::policy::Declared;
 use crate::broker::topic::{Progressed, Selection};
 use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
@@ -128,12 +129,17 @@ impl Engine {
                 next_sequence,
                 entries,
                 ids,
+                declared,
                 ..
             } = found;
             let destination = Destination {
                 kind: records::kind_of(kind),
                 name,
             };
+            if !declared.is_empty() {
+                let declared = Declared::decode(&declared);
+                self.registry.declarations.add(&destination, declared);
+            }
             let next_sequence = next_sequence.max(passed.get(&id).copied().unwrap_or(0));
             let mut machine = self.registry.machine(&destination, next_sequence);
             match &mut machine {

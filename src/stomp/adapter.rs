@@ -121,6 +121,8 @@ pub(super) struct State {
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
+    /// What the RECEIPT of the SEND that is carried out has to warn of.
+    pub(super) warning: Option<String>,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
     pub(super) starting: Vec<u64>,
     pub(super) scratch: Vec<u8>,
@@ -158,6 +160,7 @@ impl Stomp {
             told_to_wait: false,
             unapplied: Unapplied::default(),
             id_prefix,
+            warning: None,
             starting: Vec::new(),
             scratch: Vec::new(),
             opened_ms: now_ms,
@@ -506,9 +509,19 @@ impl State {
 
     /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
     pub(super) fn answer<R>(&mut self, receipt: Option<&str>, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.answer_with(receipt, &[], f)
+    }
+
+    /// The same with further headers.
+    pub(super) fn answer_with<R>(
+        &mut self,
+        receipt: Option<&str>,
+        extra: &[(&str, &str)],
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> R {
         self.scratch.clear();
         if let Some(receipt) = receipt {
-            encode_receipt(self.version, receipt, &[], &mut self.scratch);
+            encode_receipt(self.version, receipt, extra, &mut self.scratch);
         }
         f(&self.scratch)
     }

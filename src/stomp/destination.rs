@@ -190,7 +190,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_and_never_literal() {
-        for text in ["/topic/ActiveMQ.Advisory.Connection"] {
+        for text in [
+            "/topic/ActiveMQ.Advisory.Connection",
+            "/queue/ActiveMQ.Statistics.Broker",
+        ] {
             let refusal = parse(text, &Names::default()).expect_err(text);
             assert!(
                 refusal.message.ends_with("not supported yet"),

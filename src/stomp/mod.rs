@@ -4,6 +4,7 @@ mod access;
 mod acknowledge;
 mod adapter;
 mod connect;
+mod declare;
 mod destination;
 mod encoder;
 mod group;

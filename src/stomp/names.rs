@@ -144,6 +144,16 @@ impl Names {
         }
     }
 
+    /// The name of the queue that `text` names, if it is a queue.
+    pub(super) fn queue_name<'a>(&self, text: &'a str) -> Option<&'a str> {
+        match self.read(text) {
+            Named::Plain(Kind::Queue, name) | Named::Bare(name) => {
+                Some(name).filter(|name| !name.is_empty())
+            }
+            _ => None,
+        }
+    }
+
     /// How a destination is shown to readers. What has a name of its own to this connection is not asked for here.
     pub(super) fn shown(&self, destination: &Destination) -> String {
         let prefixes = match destination.kind {

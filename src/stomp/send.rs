@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrymq_protocols::stomp::{
-    ClientCommand, DecodeOptions, Decoder, Frame, Known, Send, Version, encode_receipt, push_header,
+    ClientCommand, DecodeOptions, Decoder, Frame, Headers, Known, Send, Version, encode_receipt,
+    push_header,
 };
 
 use super::WIRE_STOMP;
 use super::access;
 use super::adapter::{State, Step};
+use super::declare;
 use super::destination::{self, Part};
 use super::names;
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::temporary::{set_reply_to, shown};
 use crate::broker::dedup::DedupId;
+use crate::broker::policy::Declared;
 use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
@@ -106,7 +109,12 @@ impl State {
     /// Where a SEND to `text` goes, destinations made by first use if they may be; and whether that lasts: a temporary
     /// destination of another connection may go at any time. Only what the user may write to is remembered; of several
     /// destinations that is all (SEC-4).
-    fn resolve(&mut self, session: &mut Session, text: &str) -> Result<(Target, bool), Refusal> {
+    fn resolve(
+        &mut self,
+        session: &mut Session,
+        text: &str,
+        headers: Option<&Headers<'_>>,
+    ) -> Result<(Target, bool), Refusal> {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
         }
@@ -124,11 +132,18 @@ impl State {
                 }
             }
         }
+        let declared = match headers {
+            Some(headers) => {
+                names::refuse_streams(headers)?;
+                declare::read(headers, &self.settings.names)?
+            }
+            None => None,
+        };
         let mut cells = Vec::with_capacity(address.parts.len());
         let mut lasting = true;
         for part in &address.parts {
             lasting &= !matches!(part, Part::Remote(_));
-            cells.push(self.target(session, part)?);
+            cells.push(self.target(session, part, declared.as_ref())?);
         }
         let target = match <[Arc<Cell>; 1]>::try_from(cells) {
             Ok([cell]) => Target::One(cell),
@@ -144,11 +159,18 @@ impl State {
         Ok((target, lasting))
     }
 
-    fn target(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+    fn target(
+        &mut self,
+        session: &mut Session,
+        part: &Part,
+        declared: Option<&Declared>,
+    ) -> Result<Arc<Cell>, Refusal> {
         let access = self.access.as_ref();
         match part {
             Part::Named(destination) => {
-                access::open(&session.engine, access, Right::Write, destination)
+                let opened = self.open_declared(session, Right::Write, destination, declared)?;
+                self.warning = self.warning.take().or(opened.warning);
+                Ok(opened.cell)
             }
             Part::Existing(destination) => {
                 access::find(&session.engine, access, Right::Write, destination)
@@ -169,7 +191,7 @@ impl State {
         session: &mut Session,
         text: &str,
     ) -> Result<Arc<Cell>, Refusal> {
-        match self.resolve(session, text)?.0 {
+        match self.resolve(session, text, None)?.0 {
             Target::One(cell) => Ok(cell),
             Target::Many(_) => Err(Refusal::frame(format!(
                 "{text} names several destinations; the scheduler takes one at a time"
@@ -281,6 +303,7 @@ impl State {
     ) -> Result<Step, Refusal> {
         // Kept only by a plain SEND that goes through.
         let last = self.last_send.take();
+        self.warning = None;
         if send.concerns_scheduler()
             && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
         {
@@ -290,7 +313,8 @@ impl State {
         let (named, lasting) = match last_target.filter(|(text, _)| *text == send.destination) {
             Some(named) => (named, true),
             None => {
-                let (target, lasting) = self.resolve(session, &send.destination)?;
+                let headers = Some(&send.headers);
+                let (target, lasting) = self.resolve(session, &send.destination, headers)?;
                 ((send.destination.to_string(), target), lasting)
             }
         };
@@ -344,7 +368,10 @@ impl State {
         }
         self.scratch.clear();
         if let Some(receipt) = &send.receipt {
-            encode_receipt(self.version, receipt, &[], &mut self.scratch);
+            let warning = self.warning.take();
+            let warning = warning.as_deref().map(|text| ("warning", text));
+            let extra = warning.as_slice();
+            encode_receipt(self.version, receipt, extra, &mut self.scratch);
         }
         if let Some(id) = dedup_id(send) {
             let again = self.answer_again(send);

@@ -11,7 +11,7 @@ use super::adapter::{SerialById, State, Step};
 use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{access, names, options, wishes};
+use super::{access, declare, names, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::cell::{Cell, Encoder};
@@ -120,6 +120,8 @@ impl State {
             // All may be read, or none is made (SEC-4).
             access::check(self.access.as_ref(), Right::Read, &destination)?;
         }
+        let declared = declare::read(&wanted.headers, &self.settings.names)?;
+        let (mut warning, mut after) = (None, None);
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
         for part in &address.parts {
             match part {
@@ -130,10 +132,15 @@ impl State {
                     cells.push(self.readable(session, &queue)?);
                 }
                 Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
+                Part::Named(destination) => {
+                    let declared = declared.as_ref();
+                    let opened = self.open_declared(session, Right::Read, destination, declared)?;
+                    (warning, after) = (warning.or(opened.warning), after.max(opened.after));
+                    cells.push(opened.cell);
+                }
                 part => cells.push(self.source(session, part)?),
             }
         }
-        let mut after = None;
         if let (Some(shared), [topic]) = (&shared, &cells[..]) {
             let opened = session.engine.open_shared(topic, &shared.name);
             let (queue, ticket) = opened.map_err(|error| {
@@ -159,7 +166,8 @@ impl State {
             durable: durable.clone(),
             after,
         };
-        self.answer(wanted.receipt.as_deref(), |answer| {
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        self.answer_with(wanted.receipt.as_deref(), warning.as_slice(), |answer| {
             session.subscribe(serial, request, answer)
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;

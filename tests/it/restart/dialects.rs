@@ -26,3 +26,29 @@ fn a_shared_durable_subscription_survives_empty_and_full() {
         },
     );
 }
+
+#[test]
+fn what_is_declared_of_a_queue_survives_with_it() {
+    over_restart(
+        |running, clients| {
+            let mut client = running.client();
+            let head = "SUBSCRIBE id:1 destination:/queue/q x-max-length:2";
+            client.ask(&format!("{head} x-dead-letter-routing-key:letters"));
+            clients.push(client);
+        },
+        |running, _| {
+            let mut client = running.client();
+            for body in ["1", "2", "3"] {
+                send_persistent(&mut client, "/queue/q", body);
+            }
+            let head = "SUBSCRIBE id:1 destination:/queue/q ack:client-individual receipt:r";
+            client.put(&format!("{head} x-max-length:3"));
+            client.expect("RECEIPT receipt-id:r warning~x-max-length");
+            let dead = client.message("2");
+            client.message("3");
+            client.ask(&format!("NACK id:{} requeue:false", dead.must("ack")));
+            client.ask("SUBSCRIBE id:2 destination:/queue/letters");
+            client.message("2");
+        },
+    );
+}

@@ -131,7 +131,10 @@ pub(super) const CASES: &[Case] = &[
     }),
     // What is not built may not be taken for a literal name.
     case("DST-14 refused", |s| {
-        for destination in ["/topic/ActiveMQ.Advisory.Connection"] {
+        for destination in [
+            "/topic/ActiveMQ.Advisory.Connection",
+            "/queue/ActiveMQ.Statistics.Broker",
+        ] {
             let mut client = s.client();
             for command in ["SEND", "SUBSCRIBE id:1"] {
                 let head = format!("{command} destination:{destination}");
