@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{Destination, Message, Pattern};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
-use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::manage::{ManageError, Managed};
@@ -25,7 +25,7 @@ use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings, StoreError};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
-use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
+use crate::stomp::{self, Names, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 
@@ -502,6 +502,12 @@ fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
         security: Arc::clone(security),
-        syntax: config.pattern_syntax(),
+        names: Names {
+            syntax: config.pattern_syntax(),
+            queue_prefixes: stomp.queue_prefix.clone(),
+            topic_prefixes: stomp.topic_prefix.clone(),
+            exchanges: stomp.exchange_map.0.clone(),
+        },
+        subscribes_replies: stomp.dialect == Dialect::RabbitMq,
     }
 }

@@ -3,15 +3,18 @@
 //! Places are reserved on each destination in turn, one atomic group goes to the journal, then it is
 //! applied on each. Nothing is visible before the group is handed over.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
+use super::dedup::{Gate, Guarded, NewIds, guarded_cells};
 use super::policy::Admission;
-use super::routes::spread;
+use super::routes::{copies, spread};
 use super::schedule::NewJob;
 use super::{Engine, records};
+use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
@@ -40,6 +43,8 @@ pub struct Transaction {
     pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
     pub acknowledged: Vec<Acknowledged>,
+    /// Sends and jobs whose messages must not be taken twice, in order (SND-6).
+    pub guarded: Vec<Guarded>,
     /// Octets of memory of the messages to send.
     pub bytes: u64,
 }
@@ -120,6 +125,41 @@ impl Transaction {
         }
     }
 
+    /// The same with an id by which each of `cells` knows the message if it comes again; there it is dropped then, with its
+    /// copies. What has gone to the others is the business of their windows. Returns the places in `guarded`.
+    pub fn add_once(&mut self, cells: &[Arc<Cell>], message: Message, id: DedupId) -> Range<usize> {
+        let first = self.guarded.len();
+        let persistent = message.is_persistent();
+        let message = Arc::new(message);
+        for cell in cells {
+            let from = self.sends.len();
+            self.sends.push((Arc::clone(cell), Arc::clone(&message)));
+            for (to, copy) in copies(std::slice::from_ref(cell), &message) {
+                self.add(&to, copy);
+            }
+            self.guarded.push(Guarded {
+                to: Arc::clone(cell),
+                id,
+                sends: from..self.sends.len(),
+                job: None,
+                persistent,
+            });
+        }
+        first..self.guarded.len()
+    }
+
+    /// Adds a message to be scheduled, by `id` only once, as of now.
+    pub fn schedule_once(&mut self, job: NewJob, id: DedupId) {
+        self.guarded.push(Guarded {
+            to: Arc::clone(&job.cell),
+            id,
+            sends: self.sends.len()..self.sends.len(),
+            job: Some(self.jobs.len()),
+            persistent: true,
+        });
+        self.jobs.push(job);
+    }
+
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
@@ -134,7 +174,8 @@ impl Transaction {
 }
 
 impl Engine {
-    /// Applies a transaction. On an error nothing was applied and the transaction is handed back.
+    /// Applies a transaction. On an error nothing was applied and the transaction is handed back. Tells of each place in
+    /// [`Transaction::guarded`] whether the message came again and was dropped there.
     ///
     /// # Errors
     /// The store is full or dead, or a destination is full and its policy refuses more.
@@ -142,13 +183,16 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, CommitError)> {
+    ) -> Result<Vec<bool>, (Box<Transaction>, CommitError)> {
         self.stamp(&mut transaction);
-        let parts = partition(&transaction.sends);
+        let cells = guarded_cells(&transaction);
+        let gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        let parts = partition(&transaction.sends, gate.dropped());
         if let Some(text) = parts.iter().find_map(Part::refusal) {
+            gate.reopen(&mut transaction);
             return Err((Box::new(transaction), CommitError::Refused(text)));
         }
-        self.apply(transaction, parts, work)
+        self.apply(transaction, parts, gate, work)
             .map_err(|(transaction, error)| (transaction, error.into()))
     }
 
@@ -160,10 +204,12 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, StoreError)> {
+    ) -> Result<Vec<bool>, (Box<Transaction>, StoreError)> {
         self.stamp(&mut transaction);
-        let parts = partition(&transaction.sends);
-        self.apply(transaction, parts, work)
+        let cells = guarded_cells(&transaction);
+        let gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        let parts = partition(&transaction.sends, gate.dropped());
+        self.apply(transaction, parts, gate, work)
     }
 
     fn stamp(&self, transaction: &mut Transaction) {
@@ -177,8 +223,10 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         mut parts: Vec<Part>,
+        gate: Gate<'_>,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, StoreError)> {
+    ) -> Result<Vec<bool>, (Box<Transaction>, StoreError)> {
+        let ids = gate.new_ids(&transaction);
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
@@ -192,10 +240,11 @@ impl Engine {
             acknowledged,
             ..
         } = &mut transaction;
-        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, work) {
+        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, &ids, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
+            gate.reopen(&mut transaction);
             return Err((Box::new(transaction), error));
         }
         let now_ms = self.clock.wall_ms();
@@ -218,7 +267,7 @@ impl Engine {
             });
         }
         self.memory.release(transaction.bytes);
-        Ok(())
+        Ok(gate.pass(&transaction.guarded, work))
     }
 
     /// Undoes a transaction: sends are dropped, acknowledged deliveries go back (ACK-6).
@@ -242,6 +291,7 @@ impl Engine {
         sends: &[(Arc<Cell>, Arc<Message>)],
         new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
+        ids: &[(Arc<Cell>, NewIds)],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
@@ -256,14 +306,19 @@ impl Engine {
                 && (acknowledged.durable.is_some()
                     || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
         });
-        if !adds && !acks && new_jobs.is_empty() {
+        if !adds && !acks && new_jobs.is_empty() && ids.is_empty() {
             return Ok(());
         }
-        self.define_parts(parts)?;
+        let parts_stored = parts.iter().filter(|part| part.is_stored());
+        let cells = parts_stored.map(|part| &part.cell);
+        self.define(cells.chain(ids.iter().map(|(cell, _)| cell)))?;
         let jobs = self.prepare_jobs(new_jobs)?;
         let mut places = Vec::new();
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
+                for (cell, ids) in ids {
+                    ids.write(batch, cell);
+                }
                 if let Some(jobs) = &jobs {
                     places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
                 }
@@ -284,16 +339,16 @@ impl Engine {
     }
 
     /// Definitions go before the group, as they stay even if it is dropped.
-    fn define_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
+    fn define<'a>(&self, cells: impl Iterator<Item = &'a Arc<Cell>>) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        for part in parts.iter().filter(|part| part.is_stored()) {
-            let mut state = part.cell.lock();
+        for cell in cells {
+            let mut state = cell.lock();
             if state.is_defined() {
                 continue;
             }
-            store.append(|batch| part.cell.define(&mut state, batch))?;
+            store.append(|batch| cell.define(&mut state, batch))?;
         }
         Ok(())
     }
@@ -385,9 +440,13 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
     });
 }
 
-fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
+/// The sends by destination, without those that are `dropped`.
+fn partition(sends: &[(Arc<Cell>, Arc<Message>)], dropped: &[bool]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (send, (cell, message)) in sends.iter().enumerate() {
+        if dropped.get(send) == Some(&true) {
+            continue;
+        }
         let copy = Copy {
             message: Arc::clone(message),
             send,

@@ -138,7 +138,7 @@ impl Engine {
             }
         }
         let sent = self.commit_admitted(transaction, work);
-        sent.map_err(|(_, error)| error)
+        sent.map(drop).map_err(|(_, error)| error)
     }
 
     /// Journals a group of jobs of one destination and puts their messages into it, all under its lock.

@@ -9,6 +9,8 @@ pub mod choice;
 pub mod commit;
 pub mod connections;
 pub mod dead_letter;
+pub mod declare;
+pub mod dedup;
 pub mod durability;
 pub mod durables;
 pub mod feeds;
@@ -30,6 +32,7 @@ pub mod recover;
 pub mod registry;
 pub mod routes;
 pub mod schedule;
+pub mod shared;
 pub mod timer;
 
 use std::sync::Arc;

@@ -8,10 +8,12 @@ use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
 use super::cell::{Cell, Machine, Shared};
+use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::policy::Rules;
 use super::timer::Timer;
+use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
@@ -21,6 +23,8 @@ pub struct Registry {
     next_id: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
+    /// What clients have declared of queues.
+    pub(super) declarations: Declarations,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
@@ -62,6 +66,7 @@ impl Registry {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
             policies: RwLock::new(Arc::clone(&settings.policies)),
+            declarations: Declarations::default(),
             settings,
             store,
             memory,
@@ -173,8 +178,30 @@ impl Registry {
         cell
     }
 
+    /// The rules of a destination, with what a client has declared of it.
+    #[must_use]
+    pub fn rules(&self, destination: &Destination) -> Rules {
+        Rules::with_declared(&self.policies(), destination, &self.declarations)
+    }
+
+    /// As [`Registry::open`], for a queue of which a client declares something if it makes it.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn open_declared(
+        &self,
+        destination: &Destination,
+        declared: &Declared,
+    ) -> Result<Arc<Cell>, OpenRefused> {
+        // Before it is there, so that it begins as declared.
+        self.declarations.add(destination, declared.clone());
+        self.open(destination)
+            .inspect_err(|_| self.declarations.forget(destination))
+    }
+
     /// Removes a destination. Who still holds it sends into the void.
     pub fn remove(&self, destination: &Destination) {
+        self.declarations.forget(destination);
         self.known_mut().cells.remove(destination);
     }
 
@@ -230,7 +257,7 @@ impl Registry {
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let policy = Rules::of(&self.policies(), destination).for_queue();
+        let policy = self.rules(destination).for_queue();
         match destination.kind {
             Kind::Queue => {
                 let window_bytes = self.settings.queue_window_bytes;
@@ -289,6 +316,7 @@ impl Registry {
             }
             let goes = gone.len() < count_max && may_go(cell);
             if goes {
+                self.declarations.forget(destination);
                 gone.push(destination.clone());
             }
             !goes
@@ -303,7 +331,7 @@ impl Registry {
         machine: Machine,
         defined: bool,
     ) -> Arc<Cell> {
-        let rules = Rules::of(&self.policies(), &destination);
+        let rules = self.rules(&destination);
         let shared = self.shared(self.store.clone());
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }

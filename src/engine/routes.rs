@@ -1,4 +1,4 @@
-//! Virtual topics and mirrored queues: which destinations get a copy of what is sent to another (VIR-1, VIR-3, VIR-5).
+//! Virtual topics, shared subscriptions and mirrored queues: which destinations get a copy of what is sent to another (VIR-1, VIR-3, VIR-5).
 //!
 //! Routes are settled when a destination is made, under the registry's lock, and hang on the destination that is sent
 //! to; a destination without one costs a look at a flag.
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cell::Cell;
+use super::shared;
 use crate::broker::pattern::Syntax;
 use crate::broker::{Destination, Kind, Message, Pattern};
 
@@ -52,6 +53,9 @@ impl Rules {
 
     /// Whether what is sent to `topic` goes to the queue `name` too.
     fn feeds(&self, topic: &Destination, name: &str) -> bool {
+        if shared::feeds(topic, name) {
+            return true;
+        }
         let rule = self.virtual_topics.as_ref();
         topic.kind == Kind::Topic
             && rule.is_some_and(|rule| rule.name.matches(&topic.name))
@@ -67,7 +71,7 @@ impl Rules {
         known: impl Iterator<Item = &'a Arc<Cell>>,
     ) -> Vec<(&'a Arc<Cell>, &'a Arc<Cell>)> {
         let name = &made.destination;
-        if self.virtual_topics.is_none() || name.is_temporary() {
+        if name.is_temporary() {
             return Vec::new();
         }
         let link = |other: &'a Arc<Cell>| match (name.kind, other.destination.kind) {
@@ -113,6 +117,14 @@ impl Routes {
             *to = Arc::new(more);
         }
         self.any.store(true, Ordering::Release);
+    }
+
+    /// Takes one away.
+    pub(super) fn remove(&self, cell: &Arc<Cell>) {
+        let mut to = self.to.write().unwrap_or_else(PoisonError::into_inner);
+        let left = to.iter().filter(|known| !Arc::ptr_eq(known, cell));
+        *to = Arc::new(left.cloned().collect());
+        self.any.store(!to.is_empty(), Ordering::Release);
     }
 
     fn list(&self) -> Arc<Vec<Arc<Cell>>> {

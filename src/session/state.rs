@@ -9,15 +9,19 @@ use std::sync::Arc;
 use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
+use super::once::{Once, Twofold};
 use super::transactions::Transactions;
+use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
 use crate::engine::commit::Transaction;
+use crate::engine::dedup::Guarded;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
+use crate::engine::shared::SharedError;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
 pub type Answer<'a> = &'a [u8];
@@ -64,15 +68,21 @@ pub struct SubscribeRequest {
     pub blueprint: Blueprint,
     /// The name of the durable subscription, if it is one; then it has one destination.
     pub durable: Option<DurableName>,
+    /// The sync before which it may not be there after a restart; the answer waits for it.
+    pub after: Option<Ticket>,
 }
 
 #[derive(Default)]
 struct Batch {
     cell: Option<Arc<Cell>>,
     messages: Vec<Arc<Message>>,
+    /// Ids of some of `messages`, by their place.
+    ids: Vec<(usize, DedupId)>,
     /// Messages for several destinations each; either these or `messages`.
     spread: Transaction,
     answers: Vec<u8>,
+    /// Which of `answers` are others if their message comes again.
+    twofold: Twofold,
 }
 
 /// Messages handed over in one go at most.
@@ -143,6 +153,18 @@ impl Session {
             self.send_to_all(std::slice::from_ref(cell), message, answer);
             return;
         }
+        self.join_batch(cell);
+        let message = Arc::new(message);
+        match self.batch.cell {
+            Some(_) => self.batch.messages.push(message),
+            None => self.batch.spread.sends.push((Arc::clone(cell), message)),
+        }
+        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Sees to it that the batch is for `cell`, if it can be.
+    #[inline]
+    fn join_batch(&mut self, cell: &Arc<Cell>) {
         let same = self
             .batch
             .cell
@@ -151,12 +173,39 @@ impl Session {
         if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(Some(cell));
         }
-        let message = Arc::new(message);
-        match self.batch.cell {
-            Some(_) => self.batch.messages.push(message),
-            None => self.batch.spread.sends.push((Arc::clone(cell), message)),
-        }
-        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Adds a message that each of `cells` takes only if it does not come again (SND-6); `answer` as for [`Session::send`],
+    /// and `once.again` if it was taken nowhere.
+    pub fn send_once(
+        &mut self,
+        cells: &[Arc<Cell>],
+        mut message: Message,
+        once: Once<'_>,
+        answer: Answer<'_>,
+    ) {
+        let alone = match cells {
+            [cell] if !cell.routes.is_any() => {
+                self.join_batch(cell);
+                self.batch.cell.is_some()
+            }
+            _ => {
+                self.join_spread();
+                false
+            }
+        };
+        let batch = &mut self.batch;
+        let ids = if alone {
+            batch.ids.push((batch.messages.len(), once.id));
+            batch.messages.push(Arc::new(message));
+            batch.ids.len() - 1..batch.ids.len()
+        } else {
+            message.unpin();
+            batch.spread.add_once(cells, message, once.id)
+        };
+        let at = batch.answers.len();
+        batch.answers.extend_from_slice(answer);
+        batch.twofold.note(ids, at..batch.answers.len(), once.again);
     }
 
     /// Hands the batch over and begins one for `cell`, or for several. If there is no space for what is in it, it goes on
@@ -166,21 +215,37 @@ impl Session {
             self.batch.cell = cell.cloned();
         } else if let Some(cell) = self.batch.cell.take() {
             let messages = self.batch.messages.drain(..);
+            let persistent: Vec<bool> = (self.batch.ids.iter())
+                .map(|(at, _)| messages.as_slice()[*at].is_persistent())
+                .collect();
             let sends = messages.map(|message| (Arc::clone(&cell), message));
             self.batch.spread.sends.extend(sends);
+            let ids = self.batch.ids.drain(..).zip(persistent);
+            let guarded = ids.map(|((at, id), persistent)| Guarded {
+                to: Arc::clone(&cell),
+                id,
+                sends: at..at + 1,
+                job: None,
+                persistent,
+            });
+            self.batch.spread.guarded.extend(guarded);
         }
     }
 
     /// Adds a message for several destinations to the batch: one copy to each, stored once, in one step of the journal
     /// (DST-4, SND-4). `answer` as for [`Session::send`].
     pub fn send_to_all(&mut self, cells: &[Arc<Cell>], mut message: Message, answer: Answer<'_>) {
-        if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
-            self.begin_batch(None);
-        }
+        self.join_spread();
         // Who is last to hold it cannot be known.
         message.unpin();
         self.batch.spread.add_routed(cells, message);
         self.batch.answers.extend_from_slice(answer);
+    }
+
+    fn join_spread(&mut self) {
+        if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
+            self.begin_batch(None);
+        }
     }
 
     /// Makes a destination that lives with this connection (DST-9). `id` is unique in the broker.
@@ -219,11 +284,21 @@ impl Session {
         let now_ms = self.engine.clock.wall_ms();
         // Removals of others' deliveries, noted while flushing, are not what this client waits for.
         self.work.take_ticket();
+        let mut again = Vec::new();
         let (name, sent) = match &self.batch.cell {
-            Some(cell) => (
+            Some(cell) if self.batch.ids.is_empty() => (
                 Some(&cell.destination),
                 cell.send(now_ms, &mut self.batch.messages, &mut self.work),
             ),
+            Some(cell) => {
+                let (messages, ids) = (&mut self.batch.messages, &self.batch.ids);
+                let sent = cell.send_once(now_ms, messages, ids, &mut self.work);
+                let sent = sent.map(|(pause_ms, found)| {
+                    again = found;
+                    pause_ms
+                });
+                (Some(&cell.destination), sent)
+            }
             None => {
                 let spread = std::mem::take(&mut self.batch.spread);
                 let sent = self.engine.commit_admitted(spread, &mut self.work);
@@ -231,7 +306,11 @@ impl Session {
                     self.batch.spread = *spread;
                     error
                 });
-                (None, sent.map(|()| 0))
+                let sent = sent.map(|found| {
+                    again = found;
+                    0
+                });
+                (None, sent)
             }
         };
         match sent {
@@ -249,14 +328,14 @@ impl Session {
             Err(error) => {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "batch not stored");
-                self.batch.messages.clear();
-                self.batch.spread = Transaction::default();
-                self.batch.answers.clear();
+                self.batch = Batch::default();
                 self.outbox.close();
                 return true;
             }
         }
         let ticket = self.work.take_ticket();
+        self.batch.ids.clear();
+        self.batch.twofold.settle(&again, &mut self.batch.answers);
         if !self.batch.answers.is_empty() {
             self.engine.reply(&self.outbox, ticket, &self.batch.answers);
             self.batch.answers.clear();
@@ -325,6 +404,7 @@ impl Session {
             patterns,
             blueprint,
             durable,
+            after,
         } = request;
         let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
             (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
@@ -339,7 +419,7 @@ impl Session {
                     feed: Feed { cell, key },
                     durable: None,
                 };
-                (Subscribed::One(source), None)
+                (Subscribed::One(source), after)
             }
             _ => {
                 // What is refused for one is refused for all, before there is any.
@@ -424,6 +504,23 @@ impl Session {
     ) -> Result<(), DurableError> {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
+        self.reply(ticket, answer);
+        Ok(())
+    }
+
+    /// Removes a shared durable subscription for good.
+    ///
+    /// # Errors
+    /// It is unknown or has consumers, or the journal refused.
+    pub fn remove_shared(
+        &mut self,
+        topic: &Destination,
+        name: &str,
+        answer: Answer<'_>,
+    ) -> Result<(), SharedError> {
+        self.work.take_ticket();
+        self.engine.remove_shared(topic, name, &mut self.work)?;
+        let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::state::{Answer, Session, Subscribed, split_serial};
+use crate::broker::dedup::DedupId;
 use crate::broker::{Ack, Message, Which};
 use crate::engine::cell::{Cell, Journaled, Machine};
 use crate::engine::commit::{Acknowledged, CommitError, Transaction};
@@ -101,7 +102,7 @@ impl Session {
         self.transactions.open.contains_key(id)
     }
 
-    /// Records a send to one or several destinations.
+    /// Records a send to one or several destinations. With an id, whether it comes again shows at commit (SND-6).
     ///
     /// # Errors
     /// The transaction is unknown or too long.
@@ -110,9 +111,13 @@ impl Session {
         id: &str,
         cells: &[Arc<Cell>],
         message: Message,
+        once: Option<DedupId>,
     ) -> Result<(), TransactionError> {
         let transaction = self.make_room_for(id, &message)?;
-        transaction.add_routed(cells, message);
+        match once {
+            None => transaction.add_routed(cells, message),
+            Some(once) => drop(transaction.add_once(cells, message, once)),
+        }
         Ok(())
     }
 
@@ -120,9 +125,17 @@ impl Session {
     ///
     /// # Errors
     /// The transaction is unknown or too long.
-    pub fn schedule_in(&mut self, id: &str, job: NewJob) -> Result<(), TransactionError> {
+    pub fn schedule_in(
+        &mut self,
+        id: &str,
+        job: NewJob,
+        once: Option<DedupId>,
+    ) -> Result<(), TransactionError> {
         let transaction = self.make_room_for(id, &job.message)?;
-        transaction.jobs.push(job);
+        match once {
+            None => transaction.jobs.push(job),
+            Some(once) => transaction.schedule_once(job, once),
+        }
         Ok(())
     }
 

@@ -67,10 +67,9 @@ impl OwnNames {
         self.any.store(true, Ordering::Release);
     }
 
-    /// How the connection sees a destination.
-    pub(super) fn own(&self, destination: &Destination) -> String {
-        let remote = destination.to_string();
-        self.find(&remote).unwrap_or(remote)
+    /// How the connection calls its own temporary destination, if it is one.
+    pub(super) fn own(&self, destination: &Destination) -> Option<String> {
+        self.find(&destination.to_string())
     }
 
     fn find(&self, remote: &str) -> Option<String> {

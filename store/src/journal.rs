@@ -156,7 +156,11 @@ impl Writer {
             version: 1,
             ..SegmentState::default()
         };
-        self.shared.state()?.segments.insert(id, state);
+        let mut known = self.shared.state()?;
+        // Between two segments, so that unwanted ids never take more memory than one segment holds.
+        known.trim_ids();
+        known.segments.insert(id, state);
+        drop(known);
         self.shared.files.insert(id, Arc::clone(&prepared.file));
         self.active = Some(Active {
             id,

@@ -11,6 +11,7 @@ use crate::checkpoint::Picture;
 use crate::clock::Stopwatch;
 use crate::error::StoreError;
 use crate::footer::{FooterBuilder, Sealed};
+use crate::ids;
 use crate::io::{File, is_full};
 use crate::journal::Shared;
 use crate::locator::Ticket;
@@ -120,12 +121,17 @@ struct Plan {
     sequence: u64,
     delete: Vec<u32>,
     liveness: BTreeSet<u32>,
+    /// Dead segments whose ids are carried forward.
+    carry: BTreeSet<u32>,
     snapshot: bool,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.delete.is_empty() && self.liveness.is_empty() && !self.snapshot
+        self.delete.is_empty()
+            && self.liveness.is_empty()
+            && self.carry.is_empty()
+            && !self.snapshot
     }
 
     /// Looks for dead segments before the one being written.
@@ -141,6 +147,13 @@ impl Plan {
         {
             if state.snapshot_as_of <= id {
                 plan.snapshot = true;
+                continue;
+            }
+            if !segment.ids.is_empty() {
+                // Worth it if it frees at least twice what it writes; else they lie here until they are not wanted.
+                if 2 * ids::cost(&segment.ids) <= segment.length {
+                    plan.carry.insert(id);
+                }
                 continue;
             }
             let existing = segment
@@ -287,7 +300,11 @@ impl Keeper {
             self.awaited = None;
             let plan = match self.plan.take() {
                 Some(plan) => plan,
-                None => Plan::make(&*self.shared.state()?),
+                None => {
+                    let mut state = self.shared.state()?;
+                    state.trim_ids();
+                    Plan::make(&state)
+                }
             };
             if plan.is_empty() {
                 self.shared.mailbox.wanted.store(0, Ordering::Release);
@@ -345,7 +362,7 @@ impl Keeper {
 
     /// Writes the records that deletion waits for.
     fn write(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        if !plan.snapshot && plan.liveness.is_empty() {
+        if !plan.snapshot && plan.liveness.is_empty() && plan.carry.is_empty() {
             return Ok(());
         }
         let state = self.shared.state()?;
@@ -359,6 +376,11 @@ impl Keeper {
                 notes.push((about, octets));
             }
         }
+        let carried: Vec<_> = plan
+            .carry
+            .iter()
+            .filter_map(|id| Some((*id, state.segments.get(id)?.ids.clone())))
+            .collect();
         drop(state);
         let written = self.shared.commit.append(|batch| {
             if let Some(progress) = &progress {
@@ -366,6 +388,11 @@ impl Keeper {
             }
             for (about, octets) in &notes {
                 batch.liveness(*about, as_of, octets);
+            }
+            for (from, ids) in &carried {
+                for (destination, ids) in ids {
+                    batch.carry_ids(*destination, *from, ids.limits, &ids.entries);
+                }
             }
         });
         // A closed store takes nothing more; what could not be freed waits for the next start.

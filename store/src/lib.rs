@@ -17,6 +17,7 @@ mod definitions;
 mod error;
 mod fields;
 mod footer;
+mod ids;
 pub mod io;
 mod journal;
 mod keeper;
@@ -44,7 +45,9 @@ pub use commit::SyncEvent;
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use locator::{DestinationId, Locator, SubscriptionId, Ticket};
-pub use message::{OwnedMessage, OwnedPatch, Patch, StoredMessage, SubscriptionDefinition};
+pub use message::{
+    IdLimits, OwnedMessage, OwnedPatch, Patch, StoredId, StoredMessage, SubscriptionDefinition,
+};
 pub use read::ReadOutcome;
 pub use recovered::{Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription};
 #[cfg(feature = "sim")]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fields::{Reader, index, put_varint, short};
+use crate::ids::{self, SegmentIds};
 use crate::locator::{DestinationId, Locator};
 use crate::record::GRANULE;
 
@@ -86,6 +87,8 @@ pub(crate) struct SegmentState {
     pub(crate) refers: BTreeSet<u32>,
     /// The newest Liveness record about this one knows everything in segments before that.
     pub(crate) liveness_as_of: u32,
+    /// Ids of messages whose records lie here and that are wanted.
+    pub(crate) ids: SegmentIds,
     /// Rises with every change; `saved` is its value in the last checkpoint.
     pub(crate) version: u64,
     pub(crate) saved: u64,
@@ -170,6 +173,7 @@ impl SegmentState {
             self.refers.iter().map(|&id| u64::from(id)),
         );
         put_varint(out, u64::from(self.liveness_as_of));
+        ids::encode(&self.ids, out);
     }
 
     /// Decodes a checkpoint value; `group` gives lists of destinations their index.
@@ -209,6 +213,7 @@ impl SegmentState {
             .collect::<Result<_, _>>()
             .ok()?;
         state.liveness_as_of = reader.short()?;
+        state.ids = ids::decode(&mut reader)?;
         Some(state)
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::fields::{self, index, short, u16_at, u32_at, u64_at};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
-use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
+use crate::message::{IdLimits, Patch, StoredId, StoredMessage, SubscriptionDefinition};
 
 /// Alignment of records, and what one liveness bit stands for.
 pub(crate) const GRANULE: usize = 32;
@@ -19,7 +19,13 @@ pub(crate) const TARGET: usize = 12;
 /// Octets of one counter in a Marks record.
 pub(crate) const MARK: usize = 16;
 
+/// Octets before the ids of an Ids record.
+pub(crate) const ID_HEADER: usize = 16;
+/// Octets of one id in an Ids record.
+pub(crate) const ID: usize = 24;
+
 const BIT_THROUGH: u8 = 1;
+const BIT_CARRIED: u8 = 1;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +46,13 @@ pub(crate) enum Kind {
     Snapshot = 13,
     Liveness = 14,
     Marks = 15,
+    Ids = 16,
+    Declare = 17,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        const ALL: [Kind; 15] = [
+        const ALL: [Kind; 17] = [
             Kind::Add,
             Kind::Place,
             Kind::Remove,
@@ -60,6 +68,8 @@ impl Kind {
             Kind::Snapshot,
             Kind::Liveness,
             Kind::Marks,
+            Kind::Ids,
+            Kind::Declare,
         ];
         ALL.get(usize::from(octet).checked_sub(1)?).copied()
     }
@@ -149,6 +159,17 @@ pub(crate) enum Record<'a> {
     Marks {
         id: SubscriptionId,
         entries: &'a [u8],
+    },
+    Ids {
+        destination: DestinationId,
+        /// The segment these were carried forward from.
+        from: Option<u32>,
+        limits: IdLimits,
+        entries: &'a [u8],
+    },
+    Declare {
+        id: DestinationId,
+        text: &'a str,
     },
     Outcome,
     Start {
@@ -251,6 +272,23 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
             id: SubscriptionId(id()?),
             entries: rest.get(..index(head.count).checked_mul(MARK)?)?,
         },
+        Kind::Ids => Record::Ids {
+            destination: DestinationId(id()?),
+            from: (octets[9] & BIT_CARRIED != 0)
+                .then(|| rest.get(12..16).map(|from| u32_at(from, 0)))
+                .flatten(),
+            limits: IdLimits {
+                age_max_ms: u64_at(rest.get(..8)?, 0),
+                count_max: u32_at(rest.get(8..12)?, 0),
+            },
+            entries: rest
+                .get(ID_HEADER..)?
+                .get(..index(head.count).checked_mul(ID)?)?,
+        },
+        Kind::Declare => Record::Declare {
+            id: DestinationId(id()?),
+            text: std::str::from_utf8(rest).ok()?,
+        },
         Kind::Outcome => Record::Outcome,
         Kind::Start => Record::Start { epoch: subject },
         Kind::CleanStop => Record::CleanStop,
@@ -318,6 +356,14 @@ pub(crate) fn marks(entries: &[u8]) -> impl Iterator<Item = (u64, u16)> {
     entries
         .chunks_exact(MARK)
         .map(|entry| (u64_at(entry, 0), u16_at(entry, 8)))
+}
+
+/// The ids of an Ids record.
+pub(crate) fn ids(entries: &[u8]) -> impl Iterator<Item = StoredId> {
+    entries.chunks_exact(ID).map(|entry| StoredId {
+        time_ms: u64_at(entry, 0),
+        id: u128::from(u64_at(entry, 8)) | u128::from(u64_at(entry, 16)) << 64,
+    })
 }
 
 /// The definition in a DefineSubscription record.
@@ -513,6 +559,34 @@ pub(crate) mod encode {
             out.extend_from_slice(&sequence.to_le_bytes());
             out.extend_from_slice(&count.to_le_bytes());
             out.extend_from_slice(&[0; 6]);
+        }
+        pad(out, began, 0);
+    }
+
+    pub(crate) fn ids(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        destination: DestinationId,
+        from: Option<u32>,
+        limits: IdLimits,
+        ids: &[StoredId],
+    ) {
+        let began = out.len();
+        let mut header = common(
+            Kind::Ids,
+            HEADER + ID_HEADER + ids.len() * ID,
+            ids.len(),
+            transaction,
+            u64::from(destination.0),
+        );
+        header[9] = if from.is_some() { BIT_CARRIED } else { 0 };
+        out.extend_from_slice(&header);
+        out.extend_from_slice(&limits.age_max_ms.to_le_bytes());
+        out.extend_from_slice(&limits.count_max.to_le_bytes());
+        out.extend_from_slice(&from.unwrap_or(0).to_le_bytes());
+        for StoredId { time_ms, id } in ids {
+            out.extend_from_slice(&time_ms.to_le_bytes());
+            out.extend_from_slice(&id.to_le_bytes());
         }
         pad(out, began, 0);
     }

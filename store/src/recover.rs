@@ -459,8 +459,11 @@ impl Replay {
             Record::DefineDestination { id, kind, name } => {
                 self.definitions.define_destination(id, kind, name)
             }
+            Record::Declare { id, text } => {
+                self.definitions.declared.insert(id, text.to_owned());
+            }
             Record::DropDestination { id } => {
-                self.definitions.destinations.remove(&id);
+                self.definitions.drop_destination(id);
                 self.dropped.insert(id);
             }
             Record::DefineSubscription { octets } => {

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) snapshot_as_of: u32,
     /// A segment has become dead since somebody last looked.
     pub(crate) dead_seen: bool,
+    /// The latest time anybody has told, for the age of ids.
+    pub(crate) now_ms: u64,
     /// The last record was a CleanStop.
     pub(crate) clean: bool,
 }
@@ -84,7 +86,10 @@ impl State {
             } => {
                 self.redelivered(at, destination, message, count);
             }
-            Record::DropDestination { id } => drop(self.progress.sequences.remove(&id)),
+            Record::DropDestination { id } => {
+                self.progress.sequences.remove(&id);
+                self.drop_ids(id);
+            }
             Record::DropSubscription { id } => drop(self.progress.positions.remove(&id)),
             Record::Acknowledge {
                 id,
@@ -109,7 +114,14 @@ impl State {
                 as_of,
                 octets,
             } => self.liveness(at, about, as_of, octets),
+            Record::Ids {
+                destination,
+                from,
+                limits,
+                entries,
+            } => self.note_ids(at, destination, from, limits, record::ids(entries)),
             Record::DefineDestination { .. }
+            | Record::Declare { .. }
             | Record::DefineSubscription { .. }
             | Record::Outcome
             | Record::Start { .. }

@@ -200,6 +200,16 @@ impl Store {
         self.shared.commit.append(write)
     }
 
+    /// Tells the time, by which ids grow old. Told now and then; between the times nothing grows old.
+    ///
+    /// # Errors
+    /// `Dead` if a thread of the store panicked.
+    pub fn set_time(&self, now_ms: u64) -> Result<(), StoreError> {
+        let mut state = self.shared.state()?;
+        state.now_ms = state.now_ms.max(now_ms);
+        Ok(())
+    }
+
     /// The last completed ticket.
     #[must_use]
     pub fn synced(&self) -> Ticket {

@@ -58,8 +58,8 @@ pub(crate) fn tell(
     // The client has seen the dead letter, and what it saw it with may still be about to give it back.
     until("the dead letter to be retried", || {
         let queue = Destination::queue("ActiveMQ.DLQ");
-        let retried = runtime.block_on(handle.retry_dead_letters(queue, usize::MAX, |_| true));
-        (retried.expect("it is a dead-letter queue").moved == 1).then_some(())
+        let retried = runtime.block_on(handle.retry_dead_letters(queue, u64::MAX, |_| true));
+        (retried.expect("it is a dead-letter queue").done == 1).then_some(())
     });
     results.extend(client.results()?);
     let expected = [

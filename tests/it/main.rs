@@ -2,6 +2,7 @@
 
 mod cli;
 mod destinations;
+mod duplicates;
 mod hostile;
 mod restart;
 mod security;

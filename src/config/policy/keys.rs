@@ -214,6 +214,12 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// Whether a producer gets an error where it would wait for space.
     "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>;
 
+    /// How many ids of messages (`message-dedup-id`) are remembered to recognise duplicates; 0: none, every message is
+    /// taken (not in ActiveMQ).
+    "dedupWindow" = dedup.ids_max as Plain<u32>;
+    /// How long an id is remembered; 0: until newer ones push it out (not in ActiveMQ).
+    "dedupWindowTime" = dedup.age_max_ms as Millis;
+
     /// Whether the broker's time replaces the sender's, and the expiry moves along.
     "timestamping.enabled" | "timestamping" = timestamping.enabled as Plain<bool>;
     /// The longest time to live; 0: any. Above 0 it turns `timestamping` on.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use ferrymq_store::sim::{Random, SimDisk};
 use ferrymq_store::{
-    Batch, DestinationId, Drive, Patch, Store, StoreConfig, StoreError, SubscriptionDefinition,
-    SubscriptionId,
+    Batch, DestinationId, Drive, IdLimits, Patch, Store, StoreConfig, StoreError, StoredId,
+    SubscriptionDefinition, SubscriptionId,
 };
 
 use crate::model::{Destination, Entry, History, Model, Subscription, difference, of};
@@ -107,13 +107,15 @@ impl Workload {
         if (model.destinations.len() as u64) < DESTINATIONS || self.random.one_in(60) {
             return self.define(batch, model);
         }
-        match self.random.below(20) {
+        match self.random.below(23) {
             0..=7 => self.add(batch, model),
             8..=13 => self.remove(batch, model),
             14 => self.move_on(batch, model),
             15 => self.redeliver(batch, model),
             16..=17 => self.acknowledge(batch, model),
             18 => self.mark(batch, model),
+            19..=20 => self.note_ids(batch, model),
+            21 => self.declare(batch, model),
             _ => self.drop_something(batch, model),
         }
     }
@@ -129,6 +131,8 @@ impl Workload {
                 name,
                 next: 1,
                 entries: [].into(),
+                ids: Vec::new(),
+                declared: String::new(),
             },
         );
         let definition = SubscriptionDefinition {
@@ -192,6 +196,44 @@ impl Workload {
                 .entries
                 .insert(sequence, entry);
         }
+    }
+
+    /// Ids that must not come again. They stay whatever becomes of messages and segments.
+    fn note_ids(&mut self, batch: &mut Batch<'_>, model: &mut Model) {
+        let limits = IdLimits {
+            count_max: 6,
+            age_max_ms: u64::MAX,
+        };
+        let Some(id) = self.some_destination(model) else {
+            return;
+        };
+        let known = model.destinations.get_mut(&id).unwrap();
+        let mut noted = Vec::new();
+        for _ in 0..1 + self.random.below(3) {
+            self.serial += 1;
+            known.ids.push(self.serial);
+            noted.push(StoredId {
+                time_ms: self.serial,
+                id: u128::from(self.serial) << 64,
+            });
+        }
+        let surplus = known.ids.len().saturating_sub(6);
+        known.ids.drain(..surplus);
+        batch.ids(DestinationId(id), limits, &noted);
+    }
+
+    fn declare(&mut self, batch: &mut Batch<'_>, model: &mut Model) {
+        if let Some(id) = self.some_destination(model) {
+            let text = format!("a = {}", self.random.below(1000));
+            batch.declare(DestinationId(id), &text);
+            model.destinations.get_mut(&id).unwrap().declared = text;
+        }
+    }
+
+    fn some_destination(&mut self, model: &Model) -> Option<u32> {
+        let ids: Vec<u32> = model.destinations.keys().copied().collect();
+        let at = self.random.below(ids.len() as u64);
+        ids.get(usize::try_from(at).unwrap()).copied()
     }
 
     /// A destination with entries, and one or more of them.
