@@ -1,5 +1,7 @@
 //! Duplicate detection (SND-6): over destinations, transactions and limits. What survives a restart: `restart/duplicates.rs`.
 
+use std::thread;
+
 use crate::wire::client::Client;
 use crate::wire::server::Server;
 
@@ -160,4 +162,28 @@ fn a_scheduled_message_that_comes_again_is_scheduled_once() {
     }
     client.ask("COMMIT transaction:t");
     assert_eq!(server.engine().scheduling.len(), 2);
+}
+
+#[test]
+fn of_those_who_send_the_same_at_once_one_is_first() {
+    let server = Server::with_store(|_| {});
+    let lists = [
+        "/queue/a,/queue/b",
+        "/queue/b,/queue/a",
+        "/queue/a",
+        "/queue/b",
+    ];
+    thread::scope(|scope| {
+        for destination in lists {
+            let mut client = server.client();
+            scope.spawn(move || {
+                for id in 0..300 {
+                    let head = format!("SEND destination:{destination} message-dedup-id:{id}");
+                    client.put(&format!("{head} persistent:{}", id % 2 == 0));
+                }
+                client.fence();
+            });
+        }
+    });
+    assert_eq!((server.queue_len("a"), server.queue_len("b")), (300, 300));
 }

@@ -232,7 +232,8 @@ static EFFECTIVE: &[PolicyKey] = effective! {
 
 const NOT_BUILT: &str = "the feature it belongs to is not built yet";
 const ADVISORIES: &str = "advisory messages are not built yet";
-const AUDIT: &str = "duplicate detection of the broker is not built yet";
+const AUDIT: &str =
+    "it audits producers of OpenWire, which is not built yet; ids of STOMP have dedupWindow";
 const CURSORS: &str =
     "a backlog leaves memory by itself (memory.queue_window_bytes); there are no cursors to choose";
 const GROUPS: &str = "groups are always exact";
