@@ -67,7 +67,15 @@ impl Rules {
         known: impl Iterator<Item = &'a Arc<Cell>>,
     ) -> Vec<(&'a Arc<Cell>, &'a Arc<Cell>)> {
         let name = &made.destination;
-        if self.virtual_topics.is_none() || name.is_temporary() {
+        let Some(rule) = self.virtual_topics.as_ref() else {
+            return Vec::new();
+        };
+        // Without looking at the others, of which there may be very many.
+        let may_have_any = match name.kind {
+            Kind::Queue => self.consumed_by(&name.name).is_some(),
+            Kind::Topic => rule.name.matches(&name.name),
+        };
+        if name.is_temporary() || !may_have_any {
             return Vec::new();
         }
         let link = |other: &'a Arc<Cell>| match (name.kind, other.destination.kind) {
