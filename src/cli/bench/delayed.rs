@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use ferrymq::clock::Clock;
 use serde::Serialize;
 
 use super::latency::{Latency, histogram};
@@ -16,12 +17,12 @@ use crate::cli::client::{Client, Command, ConnectArgs, Identity};
 /// Messages between two receipts that are waited for.
 const BATCH: u32 = 1000;
 /// What waits is due long after the end of the measurement.
-const FAR_MS: &str = "86400000";
+const FAR_MS: u64 = 864_000_000;
 /// The first of those that are delivered comes so long after the last SEND at the earliest.
 const NEAR_MS: u64 = 1000;
 /// They come one by one, so that the broker is at rest in between.
 const APART_MS: u64 = 5;
-/// Names the waiting ones, so that they can be removed.
+/// Where those that wait would go.
 const QUEUE: &str = "/queue/bench-delayed";
 
 /// Arguments of `ferrymq bench delayed`.
@@ -67,6 +68,7 @@ struct Report {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(args.count > 0 && args.delivered > 0, "none of it can be 0");
     let mut client = Client::connect(&args.connect, &Identity::default())?;
+    let begun_ms = Clock::system().wall_ms();
     // The first one makes the broker load what any needs.
     schedule(&mut client, args, 1)?;
     let before = process::settled_rss(args.pid)?;
@@ -82,20 +84,29 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         rss_per_message_bytes: after.saturating_sub(before) as f64 / f64::from(args.count),
         late: punctuality(&mut client, args)?,
     };
+    print(args, &report)?;
+    remove(&mut client, begun_ms)?;
+    client.disconnect()
+}
+
+/// Removes what waits, and nobody else's: what was scheduled for the far future since then.
+fn remove(client: &mut Client, begun_ms: u64) -> anyhow::Result<()> {
+    let from = (begun_ms + FAR_MS).to_string();
+    let to = (Clock::system().wall_ms() + FAR_MS).to_string();
     let remove = [
-        ("destination", QUEUE),
+        ("destination", "/topic/ActiveMQ.Scheduler.Management"),
         ("AMQ_SCHEDULER_ACTION", "REMOVEALL"),
+        ("ACTION_START_TIME", &*from),
+        ("ACTION_END_TIME", &*to),
     ];
-    client.request(Command::Send, &remove)?;
-    client.disconnect()?;
-    print(args, &report)
+    client.request(Command::Send, &remove)
 }
 
 /// Sends messages that are due in the far future, and waits until the broker has them.
 fn schedule(client: &mut Client, args: &Args, count: u32) -> anyhow::Result<()> {
-    let body = vec![b'.'; args.size.0];
+    let (body, far) = (vec![b'.'; args.size.0], FAR_MS.to_string());
     for sent in 1..=count {
-        let mut head = vec![("destination", QUEUE), ("AMQ_SCHEDULED_DELAY", FAR_MS)];
+        let mut head = vec![("destination", QUEUE), ("AMQ_SCHEDULED_DELAY", &*far)];
         head.extend(args.persistent.then_some(("persistent", "true")));
         let asks = sent % BATCH == 0 || sent == count;
         head.extend(asks.then_some(("receipt", "scheduled")));
