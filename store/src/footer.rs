@@ -100,7 +100,7 @@ impl FooterBuilder {
     /// Takes a record in; only Adds and Places leave a trace.
     pub(crate) fn push(&mut self, offset: u32, record: &Record<'_>) {
         each_entry(offset, record, |entry| self.entry(&entry));
-        if let Record::Place { body_of, .. } = record {
+        if let Record::Place { body_of, .. } = record.unwrapped() {
             self.places.extend_from_slice(&offset.to_le_bytes());
             self.places.extend_from_slice(&[0; 4]);
             self.places.extend_from_slice(&body_of.get().to_le_bytes());
@@ -180,11 +180,11 @@ pub(crate) fn each_entry(offset: u32, record: &Record<'_>, mut give: impl FnMut(
             });
         }
     };
-    match record {
+    match record.unwrapped() {
         Record::Add { targets, message } => {
             let size = short(message.head.len() + message.body.len());
             all(
-                *targets,
+                targets,
                 size,
                 message.priority,
                 message.flags,
@@ -193,7 +193,7 @@ pub(crate) fn each_entry(offset: u32, record: &Record<'_>, mut give: impl FnMut(
         }
         Record::Place { targets, patch, .. } => {
             all(
-                *targets,
+                targets,
                 patch.body_size,
                 patch.priority,
                 patch.flags,

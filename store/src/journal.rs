@@ -18,6 +18,7 @@ use crate::io::{Disk, File, is_full};
 use crate::keeper::{Mailbox, SealJob};
 use crate::liveness::SegmentState;
 use crate::locator::{Locator, Ticket};
+use crate::occupancy::Occupancies;
 use crate::prepare::Preparer;
 use crate::read::Files;
 use crate::record;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     pub(crate) files: Files,
     pub(crate) mailbox: Mailbox,
+    pub(crate) occupancies: Occupancies,
     pub(crate) on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
 }
 
@@ -260,6 +262,9 @@ impl Writer {
                 && let Some(body) = record::body_of(octets)
             {
                 record::set_body_of(octets, state.body(body));
+            }
+            if head.kind == record::Kind::Copy {
+                state.settle(&mut octets[..head.length]);
             }
             let offset = batch.offset + short(at);
             if let Some(record) = record::decode(octets) {

@@ -6,17 +6,19 @@
 //! - After the first failed write or sync nothing is accepted any more. Lack of space is not a failure.
 //! - The store knows no protocol: heads and bodies are opaque, ids and sequences come from the engine.
 //!
-//! Not here yet: compaction, spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
+//! Not here yet: spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
 
 mod batch;
 mod checkpoint;
 mod clock;
 mod commit;
+mod compact;
 mod config;
 mod definitions;
 mod error;
 mod fields;
 mod footer;
+mod forward;
 pub mod io;
 mod journal;
 mod keeper;
@@ -25,6 +27,7 @@ mod locator;
 mod lock;
 mod message;
 mod meta;
+mod occupancy;
 mod prepare;
 mod read;
 mod record;

@@ -244,7 +244,7 @@ impl Replay {
             let begin = if id == from.0 { from.1 } else { DATA_START };
             self.segment(id, begin, ids.last() == Some(&id))?;
         }
-        self.recount();
+        self.state.recount();
         Ok(())
     }
 
@@ -255,6 +255,7 @@ impl Replay {
         state
             .segments
             .retain(|id, _| survey.segments.contains_key(id));
+        state.find_copies();
     }
 
     /// Learns where epochs begin and how far the journal was synced, from the first batches and the last segment.
@@ -480,22 +481,6 @@ impl Replay {
             _ => {}
         }
         self.state.apply(at, record);
-    }
-
-    /// Makes pins follow from the places that are left.
-    fn recount(&mut self) {
-        self.state
-            .segments
-            .values_mut()
-            .for_each(|segment| segment.pins = 0);
-        let places = self
-            .state
-            .segments
-            .values()
-            .flat_map(|segment| segment.places.values());
-        for body in places.copied().collect::<Vec<_>>() {
-            self.state.pin(body);
-        }
     }
 
     /// The last batch may have been in memory only: the process was killed, or its sync failed, after which Linux takes the pages for

@@ -23,6 +23,7 @@ pub(crate) struct Window<'a> {
     file: &'a dyn File,
     buffer: Vec<u8>,
     start: u64,
+    size: usize,
     /// Octets read so far.
     pub(crate) read: u64,
 }
@@ -33,7 +34,16 @@ impl<'a> Window<'a> {
             file,
             buffer: Vec::new(),
             start: 0,
+            size: WINDOW,
             read: 0,
+        }
+    }
+
+    /// A view that reads `size` octets at once.
+    pub(crate) fn sized(file: &'a dyn File, size: usize) -> Self {
+        Self {
+            size,
+            ..Self::new(file)
         }
     }
 
@@ -52,10 +62,10 @@ impl<'a> Window<'a> {
     fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
         let size = self.file.len()?.saturating_sub(at);
         let wanted = length
-            .max(WINDOW)
+            .max(self.size)
             .min(usize::try_from(size).map_err(io::Error::other)?);
         self.buffer.resize(wanted, 0);
-        self.buffer.shrink_to(WINDOW);
+        self.buffer.shrink_to(self.size);
         self.start = at;
         let got = match self.file.read_at(&mut self.buffer, at) {
             Ok(got) => got,

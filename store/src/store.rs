@@ -1,5 +1,6 @@
 //! The facade: opens a store, hands work to its threads, closes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -7,6 +8,8 @@ use std::thread::JoinHandle;
 
 use crate::batch::Batch;
 use crate::commit::{Commit, SyncEvent};
+#[cfg(feature = "sim")]
+use crate::compact;
 use crate::config::StoreConfig;
 use crate::error::StoreError;
 use crate::io::Disk;
@@ -15,6 +18,7 @@ use crate::keeper::{Keeper, Mailbox};
 use crate::locator::{Locator, Ticket};
 use crate::lock::DirectoryLock;
 use crate::message::OwnedMessage;
+use crate::occupancy::Occupancies;
 use crate::prepare::{self, Preparer};
 use crate::read::Files;
 use crate::read::ReadOutcome;
@@ -53,6 +57,8 @@ pub enum Drive {
     Keep,
     /// Write a checkpoint.
     Checkpoint,
+    /// Copy some of what is left in a segment that is mostly dead.
+    Compact,
 }
 
 /// Parts that threads own, or the caller drives.
@@ -131,6 +137,7 @@ impl Store {
             state: Mutex::new(recovery.state),
             files: Files::default(),
             mailbox: Mailbox::default(),
+            occupancies: Occupancies::default(),
             on_sync,
         });
         shared.commit.recovered_through(recovery.end);
@@ -264,6 +271,12 @@ impl Store {
         self.shared.mailbox.checkpoint()
     }
 
+    /// Copies what is left in segments that are more than half garbage out of them, and deletes them, as fast as the disk allows. The
+    /// store does so by itself at its own pace. With no room for copies it does what it can.
+    pub fn compact(&self) {
+        self.shared.mailbox.compact(&BTreeSet::new());
+    }
+
     /// What the store occupies.
     ///
     /// # Errors
@@ -372,6 +385,7 @@ impl Store {
             },
             Drive::Keep => parts.keeper.step().map(|()| true),
             Drive::Checkpoint => parts.keeper.checkpoint(false),
+            Drive::Compact => Ok(!matches!(parts.keeper.compact()?, compact::Step::Idle)),
         }
     }
 }

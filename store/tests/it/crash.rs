@@ -71,7 +71,9 @@ impl Workload {
             0..=7 => self.append(store)?,
             8..=10 => store.drive(Drive::Write).map(drop)?,
             11..=12 => store.drive(Drive::Prepare).map(drop)?,
-            13..=14 => store.drive(Drive::Keep).map(drop)?,
+            13 => store.drive(Drive::Keep).map(drop)?,
+            14 if self.random.one_in(2) => store.drive(Drive::Keep).map(drop)?,
+            14 => store.drive(Drive::Compact).map(drop)?,
             _ if self.random.one_in(4) => {
                 while store.drive(Drive::Write)? {}
                 // A checkpoint that cannot be written costs nothing but time.
