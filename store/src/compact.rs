@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::StoreError;
 use crate::fields::index;
@@ -186,6 +187,9 @@ impl Compactor {
         match appended {
             Ok((true, ticket)) => {
                 self.awaited = Some(ticket);
+                self.shared
+                    .copied
+                    .fetch_add(length as u64, Ordering::Relaxed);
                 victim.offsets.truncate(victim.offsets.len() - read);
                 Ok(Step::Copied(length as u64))
             }

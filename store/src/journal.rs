@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::commit::{Commit, Gathered, SyncEvent};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     pub(crate) mailbox: Mailbox,
     pub(crate) occupancies: Occupancies,
+    /// Octets compaction has copied since the start.
+    pub(crate) copied: AtomicU64,
     pub(crate) on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -37,6 +38,8 @@ pub struct StoreUsage {
     pub live_references: u64,
     /// Octets handed over and not on disk yet.
     pub pending_bytes: usize,
+    /// Octets that compaction has copied since the start.
+    pub compacted_bytes: u64,
     /// Why no further segment can be prepared, if so.
     pub shortage: Option<String>,
     /// Why the last checkpoint could not be written, if so. It costs a longer start, nothing else.
@@ -138,6 +141,7 @@ impl Store {
             files: Files::default(),
             mailbox: Mailbox::default(),
             occupancies: Occupancies::default(),
+            copied: AtomicU64::new(0),
             on_sync,
         });
         shared.commit.recovered_through(recovery.end);
@@ -289,6 +293,7 @@ impl Store {
             segments: state.segments.len(),
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
+            compacted_bytes: self.shared.copied.load(Ordering::Relaxed),
             shortage,
             checkpoint_error: self.shared.mailbox.checkpoint_error(),
             is_full: self.is_full(),
