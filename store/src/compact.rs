@@ -25,6 +25,18 @@ const WINDOW: usize = 64 * 1024;
 /// Segments whose footers are read in one search for a victim.
 const LOOKS: usize = 8;
 
+/// Sealed segments that are left alone: copying to have even fewer is not worth it.
+const SEALED_MIN: usize = 2;
+
+/// What may be compacted.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// Segments that go whatever is left in them.
+    pub(crate) forced: BTreeSet<u32>,
+    /// Everything before this segment that is worth it, few as they may be.
+    pub(crate) before: Option<u32>,
+}
+
 /// What one step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -76,8 +88,8 @@ impl Compactor {
         }
     }
 
-    /// Does the next bit. Segments in `forced` go whatever is left in them.
-    pub(crate) fn step(&mut self, forced: &BTreeSet<u32>) -> Result<Step, StoreError> {
+    /// Does the next bit.
+    pub(crate) fn step(&mut self, scope: &Scope) -> Result<Step, StoreError> {
         if let Some(awaited) = self.awaited {
             if self.shared.commit.synced() < awaited {
                 return Ok(Step::Unsynced(awaited));
@@ -87,7 +99,7 @@ impl Compactor {
         }
         let mut victim = match self.victim.take() {
             Some(victim) => victim,
-            None => match self.choose(forced)? {
+            None => match self.choose(scope)? {
                 Choice::Victim(victim) => victim,
                 Choice::Later => return Ok(Step::Looked),
                 Choice::None => return Ok(Step::Idle),
@@ -101,11 +113,18 @@ impl Compactor {
     }
 
     /// Looks for the segment with the least in it, of those that are more than half garbage.
-    fn choose(&mut self, forced: &BTreeSet<u32>) -> Result<Choice, StoreError> {
+    fn choose(&mut self, scope: &Scope) -> Result<Choice, StoreError> {
+        let forced = &scope.forced;
         let state = self.shared.state()?;
         let sealed = state.segments.range(..state.as_of());
+        let few = sealed.clone().count() <= SEALED_MIN && scope.before.is_none();
+        // Each segment that goes costs a Snapshot, which is garbage itself before long.
+        let cost = 2 * state.snapshot_bytes;
         let mut candidates: Vec<(u32, u32, u64, u64)> = sealed
             .filter(|(id, segment)| !segment.is_dead() && !self.stuck.contains(id))
+            .filter(|&(id, _)| {
+                forced.contains(id) || (!few && scope.before.is_none_or(|before| *id < before))
+            })
             .map(|(&id, segment)| (id, segment.live.ones(), segment.length, segment.version))
             .collect();
         self.stuck.retain(|id| state.segments.contains_key(id));
@@ -129,7 +148,9 @@ impl Compactor {
             } else {
                 continue;
             };
-            if let Some(known) = known.filter(|known| known.is_mostly_garbage(length))
+            if let Some(known) = known
+                && known.is_mostly_garbage(length)
+                && known.bytes + cost < length
                 && best.is_none_or(|(least, _)| known.bytes < least)
             {
                 best = Some((known.bytes, id));

@@ -239,6 +239,25 @@ pub(crate) fn trailer(
     Ok(Some((sealed, layout)))
 }
 
+/// True if a file ends with what must have been the trailer of `segment`, were it not damaged.
+pub(crate) fn is_nearly_trailer(file: &dyn File, segment: u32, salt: u64) -> io::Result<bool> {
+    let mut octets = [0; TRAILER];
+    let Some(at) = file.len()?.checked_sub(TRAILER as u64) else {
+        return Ok(false);
+    };
+    if file.read_at(&mut octets, at)? < TRAILER {
+        return Ok(false);
+    }
+    let checks = checksum(seed(salt, 0), &octets[12..]) == u32_at(&octets, 8);
+    let marks = [
+        &octets[..8] == MAGIC,
+        checks,
+        u32_at(&octets, 16) == segment,
+        u64_at(&octets, 48) == salt,
+    ];
+    Ok(marks.into_iter().filter(|&mark| mark).count() >= 2)
+}
+
 /// Sizes of the parts of a footer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {

@@ -194,6 +194,7 @@ impl State {
         };
         let body = segment.places.remove(&at.offset());
         if let Some(name) = segment.copies.get(&at.offset()).copied()
+            && !self.replaying
             && !self.forwards.pinned.contains_key(&name)
         {
             segment.copies.remove(&at.offset());
@@ -218,6 +219,7 @@ impl State {
 
     /// Makes pins follow from the places that are left, and lets go of copies nobody refers to.
     pub(crate) fn recount(&mut self) {
+        self.replaying = false;
         self.forwards.settled();
         self.forwards.pinned = HashMap::new();
         let segments = self.segments.values_mut();

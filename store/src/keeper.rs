@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Picture;
 use crate::clock::Stopwatch;
-use crate::compact::{self, Compactor};
+use crate::compact::{self, Compactor, Scope};
 use crate::error::StoreError;
 use crate::footer::{FooterBuilder, Sealed};
 use crate::io::{File, is_full};
@@ -207,8 +207,7 @@ pub(crate) struct Keeper {
     awaited: Option<Ticket>,
     sealed: usize,
     compactor: Compactor,
-    /// Segments that go whatever it costs.
-    forced: BTreeSet<u32>,
+    scope: Scope,
     /// Since the last step of compaction, and how long until the next.
     copied: Stopwatch,
     pause: Duration,
@@ -222,7 +221,7 @@ impl Keeper {
     ) -> Self {
         Self {
             compactor: Compactor::new(Arc::clone(&shared)),
-            forced: BTreeSet::new(),
+            scope: Scope::default(),
             copied: Stopwatch::start(),
             pause: LOOK.min(shared.config.checkpoint_interval),
             shared,
@@ -263,7 +262,7 @@ impl Keeper {
         let (requested, closing, compact) = (mail.requested, mail.closing, mail.compact);
         let asked = requested > mail.done;
         let compact = Some(compact).filter(|&compact| compact > mail.compacted);
-        self.forced.append(&mut mail.forced);
+        self.scope.forced.append(&mut mail.forced);
         drop(mail);
         if self.step().is_err() || (!closing && self.compact_when_due().is_err()) {
             return false;
@@ -312,7 +311,7 @@ impl Keeper {
     pub(crate) fn compact(&mut self) -> Result<compact::Step, StoreError> {
         let shared = Arc::clone(&self.shared);
         // What cannot be read now costs space; only what concerns the journal itself ends it.
-        self.compactor.step(&self.forced).or_else(|error| {
+        self.compactor.step(&self.scope).or_else(|error| {
             shared.commit.alive()?;
             match error {
                 StoreError::Io { .. } => Ok(compact::Step::Idle),
@@ -323,6 +322,7 @@ impl Keeper {
 
     /// Compacts without pauses until nothing is worth it, and deletes what died of it.
     fn compact_all(&mut self) -> Result<(), StoreError> {
+        self.scope.before = Some(self.shared.state()?.as_of());
         loop {
             match self.compact()? {
                 compact::Step::Looked | compact::Step::Copied(_) => {}
@@ -331,15 +331,18 @@ impl Keeper {
             }
             self.step()?;
         }
+        self.scope.before = None;
         loop {
             self.step()?;
             let awaited = match (&self.plan, self.awaited) {
                 (Some(plan), _) => Ticket(plan.sequence),
                 (None, Some(ticket)) if ticket != Ticket(u64::MAX) => ticket,
-                _ => return Ok(()),
+                _ => break,
             };
             self.shared.commit.wait(awaited)?;
         }
+        self.scope.forced.clear();
+        Ok(())
     }
 
     /// Seals and deletes what can be now.
@@ -389,7 +392,7 @@ impl Keeper {
             self.awaited = None;
             let plan = match self.plan.take() {
                 Some(plan) => plan,
-                None => Plan::make(&*self.shared.state()?, &self.forced),
+                None => Plan::make(&*self.shared.state()?, &self.scope.forced),
             };
             if plan.is_empty() {
                 self.shared.mailbox.wanted.store(0, Ordering::Release);

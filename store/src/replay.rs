@@ -95,6 +95,8 @@ impl<'a> Window<'a> {
 pub(crate) struct Slot {
     pub(crate) offset: u32,
     pub(crate) length: usize,
+    /// With its padding.
+    pub(crate) stride: usize,
     pub(crate) kind: Kind,
     pub(crate) count: u32,
     pub(crate) transaction: u64,
@@ -212,6 +214,7 @@ impl<'a> Scan<'a> {
         let slot = Slot {
             offset: at,
             length: head.length,
+            stride,
             kind: head.kind,
             count: head.count,
             transaction: head.transaction,

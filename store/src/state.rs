@@ -27,8 +27,13 @@ pub(crate) struct State {
     pub(crate) applied_end: Option<Locator>,
     /// The newest Snapshot knows everything in segments before this one.
     pub(crate) snapshot_as_of: u32,
+    /// Octets of the newest Snapshot.
+    pub(crate) snapshot_bytes: u64,
     /// A segment has become dead since somebody last looked.
     pub(crate) dead_seen: bool,
+    /// Records are being read: Places that are gone since may have held bodies that later ones hold, so no copy is let go of before
+    /// the end.
+    pub(crate) replaying: bool,
     /// The last record was a CleanStop.
     pub(crate) clean: bool,
 }
@@ -108,6 +113,7 @@ impl State {
                     self.progress.merge(progress);
                 }
                 self.snapshot_as_of = self.snapshot_as_of.max(as_of);
+                self.snapshot_bytes = octets.len() as u64;
             }
             Record::Liveness {
                 about,

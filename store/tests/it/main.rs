@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod compact;
 mod crash;
+mod damage;
 mod faults;
 mod model;
 mod real;
