@@ -251,7 +251,12 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let interval = shared.config.checkpoint_interval;
         let rest = interval.saturating_sub(since.elapsed());
-        let rest = rest.min(self.pause.saturating_sub(self.copied.elapsed()));
+        let pause = self.pause.saturating_sub(self.copied.elapsed());
+        let rest = if self.compacts() {
+            rest.min(pause)
+        } else {
+            rest
+        };
         let waited =
             shared
                 .mailbox
@@ -287,10 +292,14 @@ impl Keeper {
         !closing
     }
 
+    fn compacts(&self) -> bool {
+        self.shared.config.compact_bytes_per_s > 0
+    }
+
     /// Goes on with compaction if its pace allows.
     fn compact_when_due(&mut self) -> Result<(), StoreError> {
         let rate = self.shared.config.compact_bytes_per_s;
-        if rate == 0 || self.copied.elapsed() < self.pause {
+        if !self.compacts() || self.copied.elapsed() < self.pause {
             return Ok(());
         }
         let step = self.compact();

@@ -5,6 +5,7 @@ mod destinations;
 mod hostile;
 mod restart;
 mod security;
+mod store_tools;
 mod tidy;
 mod topics;
 mod transport;

@@ -464,7 +464,13 @@ fn lives(seed: u64, broken: bool) -> Result<(u64, u64), String> {
         if random.one_in(8) {
             disk.fail_sync_in(1 + random.below(60));
         }
+        // Now and then the disk is full, or soon will be.
+        let space = random
+            .one_in(4)
+            .then(|| disk.allocated() + random.below(120_000));
+        disk.set_capacity(space);
         work.life(&disk, config.clone(), crash, 50 + random.below(400))?;
+        disk.set_capacity(None);
         if !broken && random.one_in(3) {
             disk.kill();
         } else {
@@ -547,6 +553,31 @@ fn no_promise_is_broken_by_a_crash_at_any_operation() {
             if let Err(what) = run() {
                 panic!("seed {seed}, crash at operation {crash}: {what}");
             }
+        }
+    }
+}
+
+#[test]
+fn no_promise_is_broken_by_a_failed_sync_at_any_point() {
+    let seed = 5;
+    let count = {
+        let disk = SimDisk::new(seed);
+        let mut work = Workload::new(seed);
+        work.life(&disk, config(), None, 600).unwrap();
+        assert!(work.copied > 0, "nothing is compacted");
+        disk.syncs()
+    };
+    for failing in 1..=count {
+        let disk = SimDisk::new(seed);
+        let mut work = Workload::new(seed);
+        let mut run = || {
+            disk.fail_sync_in(failing);
+            work.life(&disk, config(), None, 600)?;
+            disk.restart();
+            work.life(&disk, config(), None, 20)
+        };
+        if let Err(what) = run() {
+            panic!("seed {seed}, failed sync {failing}: {what}");
         }
     }
 }

@@ -9,3 +9,4 @@ mod faults;
 mod model;
 mod real;
 mod support;
+mod upgrade;
