@@ -37,7 +37,7 @@ pub struct Repaired {
 pub fn repair(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    config: StoreConfig,
+    config: &StoreConfig,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Repaired, StoreError> {
     tell("looking for damage");
@@ -56,7 +56,7 @@ pub fn repair(
     // What the checkpoint says of a damaged record is not to be believed, and it may be damaged itself.
     let config = StoreConfig {
         trust_checkpoint: false,
-        ..config
+        ..config.clone()
     };
     let (store, _) = Store::open(Arc::clone(disk), dir, config, Box::new(|_| {}))?;
     if !damaged.is_empty() {

@@ -128,15 +128,13 @@ impl Strict<'_> {
 
     fn footer(&mut self, salt: u64) -> io::Result<()> {
         match footer::trailer(self.file, self.id, salt)? {
-            Some((_, layout)) => {
-                if Footer::read(self.file, &layout, salt)?.is_none() {
-                    self.found(self.length, 0, "the footer does not check");
-                }
+            Some((_, layout)) if Footer::read(self.file, &layout, salt)?.is_none() => {
+                self.found(self.length, 0, "the footer does not check");
             }
             None if footer::is_nearly_trailer(self.file, self.id, salt)? => {
                 self.found(self.length, 0, "the trailer does not check");
             }
-            None => {}
+            _ => {}
         }
         Ok(())
     }

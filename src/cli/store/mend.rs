@@ -19,7 +19,7 @@ pub(super) fn repair(common: &Common) -> anyhow::Result<()> {
     let bar = styled(0, "", SPINNER);
     bar.enable_steady_tick(TICK);
     let mut tell = |what: &str| bar.set_message(what.to_owned());
-    let repaired = repair_store(&disk, &place.directory, place.config, &mut tell);
+    let repaired = repair_store(&disk, &place.directory, &place.config, &mut tell);
     bar.finish_and_clear();
     let repaired = repaired?;
     let mut out = io::stdout().lock();

@@ -241,7 +241,7 @@ fn holders_name_destinations_subscriptions_and_age() {
     let first = check(&store);
     assert_eq!(check(&store), first);
     drop(store);
-    let (store, _) = Store::inspect(Arc::new(disk.clone()), Path::new("data")).unwrap();
+    let (store, _) = Store::inspect(Arc::new(disk), Path::new("data")).unwrap();
     check(&store);
     assert!(matches!(
         store.append(|batch| batch.drop_destination(queue)),

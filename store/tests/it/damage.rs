@@ -105,8 +105,7 @@ fn survive(disk: &SimDisk, sound: &Model) -> Result<(), String> {
         ..config()
     };
     let without = disk.fork();
-    let (store, recovered) =
-        open(&without, config.clone()).map_err(|error| format!("start: {error}"))?;
+    let (store, recovered) = open(&without, config).map_err(|error| format!("start: {error}"))?;
     let found = of(&store, &recovered)?;
     if found != *sound && is_silent(&checked) && is_silent(&recovered.report) {
         return Err("something is different and nobody says so".to_owned());
@@ -182,7 +181,7 @@ fn a_repaired_store_starts_clean_and_keeps_what_can_be_read() {
             manual: false,
             ..config()
         };
-        let repaired = repair(&as_disk, Path::new(DIR), config, &mut |_| {}).unwrap();
+        let repaired = repair(&as_disk, Path::new(DIR), &config, &mut |_| {}).unwrap();
         assert!(repaired.left.is_empty(), "{context}: {repaired:?}");
         assert!(is_silent(&repaired.after), "{context}: {repaired:?}");
         repairs += u32::from(!repaired.set_aside.is_empty());
