@@ -129,7 +129,7 @@ impl Compactor {
             .collect();
         self.stuck.retain(|id| state.segments.contains_key(id));
         drop(state);
-        candidates.sort_unstable_by_key(|&(id, live, ..)| (!forced.contains(&id), live));
+        candidates.sort_unstable_by_key(|&(id, live, ..)| (!forced.contains(&id), live, id));
         let (mut best, mut looks) = (None, 0);
         for (id, live, length, version) in candidates {
             if forced.contains(&id) {

@@ -182,6 +182,66 @@ fn a_moved_message_survives_the_copying_of_its_body_and_of_itself() {
 }
 
 #[test]
+fn what_was_copied_and_then_removed_does_not_come_back_from_where_it_was() {
+    let disk = SimDisk::new(1);
+    let queue = DestinationId(1);
+    let (store, _) = open(&disk, config()).unwrap();
+    let work = |store: &Store| {
+        while store.drive(Drive::Prepare).unwrap() {}
+        while store.drive(Drive::Write).unwrap() {}
+        store.drive(Drive::Keep).unwrap();
+    };
+    let mut serial = 0;
+    let mut add = |store: &Store, length: usize| {
+        serial += 1;
+        let body = body_of(serial, length);
+        let (at, _) = store
+            .append(|batch| batch.add(&[(queue, serial)], &message(serial, &body)))
+            .unwrap();
+        work(store);
+        (serial, at)
+    };
+    // Traffic that speaks of no segment, so that nothing else than the copy keeps its own.
+    let churn = |store: &Store| {
+        for _ in 0..30 {
+            store
+                .append(|batch| batch.acknowledge(SubscriptionId(9), Some(500), &[1; 110]))
+                .unwrap();
+            work(store);
+        }
+    };
+    store
+        .append(|batch| batch.define_destination(queue, 0, "q"))
+        .unwrap();
+    // Two messages, each larger than what is copied at once, in each of several segments.
+    let mut kept = Vec::new();
+    for _ in 0..6 {
+        kept.push(add(&store, 3100));
+        kept.push(add(&store, 3100));
+        churn(&store);
+    }
+    // The first is copied; the one beside it stays where it is.
+    assert!(store.drive(Drive::Compact).unwrap());
+    let copied = store.usage().unwrap().compacted_bytes;
+    assert!((3100..6000).contains(&copied), "{copied}");
+    work(&store);
+    churn(&store);
+    let first = kept.remove(0);
+    store.append(|batch| batch.remove(queue, &[first])).unwrap();
+    // The segment with the copy dies, and so does that with the removal.
+    for _ in 0..3 {
+        churn(&store);
+    }
+    drop(store);
+    disk.restart();
+    disk.remove_all(&Path::new("data").join("meta"));
+    let (_store, recovered) = open(&disk, config()).unwrap();
+    let found = recovered.destinations[0].entries.iter();
+    let found: Vec<(u64, Locator)> = found.map(|entry| (entry.sequence, entry.at)).collect();
+    assert_eq!(found, kept);
+}
+
+#[test]
 fn holders_name_destinations_subscriptions_and_age() {
     let disk = SimDisk::new(1);
     let (queue, topic) = (DestinationId(1), DestinationId(2));
