@@ -434,6 +434,7 @@ async fn open_store(
         directory: directory.clone(),
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),
+        compaction_rate: config.store.compaction_rate.bytes(),
     };
     let durability = Arc::clone(durability);
     blocking(move || opening::open(&values, &durability))

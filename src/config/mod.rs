@@ -288,6 +288,8 @@ section! {
         segment_bytes: ByteSize = "32 MiB", from "64 KiB" to "1 GiB";
         /// How often the journal's consistent picture is written. A longer time makes a start after a crash longer.
         checkpoint_interval: Duration = "5s", from "100ms" to "1h";
+        /// How much per second is copied out of journal files that are mostly garbage, so that they can be deleted.
+        compaction_rate: ByteSize = "16 MiB", from "64 KiB" to "64 GiB";
     }
 }
 

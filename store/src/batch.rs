@@ -10,7 +10,7 @@ use crate::fields::index;
 use crate::footer::{ENTRY, PLACE};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
 use crate::message::{IdLimits, Patch, StoredId, StoredMessage, SubscriptionDefinition};
-use crate::record::{GRANULE, HEADER, ID, ID_HEADER, Kind, MARK, encode, padded};
+use crate::record::{self, GRANULE, HEADER, ID, ID_HEADER, Kind, MARK, encode, padded};
 
 /// Most targets of one record: a footer counts them in sixteen bits.
 const TARGETS_MAX: usize = 1 << 16;
@@ -297,6 +297,36 @@ impl<'a> Batch<'a> {
     /// Writes what is live in segment `about`, knowing everything before segment `as_of`.
     pub(crate) fn liveness(&mut self, about: u32, as_of: u32, octets: &[u8]) {
         self.plain(Kind::Liveness, index(as_of), u64::from(about), octets);
+    }
+
+    /// Makes room for copies of `length` octets with `targets` references in all. False if they would take the last segment that
+    /// removals can count on.
+    pub(crate) fn room_for_copies(
+        &mut self,
+        length: usize,
+        records: usize,
+        targets: usize,
+    ) -> bool {
+        let footer = targets * ENTRY + records * PLACE;
+        let next = u32::from(!self.gather.fits(length, footer));
+        if !self.room.allows_copies(self.gather.open.segment + next) {
+            return false;
+        }
+        if next > 0 {
+            self.gather.roll();
+        }
+        self.mark = Some(self.gather.mark());
+        true
+    }
+
+    /// Copies the Add or Place in `inner` forward from where it is now; see `forward.rs`.
+    pub(crate) fn copy(&mut self, name: Locator, from: Locator, inner: &[u8]) {
+        let targets = record::head(inner).map_or(0, |head| index(head.count));
+        let length = padded(encode::copy_length(targets, inner)).max(targets * GRANULE);
+        self.begin(length, targets * ENTRY + PLACE, false);
+        if !self.too_large {
+            encode::copy(&mut self.gather.open.octets, name, from, inner, targets);
+        }
     }
 
     fn plain(&mut self, kind: Kind, count: usize, subject: u64, octets: &[u8]) {

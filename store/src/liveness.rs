@@ -79,6 +79,8 @@ pub(crate) struct SegmentState {
     pub(crate) multi: Vec<(u32, u32)>,
     /// Live Place records by offset, and the body they refer to.
     pub(crate) places: HashMap<u32, Locator>,
+    /// Live copies by offset, and the place each was first written at: its name.
+    pub(crate) copies: HashMap<u32, Locator>,
     /// Live Place records, anywhere, whose body is here.
     pub(crate) pins: u32,
     /// Failed deliveries by bit.
@@ -174,6 +176,11 @@ impl SegmentState {
         );
         put_varint(out, u64::from(self.liveness_as_of));
         ids::encode(&self.ids, out);
+        put_varint(out, self.copies.len() as u64);
+        for (&offset, name) in &self.copies {
+            put_varint(out, u64::from(offset));
+            put_varint(out, name.get());
+        }
     }
 
     /// Decodes a checkpoint value; `group` gives lists of destinations their index.
@@ -214,6 +221,11 @@ impl SegmentState {
             .ok()?;
         state.liveness_as_of = reader.short()?;
         state.ids = ids::decode(&mut reader)?;
+        for _ in 0..reader.varint()? {
+            state
+                .copies
+                .insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
+        }
         Some(state)
     }
 }
@@ -291,6 +303,7 @@ mod tests {
         state.redeliveries.insert(129, 3);
         state.multi.push((4096, 0));
         state.places.insert(4096, Locator::new(1, 8192));
+        state.copies.insert(4128, Locator::new(2, 64));
         state.refers.extend([1, 5]);
         state.liveness_as_of = 6;
         let mut octets = Vec::new();

@@ -199,7 +199,7 @@ fn segment(
             .or_default()
             .push(RecoveredEntry {
                 sequence: entry.sequence,
-                at: Locator::new(id, entry.offset),
+                at: recovery.state.name_of(Locator::new(id, entry.offset)),
                 expires_ms: entry.expires_ms,
                 size: entry.size,
                 redeliveries: state.redeliveries.get(&bit).copied().unwrap_or(0),
@@ -229,7 +229,7 @@ fn segment(
 }
 
 /// Gives every reference in a segment, from its footer or else by reading all of it. Returns the octets read.
-fn each_entry(
+pub(crate) fn each_entry(
     file: &dyn File,
     length: u64,
     id: u32,

@@ -7,7 +7,7 @@ use crate::record::{checksum, seed};
 
 /// Version of everything in the journal.
 pub(crate) const VERSION: u32 = 3;
-/// Oldest version that can still be read: version 1 had no Marks records, 2 no Ids and Declare, and both shorter
+/// Oldest version that can still be read: version 1 had no Marks records, 2 no Ids, Declare and Copy, and both shorter
 /// Snapshots.
 const VERSION_MIN: u32 = 1;
 /// Where the first batch begins: the header has its own page.
@@ -156,11 +156,11 @@ mod tests {
         let good = header.encode();
         assert_eq!(SegmentHeader::decode(&good), HeaderFound::Good(header));
         let mut damaged = good;
-        damaged[12] = 4;
+        damaged[12] = 9;
         assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Bad);
         let sum = checksum(0, &damaged[12..]);
         set_u32(&mut damaged, 8, sum);
-        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(4));
+        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(9));
         for version in [1, 2] {
             let mut old = good;
             old[12] = version;

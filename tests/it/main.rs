@@ -6,6 +6,7 @@ mod duplicates;
 mod hostile;
 mod restart;
 mod security;
+mod store_tools;
 mod tidy;
 mod topics;
 mod transport;
