@@ -131,21 +131,20 @@ fn parse_one(text: &str, syntax: Syntax) -> Result<Part, Refusal> {
     Ok(Part::Named(destination))
 }
 
-/// Names with a meaning of their own (DST-14) are refused until they have it.
+/// Names with a meaning of their own (DST-14) that are no destinations to anything else.
 fn reserved(destination: &Destination) -> Result<(), Refusal> {
     let name = destination.name.as_str();
-    let what = if name.starts_with("ActiveMQ.Advisory.") {
-        "advisories are"
-    } else if name.starts_with("ActiveMQ.Statistics.") {
-        "statistics by message are"
-    } else if name.starts_with("ActiveMQ.Scheduler.") {
+    if name.starts_with("ActiveMQ.Statistics.") {
+        return Err(Refusal::frame(format!(
+            "{destination} takes single SENDs with a reply-to only"
+        )));
+    }
+    if name.starts_with("ActiveMQ.Scheduler.") {
         return Err(Refusal::frame(format!(
             "{destination} takes SEND with AMQ_SCHEDULER_ACTION only"
         )));
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::not_yet(what))
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -201,10 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_and_never_literal() {
-        for text in [
-            "/exchange/amq.topic/a",
-            "/topic/ActiveMQ.Advisory.Connection",
-        ] {
+        for text in ["/exchange/amq.topic/a", "/reply-queue/a"] {
             let refusal = parse(text, Syntax::default()).expect_err(text);
             assert!(
                 refusal.message.ends_with("not supported yet"),

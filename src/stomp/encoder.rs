@@ -8,7 +8,8 @@ use ferrymq_protocols::stomp::{
 };
 
 use super::temporary::OwnNames;
-use crate::broker::{DeadLetter, MessageFlags, Outgoing};
+use super::transformation::Transformation;
+use crate::broker::{DeadLetter, Message, MessageFlags, Outgoing};
 use crate::engine::cell::Encoder;
 
 /// Renders MESSAGE frames for one subscription.
@@ -19,6 +20,7 @@ pub(super) struct MessageEncoder {
     always_content_length: bool,
     /// How the reader calls its temporary destinations (DST-10).
     names: Arc<OwnNames>,
+    transformation: Transformation,
 }
 
 impl MessageEncoder {
@@ -26,12 +28,14 @@ impl MessageEncoder {
         template: MessageTemplate,
         always_content_length: bool,
         names: Arc<OwnNames>,
+        transformation: Transformation,
     ) -> Self {
         Self {
             template,
             cache: LineCache::default(),
             always_content_length,
             names,
+            transformation,
         }
     }
 }
@@ -74,6 +78,14 @@ impl Encoder for MessageEncoder {
 
     fn tail(&self) -> &'static [u8] {
         FRAME_END
+    }
+
+    fn rewrites(&self) -> bool {
+        self.transformation.is_wanted()
+    }
+
+    fn rewritten(&mut self, message: &Message) -> Option<Message> {
+        self.transformation.apply(message)
     }
 
     fn browse_end(&self, out: &mut Vec<u8>) {

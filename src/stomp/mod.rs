@@ -3,6 +3,7 @@
 mod access;
 mod acknowledge;
 mod adapter;
+mod advisory;
 mod connect;
 mod destination;
 mod encoder;
@@ -13,8 +14,10 @@ mod properties;
 mod reply;
 mod schedule;
 mod send;
+mod statistics;
 mod subscribe;
 mod temporary;
+mod transformation;
 mod wishes;
 
 pub use adapter::{Stomp, StompSettings};

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{
-    AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
+    AckMode as WireAck, Known as Header, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
 use super::adapter::{SerialById, State, Step};
 use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
+use super::transformation::{Form, Transformation};
 use super::{access, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
@@ -181,6 +182,9 @@ impl State {
         let id = wanted.id.as_ref().map(ToString::to_string);
         let always_content_length = self.settings.always_content_length;
         let names = Arc::clone(&self.temporaries.names);
+        let transformation = wanted.headers.get(Header::Transformation);
+        let form = transformation.and_then(|name| Form::wanted(&name));
+        let advisories = Arc::clone(session.engine.advisories.properties());
         let encode = move |destination: &Destination, index: u64| {
             let serial = feed_serial(serial, index);
             let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
@@ -192,7 +196,9 @@ impl State {
                 ack_prefix.as_deref(),
             );
             let names = Arc::clone(&names);
-            let encoder = MessageEncoder::new(template, always_content_length, names);
+            let transformation = Transformation::new(&advisories, form, id_prefix.clone());
+            let encoder =
+                MessageEncoder::new(template, always_content_length, names, transformation);
             Box::new(encoder) as Box<dyn Encoder>
         };
         let (prefetch, browser) = (wanted.prefetch, wanted.browser);
@@ -207,6 +213,7 @@ impl State {
             wishes: wishes::of(wanted, mode)?,
             encode: Box::new(encode),
             origin: session.origin(),
+            facts: None,
         })
     }
 
@@ -262,6 +269,9 @@ impl State {
             ));
         }
         match &address.parts[..] {
+            [Part::Named(topic)] if topic.is_advisory() => Err(Refusal::frame(
+                "cannot durably subscribe to an advisory topic",
+            )),
             [Part::Named(_)] => self.named(name).map(Some),
             [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
                 "cannot durably subscribe to a temporary topic",

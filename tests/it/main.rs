@@ -1,10 +1,12 @@
 //! The integration tests: one binary, a module per behaviour.
 
+mod advisories;
 mod cli;
 mod destinations;
 mod hostile;
 mod restart;
 mod security;
+mod statistics;
 mod tidy;
 mod topics;
 mod transport;

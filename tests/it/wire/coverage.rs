@@ -7,7 +7,9 @@ use super::{
     acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
     policies, redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
 };
-use crate::{destinations, hostile, restart, security, topics, transport, virtual_topics};
+use crate::{
+    advisories, destinations, hostile, restart, security, topics, transport, virtual_topics,
+};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -37,15 +39,15 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
+    ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 318, 319, 320]),
     ("duplicate detection is not built", &[152]),
-    ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
     ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 7] = [
+const ELSEWHERE: [&[&str]; 8] = [
+    advisories::COVERED,
     destinations::COVERED,
     hostile::COVERED,
     restart::COVERED,
