@@ -23,7 +23,6 @@ use super::routes::Routes;
 use super::timer::Timer;
 use crate::broker::advisory::{ConsumerFacts, News};
 use crate::broker::outlet::Progress;
-use crate::broker::policy::AdvisoryPolicy;
 use crate::broker::queue::Incoming;
 use crate::broker::{
     AckMode, Delivery, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue,
@@ -336,8 +335,8 @@ impl Cell {
             journaled,
             facts,
             cell: self,
-            wanted: rules.policy.advisories,
-            reporting: self.reporting(rules.policy.advisories),
+            rules,
+            reporting: self.reporting(rules),
         };
         let whole = WholeStep {
             unwinding: std::thread::panicking(),
@@ -623,7 +622,7 @@ pub struct Delivering<'a> {
     journaled: Journaled,
     facts: &'a Facts,
     cell: &'a Cell,
-    wanted: AdvisoryPolicy,
+    rules: &'a Rules,
     /// What of this step is to be reported, if anything.
     reporting: Option<Reporting<'a>>,
 }
@@ -726,7 +725,8 @@ impl Outlet for Delivering<'_> {
 
     fn expired(&mut self, entry: &Entry) {
         if let Some(message) = &entry.message {
-            self.cell.report_end(self.wanted, News::Expired, message);
+            let wanted = self.rules.policy.advisories;
+            self.cell.report_end(wanted, News::Expired, message);
         }
     }
 

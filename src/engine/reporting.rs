@@ -9,7 +9,7 @@ use slotmap::SecondaryMap;
 
 use super::advisories::Advisories;
 use super::cell::{Cell, Machine, State};
-use super::policy;
+use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
 use crate::broker::{Destination, Kind, Message, MessageId, SubscriptionKey};
@@ -105,11 +105,11 @@ fn shown(message: &Message, wanted: AdvisoryPolicy) -> Message {
 impl Cell {
     /// What the next step has to report; mostly nothing.
     #[inline]
-    pub(super) fn reporting(&self, wanted: AdvisoryPolicy) -> Option<Reporting<'_>> {
+    pub(super) fn reporting(&self, rules: &Rules) -> Option<Reporting<'_>> {
         (self.watches(policy::REPORTS)
             && self.advisories.are_wanted()
             && !self.destination.is_advisory())
-        .then(|| self.report(wanted))
+        .then(|| self.report(rules.policy.advisories))
     }
 
     fn report(&self, wanted: AdvisoryPolicy) -> Reporting<'_> {
@@ -134,7 +134,7 @@ impl Cell {
         state: &State,
         messages: impl Iterator<Item = &'m Arc<Message>>,
     ) {
-        if let Some(reporting) = self.reporting(state.rules.policy.advisories) {
+        if let Some(reporting) = self.reporting(&state.rules) {
             reporting.arrivals(&state.machine, messages);
         }
     }

@@ -659,3 +659,50 @@ fn a_send_makes_a_temporary_destination_where_the_configuration_says_so() {
     let lost = Destination::temporary(Kind::Queue, "ID-lost");
     assert!(server.engine().registry.get(&lost).is_none());
 }
+
+#[test]
+fn a_connection_is_never_gone_before_it_came() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 20;
+    let server = Server::start();
+    let mut client = listen(&server, "/topic/ActiveMQ.Advisory.>");
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    let mut other = server.client();
+                    other.ask("SUBSCRIBE id:1 destination:/queue/shared");
+                    other.disconnect();
+                }
+            });
+        }
+    });
+    let (mut here, mut gone) = (Vec::new(), 0);
+    let mut counts = Vec::new();
+    while gone < 2 * THREADS * ROUNDS {
+        let frame = client.frame();
+        if let Some(count) = frame.get("consumerCount") {
+            counts.push(count.parse::<i64>().expect("a number"));
+        }
+        match data(&frame) {
+            (command, fields) if command == "ConnectionInfo" => {
+                here.push(fields["connectionId"].clone())
+            }
+            (command, fields) if command == "ConsumerInfo" => {
+                here.push(fields["consumerId"].clone())
+            }
+            (command, fields) if command == "RemoveInfo" => {
+                let at = here.iter().position(|known| *known == fields["objectId"]);
+                here.swap_remove(at.unwrap_or_else(|| panic!("never came: {frame:?}")));
+                gone += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(here.is_empty());
+    let threads = i64::try_from(THREADS).expect("a small number");
+    assert!(
+        counts.iter().all(|count| (0..=threads).contains(count)),
+        "{counts:?}"
+    );
+}
