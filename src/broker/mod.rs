@@ -12,6 +12,7 @@
 
 pub mod adaptive;
 pub mod advisory;
+pub mod cold;
 pub mod delivery;
 pub mod destination;
 #[cfg(test)]

@@ -32,11 +32,6 @@ impl Audit {
             }
         }
     }
-
-    /// Forgets a dead letter that was taken back.
-    pub(super) fn forget(&mut self, id: MessageId) {
-        self.places.remove(&id);
-    }
 }
 
 impl State {
@@ -101,6 +96,7 @@ impl Engine {
             at: rejected.entry.at,
             durable: rejected.durable,
             message: Arc::clone(&dead),
+            failures: (0, false),
         };
         match self.move_to((&target, &mut state), moved, work) {
             Ok(sequence) => {
@@ -242,7 +238,5 @@ mod tests {
         assert_eq!(audit.order.len(), AUDIT_MAX);
         assert_eq!(audit.places.len(), AUDIT_MAX);
         assert!(!audit.places.contains_key(&id(1)) && audit.places.contains_key(&id(2)));
-        audit.forget(id(2));
-        assert!(!audit.places.contains_key(&id(2)));
     }
 }

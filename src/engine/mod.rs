@@ -30,7 +30,6 @@ pub mod records;
 pub mod recover;
 pub mod registry;
 mod reporting;
-pub mod retry;
 pub mod roster;
 pub mod routes;
 pub mod schedule;
