@@ -15,6 +15,7 @@ use crate::broker::{Destination, Message, Pattern};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
 use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
+use crate::engine::advisories::AdvisorySettings;
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::manage::{ManageError, Managed};
@@ -22,7 +23,7 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
 use crate::engine::routes::{Rules, VirtualTopics};
-use crate::engine::{Engine, Settings, StoreError};
+use crate::engine::{Engine, Settings, StoreError, TemporaryRules};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, Names, StompProperties, StompSettings, WIRE_STOMP};
@@ -122,7 +123,10 @@ impl Builder {
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
         readers.register(WIRE_STOMP, Arc::new(reader));
-        let (settings, readers) = (settings(&config), Arc::new(readers));
+        let (mut settings, readers) = (settings(&config), Arc::new(readers));
+        if let Some(((_, address), _)) = bound.first() {
+            settings.advisories.broker_url = format!("tcp://{address}");
+        }
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
@@ -452,6 +456,15 @@ fn settings(config: &Config) -> Settings {
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
         group_reader: Some(stomp::group_of),
+        advisories: AdvisorySettings {
+            enabled: config.broker.advisory_support,
+            broker_name: config.broker.name.clone(),
+            broker_url: String::new(),
+        },
+        temporaries: TemporaryRules {
+            auto_create_on_send: config.destinations.temp_auto_create_on_send,
+            purge_after_ms: config.destinations.temp_purge_after.as_millis(),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Each takes any octets and panics only if a promise of the crate is broken.
 
+use crate::map;
 use crate::sniff::{Opening, sniff};
 use crate::stomp::{
     ClientCommand, DecodeOptions, Decoder, Escapes, HeartBeat, Version, encode_ack_id,
@@ -266,4 +267,23 @@ pub fn websocket_decode(data: &[u8]) {
     let whole = decode_websocket_pieces(stream, usize::MAX, 300);
     let split = decode_websocket_pieces(stream, usize::from(choice) + 1, 300);
     assert_eq!(whole, split, "a split changed what a stream means");
+}
+
+/// Reads a text as a map in both forms. What is read can be written and read again, in either form.
+pub fn map_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for entries in [map::from_json(text), map::from_xml(text)]
+        .into_iter()
+        .flatten()
+    {
+        // Not a number is not equal to itself.
+        let shown = format!("{entries:?}");
+        let json = map::from_json(&map::to_json(&entries));
+        let json = json.expect("what is written as JSON is read");
+        assert_eq!(format!("{json:?}"), shown, "JSON changed a map");
+        // Control characters are lost, but nothing else is.
+        map::from_xml(&map::to_xml(&entries)).expect("what is written as XML is read");
+    }
 }

@@ -10,6 +10,7 @@
 //! transactions) and any policy beyond "is this a well-formed frame".
 
 pub mod limits;
+pub mod map;
 
 mod decimal;
 mod error;

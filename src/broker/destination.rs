@@ -60,6 +60,29 @@ impl Destination {
         self.temporary_id().is_some()
     }
 
+    /// Whether the broker reports there what happens to it (ADV).
+    #[must_use]
+    pub fn is_advisory(&self) -> bool {
+        self.kind == Kind::Topic && self.name.starts_with(super::advisory::PREFIX)
+    }
+
+    /// Its name, or its id if it is a temporary one.
+    #[must_use]
+    pub fn physical_name(&self) -> &str {
+        self.temporary_id().unwrap_or(&self.name)
+    }
+
+    /// The name with its kind, as JMS shows it: `queue://orders`, `temp-topic://ID-1`.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        let prefix = if self.is_temporary() { "temp-" } else { "" };
+        let kind = match self.kind {
+            Kind::Queue => "queue",
+            Kind::Topic => "topic",
+        };
+        format!("{prefix}{kind}://{}", self.physical_name())
+    }
+
     /// Reads what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU64;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::advisory::{Event, WIRE_BROKER};
 use super::destination::Destination;
 
 /// Where the store keeps a message: an opaque, ordered value made by the journal.
@@ -74,8 +77,7 @@ pub struct Message {
     /// The head, and the body behind it unless that lies elsewhere.
     payload: Bytes,
     head_len: u32,
-    /// A large body that still lies in the octets it came in.
-    borrowed_body: Option<Bytes>,
+    beside: Beside,
     /// JMS priority, 0 to 9.
     pub priority: u8,
     /// Persistence and form.
@@ -86,8 +88,17 @@ pub struct Message {
     pub dead_letter: Option<Box<DeadLetter>>,
 }
 
+/// What a message has beside its payload. Two cases, so that it takes no more room than `Option<Bytes>`.
+#[derive(Clone, Debug)]
+enum Beside {
+    /// A large body that still lies in the octets it came in.
+    Body(Bytes),
+    /// The event it reports, if it is an advisory; nothing, if it is any other message.
+    Event(Option<Arc<Event>>),
+}
+
 /// Octets a queued message costs beside its payload: the struct, two allocations, its log entry.
-const OVERHEAD_BYTES: usize = 192;
+pub const OVERHEAD_BYTES: usize = 192;
 
 impl Message {
     /// Makes a message of `payload`, whose first `head_len` octets are the head in the form of `wire`.
@@ -112,7 +123,7 @@ impl Message {
             expires_ms: 0,
             payload,
             head_len,
-            borrowed_body: None,
+            beside: Beside::Event(None),
             priority: 4,
             flags,
             wire,
@@ -131,18 +142,61 @@ impl Message {
     ) -> Self {
         let head_len = u32::try_from(head.len()).unwrap_or(u32::MAX);
         let mut message = Self::new(id, head, head_len, flags, wire);
-        message.borrowed_body = Some(body);
+        message.beside = Beside::Body(body);
+        message
+    }
+
+    /// Makes an advisory: a message without octets, which each wire renders from the event.
+    #[must_use]
+    pub fn reporting(id: MessageId, event: Arc<Event>) -> Self {
+        let mut message = Self::new(id, Bytes::new(), 0, MessageFlags::default(), WIRE_BROKER);
+        message.beside = Beside::Event(Some(event));
+        message.priority = 0;
+        message
+    }
+
+    /// What it reports, if it is an advisory.
+    #[must_use]
+    pub fn event(&self) -> Option<&Arc<Event>> {
+        match &self.beside {
+            Beside::Event(event) => event.as_ref(),
+            Beside::Body(_) => None,
+        }
+    }
+
+    /// The same message with head, body and form of `other`.
+    #[must_use]
+    pub fn with_payload_of(&self, other: &Self) -> Self {
+        const FORM: u8 = MessageFlags::TEXT | MessageFlags::ESCAPED | MessageFlags::HAS_NUL;
+        let mut message = self.clone();
+        message.payload = other.payload.clone();
+        message.head_len = other.head_len;
+        message.beside = other.beside.clone();
+        message.flags = MessageFlags(self.flags.0 & !FORM | other.flags.0 & FORM);
+        message.wire = other.wire;
+        message
+    }
+
+    /// The same message without its body.
+    #[must_use]
+    pub fn without_body(&self) -> Self {
+        let mut message = self.clone();
+        message.payload.truncate(self.head_len as usize);
+        if matches!(message.beside, Beside::Body(_)) {
+            message.beside = Beside::Event(None);
+        }
         message
     }
 
     /// Copies a borrowed body into memory of its own size: a message that stays must not pin the buffer it
     /// came in.
     pub fn unpin(&mut self) {
-        if let Some(body) = self.borrowed_body.take() {
+        if let Beside::Body(body) = &self.beside {
             let mut payload = Vec::with_capacity(self.payload.len() + body.len());
             payload.extend_from_slice(&self.payload);
-            payload.extend_from_slice(&body);
+            payload.extend_from_slice(body);
             self.payload = payload.into();
+            self.beside = Beside::Event(None);
         }
     }
 
@@ -155,25 +209,29 @@ impl Message {
     /// The body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        match &self.borrowed_body {
-            Some(body) => body,
-            None => &self.payload[self.head_len as usize..],
+        match &self.beside {
+            Beside::Body(body) => body,
+            Beside::Event(_) => &self.payload[self.head_len as usize..],
         }
     }
 
     /// The body, sharing its memory.
     #[must_use]
     pub fn body_shared(&self) -> Bytes {
-        match &self.borrowed_body {
-            Some(body) => body.clone(),
-            None => self.payload.slice(self.head_len as usize..),
+        match &self.beside {
+            Beside::Body(body) => body.clone(),
+            Beside::Event(_) => self.payload.slice(self.head_len as usize..),
         }
     }
 
     /// Octets of head and body.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.payload.len() + self.borrowed_body.as_ref().map_or(0, Bytes::len)
+        let beside = match &self.beside {
+            Beside::Body(body) => body.len(),
+            Beside::Event(_) => 0,
+        };
+        self.payload.len() + beside
     }
 
     /// Whether the message survives a restart.
@@ -252,7 +310,7 @@ impl Message {
             expires_ms,
             payload: self.payload.clone(),
             head_len: self.head_len,
-            borrowed_body: self.borrowed_body.clone(),
+            beside: self.beside.clone(),
             priority: self.priority,
             flags,
             wire: self.wire,
@@ -269,4 +327,32 @@ pub fn dead_letter_flags(flags: MessageFlags) -> MessageFlags {
         dead |= MessageFlags::WAS_TRANSIENT;
     }
     MessageFlags(dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are millions of them: an advisory must not cost every other message an octet.
+    #[test]
+    fn what_lies_beside_takes_no_more_room_than_a_borrowed_body() {
+        assert_eq!(size_of::<Beside>(), size_of::<Option<Bytes>>());
+    }
+
+    #[test]
+    fn a_message_can_do_without_its_body() {
+        let id = MessageId {
+            origin: 1,
+            serial: 1,
+        };
+        let flags = MessageFlags::default();
+        let inline = Message::new(id, Bytes::from_static(b"a:b\nbody"), 4, flags, 1);
+        let (head, body) = (Bytes::from_static(b"a:b\n"), Bytes::from_static(b"body"));
+        let borrowed = Message::with_borrowed_body(id, head, body, flags, 1);
+        for message in [inline, borrowed] {
+            assert_eq!(message.body(), b"body");
+            let bare = message.without_body();
+            assert_eq!((bare.head(), bare.body()), (&b"a:b\n"[..], &b""[..]));
+        }
+    }
 }

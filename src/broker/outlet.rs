@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::delivery::Entry;
+use super::delivery::{Delivery, Entry};
 use super::message::{Locator, Message};
 use super::subscription::SubscriptionKey;
 
@@ -73,6 +73,12 @@ pub trait Outlet {
     fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16);
     /// A message must go to the dead-letter queue.
     fn reject(&mut self, rejected: Rejected);
+    /// A consumer has acknowledged a delivery, or an `auto` one has left; only told.
+    fn consumed(&mut self, _by: SubscriptionKey, _delivery: &Delivery) {}
+    /// A message has expired that nobody buries; only told.
+    fn expired(&mut self, _entry: &Entry) {}
+    /// A message was dropped for a subscriber that lags, the `total`th of the destination; only told.
+    fn discarded(&mut self, _for: SubscriptionKey, _entry: &Entry, _total: u64) {}
     /// A stored message is wanted back in memory. The number is only to be given back with it.
     fn fetch(&mut self, sequence: u64, at: Locator);
 }

@@ -40,6 +40,8 @@ pub struct DestinationPolicy {
     pub dedup: DedupLimits,
     /// What is done to the time and expiry of messages sent here (EXP-1).
     pub timestamping: Timestamping,
+    /// What is reported of the destination beyond what always is (section 11.7).
+    pub advisories: AdvisoryPolicy,
     /// Whether the destination goes when nobody has used it for `inactive_timeout_ms` (GC-1).
     pub gc_inactive: bool,
     /// Milliseconds without a message, consumer or producer after which it may go.
@@ -60,9 +62,46 @@ impl Default for DestinationPolicy {
             limits: Limits::default(),
             dedup: DedupLimits::default(),
             timestamping: Timestamping::default(),
+            advisories: AdvisoryPolicy::default(),
             gc_inactive: false,
             inactive_timeout_ms: 60_000,
         }
+    }
+}
+
+/// Advisories that are off unless a policy wants them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdvisoryPolicy {
+    /// A consumer's window is full while messages wait.
+    pub slow_consumers: bool,
+    /// A producer has to wait.
+    pub fast_producers: bool,
+    /// A message is dropped for a slow subscriber of a topic.
+    pub discarding: bool,
+    /// The destination has taken a message.
+    pub delivery: bool,
+    /// A consumer has acknowledged a message.
+    pub consumed: bool,
+    /// A message went to a consumer.
+    pub dispatched: bool,
+    /// A limit is reached.
+    pub when_full: bool,
+    /// A message was sent where nobody consumes.
+    pub no_consumers: bool,
+    /// Whether reports of a message hold its body.
+    pub include_body: bool,
+}
+
+impl AdvisoryPolicy {
+    /// Whether a step of the destination may have something to report.
+    #[must_use]
+    pub fn watches_steps(&self) -> bool {
+        self.slow_consumers
+            || self.discarding
+            || self.delivery
+            || self.consumed
+            || self.dispatched
+            || self.no_consumers
     }
 }
 

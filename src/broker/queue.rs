@@ -188,12 +188,6 @@ impl Queue {
         self.consumers_total > 0
     }
 
-    /// How many consumers it has, browsers included.
-    #[must_use]
-    pub fn consumers(&self) -> usize {
-        self.consumers.len()
-    }
-
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
     pub fn reserve(&mut self, count: u64) -> u64 {
         let first = self.next_sequence;
@@ -211,6 +205,7 @@ impl Queue {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         debug_assert!(sequence < self.next_sequence, "places are reserved before");
+        self.stats.enqueued_bytes += u64::from(entry.bytes.get());
         self.lanes.paging.bytes += u64::from(entry.bytes.get());
         let spot = self.lanes.spot(sequence, &entry);
         if entry.message.is_some() {
@@ -401,6 +396,44 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many consumers there are, browsers included.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// Consumers whose window is full while messages wait.
+    #[must_use]
+    pub fn slow_consumers(&self) -> Vec<SubscriptionKey> {
+        let is_slow = |consumer: &Consumer| {
+            consumer.started && consumer.browse.is_none() && !consumer.subscription.has_credit()
+        };
+        if self.lanes.is_empty() {
+            return Vec::new();
+        }
+        let slow = self.consumers.iter();
+        slow.filter(|(_, consumer)| is_slow(consumer))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// Messages in the hands of consumers and transactions.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.len() - self.lanes.len()
+    }
+
+    /// Messages that wait for the consumer `key` or any other, those that it holds, and whether it is slow.
+    #[must_use]
+    pub fn held_by(&self, key: SubscriptionKey) -> (usize, usize, bool) {
+        let Some(consumer) = self.consumers.get(key) else {
+            return (0, 0, false);
+        };
+        let slow = !self.lanes.is_empty() && !consumer.subscription.has_credit();
+        let held = consumer.subscription.unacked.len();
+        (self.lanes.len(), held, slow)
     }
 
     /// Messages that wait for their redelivery (RED-3).

@@ -214,11 +214,27 @@ impl Topic {
         self.held_bytes
     }
 
+    /// How many consumers there are; a durable subscription without one counts as none.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.subscriptions.len() - self.offline
+    }
+
+    /// Consumers that messages wait for although they are here.
+    #[must_use]
+    pub fn slow_consumers(&self) -> Vec<SubscriptionKey> {
+        let slow = self.subscriptions.iter().filter(|(_, subscriber)| {
+            subscriber.lag > 0 && subscriber.consumer.is_some() && !subscriber.has_credit()
+        });
+        slow.map(|(key, _)| key).collect()
+    }
+
     /// Takes a message in and delivers it to all who can take it now.
     pub fn publish(&mut self, now_ms: u64, incoming: Incoming, out: &mut impl Outlet) {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
+        self.stats.enqueued_bytes += bytes;
         let entry = owned(entry);
         let Some(message) = entry.message.clone() else {
             return;
@@ -303,6 +319,29 @@ impl Topic {
         }
         self.discard_for_slow(out);
         self.page_out();
+    }
+
+    /// Gives a message to one subscription only, in the place reserved for it. Nothing of it is stored.
+    pub fn present(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        incoming: Incoming,
+        out: &mut impl Outlet,
+    ) {
+        let Incoming { sequence, entry } = incoming;
+        let entry = owned(entry);
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        let selected = entry.message.as_ref();
+        if !selected.is_some_and(|message| subscriber.selects(message)) {
+            return;
+        }
+        self.stats.enqueued += 1;
+        self.held_bytes += u64::from(entry.bytes.get());
+        subscriber.returned.insert(sequence, entry);
+        self.dispatch(now_ms, key, out);
     }
 
     /// Adds a message at start. It is kept for the durable subscriptions recovered before; `message` is needed
@@ -613,6 +652,28 @@ impl Topic {
         self.log.len()
     }
 
+    /// Deliveries in the hands of consumers and transactions.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let held = |subscriber: &Subscriber| {
+            let consumer = subscriber.consumer.as_ref();
+            consumer.map_or(0, |consumer| consumer.unacked.len()) + subscriber.in_transactions.len()
+        };
+        self.subscriptions.values().map(held).sum()
+    }
+
+    /// Messages that wait for the consumer `key`, those that it holds, and whether it is slow.
+    #[must_use]
+    pub fn held_by(&self, key: SubscriptionKey) -> (usize, usize, bool) {
+        let Some(subscriber) = self.subscriptions.get(key) else {
+            return (0, 0, false);
+        };
+        let held = subscriber.consumer.as_ref();
+        let held = held.map_or(0, |consumer| consumer.unacked.len());
+        let waiting = subscriber.lag + subscriber.returned.len();
+        (waiting, held, waiting > 0 && !subscriber.has_credit())
+    }
+
     /// Whether nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -658,6 +719,7 @@ impl Topic {
             {
                 subscriber.advance(sequence, u64::from(kept.entry.bytes.get()));
                 self.stats.discarded += 1;
+                out.discarded(key, &kept.entry, self.stats.discarded);
                 self.release(sequence, out);
             }
         }

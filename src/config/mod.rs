@@ -92,6 +92,9 @@ section! {
         /// Whose ways the defaults follow where systems disagree: "ferrymq", or "activemq" for those who move from it. A
         /// key that is set is not touched. docs/policies.md lists what changes.
         compat: Compat = "ferrymq";
+        /// Report what happens to the broker on the topics ActiveMQ.Advisory.… to those who subscribe to them;
+        /// docs/advisories.md lists what.
+        advisory_support: bool = true;
         /// Keep nothing on disk: no message survives a restart. For test harnesses.
         ephemeral: bool = false;
         /// Accept a listen address that others can reach, although not everybody has to log in.
@@ -324,6 +327,12 @@ section! {
         adaptive_prefetch: bool = true;
         /// Create a queue or topic when a client first names it.
         auto_create: bool = true;
+        /// Let a SEND to the temporary destination of another connection make it, if it is not there (ActiveMQ:
+        /// allowTempAutoCreationOnSend).
+        temp_auto_create_on_send: bool = false;
+        /// After which time without use such a one goes, as long as no connection has made it its own (ActiveMQ:
+        /// timeBeforePurgeTempDestinations).
+        temp_purge_after: Duration = "5s", from "100ms" to "1day";
         /// A character that separates the levels of a name for wildcards, beside the dot; empty: none.
         path_separator: String = "";
         /// Which words are wildcards: "activemq" (* and >), "artemis" or "rabbitmq" (# as well,

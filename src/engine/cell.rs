@@ -5,11 +5,12 @@
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
 use slotmap::SecondaryMap;
 
+use super::advisories::Advisories;
 use super::dead_letter::Audit;
 use super::dedup::NewIds;
 use super::housekeeping::Idle;
@@ -18,14 +19,16 @@ use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::policy::{self, Rules};
 use super::records;
+use super::reporting::{Facts, Reporting};
 use super::routes::Routes;
 use super::timer::Timer;
+use crate::broker::advisory::{ConsumerFacts, News};
 use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
 use crate::broker::{
-    AckMode, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue, Rejected,
-    SubscriptionKey, Topic,
+    AckMode, Delivery, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue,
+    Rejected, SubscriptionKey, Topic,
 };
 
 /// Renders deliveries for one subscription in the form of its wire.
@@ -36,6 +39,14 @@ pub trait Encoder: Send {
     fn tail(&self) -> &'static [u8];
     /// Appends the frame that tells a browser that it has seen everything (BRO-1).
     fn browse_end(&self, out: &mut Vec<u8>);
+    /// Whether it may have something to say of any message's form; asked once. Advisories it is asked about always.
+    fn rewrites(&self) -> bool {
+        false
+    }
+    /// The message in the form in which it is to be rendered, if that is another one.
+    fn rewritten(&mut self, _message: &Message) -> Option<Message> {
+        None
+    }
 }
 
 /// Messages of a destination that are wanted back in memory: sequence and place of each.
@@ -95,6 +106,15 @@ impl Machine {
         }
     }
 
+    /// How many consumers it has, those that only look included.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        match self {
+            Self::Queue(queue) => queue.consumers(),
+            Self::Topic(topic) => topic.consumers(),
+        }
+    }
+
     /// Reserves `count` places; returns the first.
     pub fn reserve(&mut self, count: u64) -> u64 {
         match self {
@@ -129,14 +149,27 @@ impl Machine {
     }
 }
 
+/// How the deliveries of a consumer are rendered.
+struct Rendering {
+    encoder: Box<dyn Encoder>,
+    /// Whether they are acknowledged when they have left.
+    auto: bool,
+    /// Whether the encoder has a say in the form of each message.
+    rewrites: bool,
+}
+
 /// What a cell's lock guards.
 pub struct State {
     /// The machine.
     pub machine: Machine,
     outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
-    encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    encoders: SecondaryMap<SubscriptionKey, Rendering>,
     /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
     numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
+    /// What is told of consumers.
+    pub(super) facts: Facts,
+    /// Consumers that were slow after the last step, where that is reported.
+    slow: Vec<SubscriptionKey>,
     charged_bytes: u64,
     pace: Pace,
     defined: bool,
@@ -154,6 +187,8 @@ pub struct Cell {
     pub destination: Destination,
     /// Its id in the journal.
     pub id: DestinationId,
+    /// The id of the connection it lives with, if it is a temporary one with an owner.
+    pub owner: OnceLock<String>,
     /// Where copies of what is sent to it go.
     pub routes: Routes,
     /// What of its policy a send has to look at; see `policy.rs`.
@@ -166,6 +201,7 @@ pub struct Cell {
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
+    pub(super) advisories: Arc<Advisories>,
 }
 
 /// What all destinations share.
@@ -176,6 +212,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// What is due when.
     pub timer: Arc<Timer>,
+    /// What is reported.
+    pub advisories: Arc<Advisories>,
 }
 
 /// Which effects are in the journal already, because one group holds them with others.
@@ -202,6 +240,7 @@ impl Cell {
             store,
             memory,
             timer,
+            advisories,
         } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
@@ -211,6 +250,8 @@ impl Cell {
             outboxes: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
             numbers: SecondaryMap::new(),
+            facts: SecondaryMap::new(),
+            slow: Vec::new(),
             charged_bytes,
             pace: Pace::default(),
             defined,
@@ -223,6 +264,7 @@ impl Cell {
         Self {
             destination,
             id,
+            owner: OnceLock::new(),
             routes: Routes::default(),
             watched,
             in_use: AtomicBool::new(false),
@@ -231,6 +273,7 @@ impl Cell {
             store,
             memory,
             timer,
+            advisories,
         }
     }
 
@@ -282,6 +325,8 @@ impl Cell {
             outboxes,
             encoders,
             numbers,
+            facts,
+            slow,
             rules,
             ..
         } = state;
@@ -302,6 +347,10 @@ impl Cell {
             records: &mut records,
             stored: self.store.is_some(),
             journaled,
+            facts,
+            cell: self,
+            rules,
+            reporting: self.reporting(rules),
         };
         let whole = WholeStep {
             unwinding: std::thread::panicking(),
@@ -310,8 +359,12 @@ impl Cell {
         if self.watches(policy::DROPS) {
             policy::drop_head(rules, machine, &mut delivering);
         }
+        let reporting = delivering.reporting;
         drop(delivering);
         drop(whole);
+        if let Some(reporting) = reporting {
+            reporting.slow_consumers(machine, slow, facts);
+        }
         self.settle(state, work, &mut records);
         work.records = records;
         result
@@ -346,6 +399,7 @@ impl Cell {
         }
         let first = state.machine.reserve(messages.len() as u64);
         let stored = self.append_adds(&mut state, first, messages, ids, work)?;
+        self.report_arrivals(&state, messages.iter());
         let mut places = stored.into_iter();
         self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             for (sequence, message) in (first..).zip(messages.drain(..)) {
@@ -441,7 +495,12 @@ impl Cell {
             key,
         });
         state.outboxes.insert(key, (Arc::clone(outbox), index));
-        state.encoders.insert(key, (encoder, mode == AckMode::Auto));
+        let rendering = Rendering {
+            auto: mode == AckMode::Auto,
+            rewrites: encoder.rewrites(),
+            encoder,
+        };
+        state.encoders.insert(key, rendering);
     }
 
     /// Disconnects a subscription from its outbox.
@@ -451,6 +510,7 @@ impl Cell {
         }
         state.encoders.remove(key);
         state.numbers.remove(key);
+        state.facts.remove(key);
     }
 
     /// Hands the records of a step to the journal and its memory to the account.
@@ -582,7 +642,7 @@ impl Drop for WholeStep {
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
     outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
-    encoders: &'a mut SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
+    encoders: &'a mut SecondaryMap<SubscriptionKey, Rendering>,
     numbers: &'a SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
@@ -590,6 +650,11 @@ pub struct Delivering<'a> {
     records: &'a mut Records,
     stored: bool,
     journaled: Journaled,
+    facts: &'a Facts,
+    cell: &'a Cell,
+    rules: &'a Rules,
+    /// What of this step is to be reported, if anything.
+    reporting: Option<Reporting<'a>>,
 }
 
 impl<'a> Delivering<'a> {
@@ -634,10 +699,31 @@ impl Outlet for Delivering<'_> {
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
-        let (Some((_, waiting)), Some((encoder, auto))) =
-            (&mut self.current, self.encoders.get_mut(to))
+        let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get_mut(to))
         else {
             return Flow::Refused;
+        };
+        let Rendering {
+            encoder,
+            auto,
+            rewrites,
+        } = rendering;
+        let rewritten = if *rewrites || outgoing.message.event().is_some() {
+            encoder.rewritten(outgoing.message).map(Arc::new)
+        } else {
+            None
+        };
+        let told = outgoing.message;
+        let other;
+        let outgoing = match &rewritten {
+            None => outgoing,
+            Some(message) => {
+                other = Outgoing {
+                    message,
+                    ..*outgoing
+                };
+                &other
+            }
         };
         let tail = encoder.tail();
         let open = waiting.deliver(
@@ -648,7 +734,40 @@ impl Outlet for Delivering<'_> {
             |out| encoder.head(outgoing, out),
             tail,
         );
+        if let Some(reporting) = &self.reporting
+            && reporting.wanted.dispatched
+        {
+            let consumer = self.facts.get(to);
+            reporting.message(News::Dispatched, (told.id, Some(told)), consumer, 0);
+        }
         if open { Flow::Open } else { Flow::Full }
+    }
+
+    fn consumed(&mut self, by: SubscriptionKey, delivery: &Delivery) {
+        if let Some(reporting) = &self.reporting
+            && reporting.wanted.consumed
+            && !delivery.entry.is_purged()
+        {
+            let told = (delivery.id, delivery.entry.message.as_deref());
+            reporting.message(News::Consumed, told, self.facts.get(by), 0);
+        }
+    }
+
+    fn expired(&mut self, entry: &Entry) {
+        if let Some(message) = &entry.message {
+            let wanted = self.rules.policy.advisories;
+            self.cell.report_end(wanted, News::Expired, message);
+        }
+    }
+
+    fn discarded(&mut self, from: SubscriptionKey, entry: &Entry, total: u64) {
+        if let Some(reporting) = &self.reporting
+            && reporting.wanted.discarding
+            && let Some(message) = &entry.message
+        {
+            let told = (message.id, Some(&**message));
+            reporting.message(News::Discarded, told, self.facts.get(from), total);
+        }
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {
@@ -656,10 +775,10 @@ impl Outlet for Delivering<'_> {
             return;
         };
         self.open(outbox);
-        if let (Some((_, waiting)), Some((encoder, _))) = (&mut self.current, self.encoders.get(to))
+        if let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get(to))
             && waiting.takes_deliveries()
         {
-            waiting.tell(outbox, |out| encoder.browse_end(out));
+            waiting.tell(outbox, |out| rendering.encoder.browse_end(out));
         }
     }
 
@@ -712,6 +831,11 @@ impl State {
         if self.armed_ms == Some(at_ms) {
             self.armed_ms = None;
         }
+    }
+
+    /// Says what is told of the consumer `key`, which is attached.
+    pub fn introduce(&mut self, key: SubscriptionKey, facts: &Arc<ConsumerFacts>) {
+        self.facts.insert(key, Arc::clone(facts));
     }
 
     /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.

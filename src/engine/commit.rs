@@ -252,19 +252,24 @@ impl Engine {
             apply_acknowledged(acknowledged, now_ms, work);
         }
         for part in parts {
-            part.cell.step(work, Journaled::default(), |machine, out| {
-                for (sequence, copy) in (part.first..).zip(part.messages) {
-                    let incoming = Incoming {
-                        sequence,
-                        entry: Entry::held(copy.message, copy.at),
-                    };
-                    match machine {
-                        Machine::Queue(queue) => queue.push(now_ms, incoming, out),
-                        Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
+            let mut state = part.cell.lock();
+            let messages = part.messages.iter().map(|copy| &copy.message);
+            part.cell.report_arrivals(&state, messages);
+            let journaled = Journaled::default();
+            part.cell
+                .step_locked(&mut state, work, journaled, |machine, out| {
+                    for (sequence, copy) in (part.first..).zip(part.messages) {
+                        let incoming = Incoming {
+                            sequence,
+                            entry: Entry::held(copy.message, copy.at),
+                        };
+                        match machine {
+                            Machine::Queue(queue) => queue.push(now_ms, incoming, out),
+                            Machine::Topic(topic) => topic.publish(now_ms, incoming, out),
+                        }
                     }
-                }
-                machine.keep_promise(part.first);
-            });
+                    machine.keep_promise(part.first);
+                });
         }
         self.memory.release(transaction.bytes);
         Ok(gate.pass(&transaction.guarded, work))

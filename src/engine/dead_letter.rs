@@ -7,6 +7,7 @@ use super::cell::{Cell, Journaled, Machine, State, Work};
 use super::moving::Moved;
 use super::policy::Rules;
 use super::{Engine, StoreError, records};
+use crate::broker::advisory::News;
 use crate::broker::{DeadLetter, Destination, Kind, Message, MessageId, Rejected};
 
 /// Dead letters remembered for each dead-letter queue, as many as ActiveMQ remembers (2048 of each of 64 producers).
@@ -63,9 +64,13 @@ impl Engine {
             return;
         }
         let message = rejected.entry.message.clone();
-        let grave =
-            message.and_then(|message| Some((self.grave(origin, &rejected, &message)?, message)));
+        let grave = message
+            .clone()
+            .and_then(|message| Some((self.grave(origin, &rejected, &message)?, message)));
         let Some((grave, message)) = grave else {
+            if let Some(message) = message.filter(|_| rejected.expired) {
+                origin.report_end(origin.policy().advisories, News::Expired, &message);
+            }
             self.forget(origin, &rejected, work);
             return;
         };
@@ -84,12 +89,13 @@ impl Engine {
             failures: rejected.entry.redeliveries,
             died_ms: self.clock.wall_ms(),
         };
+        let dead = Arc::new(message.to_dead_letter(fate, grave.expires_ms));
         let moved = Moved {
             origin,
             sequence: rejected.sequence,
             at: rejected.entry.at,
             durable: rejected.durable,
-            message: Arc::new(message.to_dead_letter(fate, grave.expires_ms)),
+            message: Arc::clone(&dead),
             failures: (0, false),
         };
         match self.move_to((&target, &mut state), moved, work) {
@@ -98,6 +104,11 @@ impl Engine {
                     state.audit.note(message.id, sequence);
                 }
                 drop(state);
+                let wanted = origin.policy().advisories;
+                if rejected.expired {
+                    origin.report_end(wanted, News::Expired, &message);
+                }
+                origin.report_end(wanted, News::DeadLettered, &dead);
                 tracing::info!(
                     destination = %origin.destination,
                     cause = rejected.cause,

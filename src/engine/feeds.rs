@@ -12,6 +12,7 @@ use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::choice::Choice;
 use super::outbox::Outbox;
+use crate::broker::advisory::{self, ConsumerFacts};
 use crate::broker::{
     AckMode, Destination, Ending, Kind, Pattern, SubscriptionKey, Which, Window, Wishes,
 };
@@ -36,6 +37,15 @@ pub struct Blueprint {
     pub encode: MakeEncoder,
     /// The number of their connection.
     pub origin: u64,
+    /// What is told of them.
+    pub facts: Option<Arc<ConsumerFacts>>,
+}
+
+/// Whether a pattern is about advisory topics: only one that names them, so that who asks for all topics gets what
+/// clients send and not what the broker reports.
+#[must_use]
+pub fn listens(kind: Kind, pattern: &Pattern) -> bool {
+    kind == Kind::Topic && pattern.as_str().starts_with(advisory::PREFIX)
 }
 
 /// The consumer of one destination.
@@ -59,9 +69,24 @@ pub struct Feeds {
 
 #[derive(Default)]
 struct Joined {
-    feeds: Vec<Feed>,
+    /// By index; a place whose feed has left is given to another. Deliveries have numbers of their own, so none of one is
+    /// taken for one of the other.
+    places: Vec<Option<Joining>>,
     started: bool,
     ended: bool,
+}
+
+/// A feed, and why it is one.
+struct Joining {
+    feed: Feed,
+    /// The subscription names its destination, which does not just match a pattern.
+    is_named: bool,
+}
+
+impl Joined {
+    fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.places.iter().flatten().map(|joining| &joining.feed)
+    }
 }
 
 impl Feeds {
@@ -91,25 +116,71 @@ impl Feeds {
     #[must_use]
     pub fn matches(&self, destination: &Destination) -> bool {
         let fits = |(kind, pattern): &(Kind, Pattern)| {
-            *kind == destination.kind && pattern.matches(&destination.name)
+            *kind == destination.kind
+                && pattern.matches(&destination.name)
+                && (!destination.is_advisory() || listens(*kind, pattern))
         };
         !destination.is_temporary() && self.patterns.iter().any(fits)
     }
 
-    /// Adds a feed, unless it is there.
+    /// Whether some of it are advisory topics.
+    #[must_use]
+    pub fn is_listener(&self) -> bool {
+        let joined = self.joined();
+        self.patterns
+            .iter()
+            .any(|(kind, pattern)| listens(*kind, pattern))
+            || joined
+                .feeds()
+                .any(|feed| feed.cell.destination.is_advisory())
+    }
+
+    /// The consumer of a destination of that name, if there is one.
+    #[must_use]
+    pub fn feed_of(&self, destination: &Destination) -> Option<Feed> {
+        let joined = self.joined();
+        let mut feeds = joined.feeds();
+        let found = feeds.find(|feed| feed.cell.destination == *destination);
+        found.cloned()
+    }
+
+    /// Adds the feed of a destination that matches a pattern, unless it is there.
     pub fn join(&self, cell: &Arc<Cell>) {
+        self.add(cell, false);
+    }
+
+    /// Ends the feed of a destination that matches a pattern, if nothing is under way to it.
+    pub(super) fn leave(&self, cell: &Arc<Cell>, now_ms: u64, work: &mut Work) {
+        let mut joined = self.joined();
+        let left = joined.places.iter_mut().find(|place| {
+            place
+                .as_ref()
+                .is_some_and(|joining| !joining.is_named && Arc::ptr_eq(&joining.feed.cell, cell))
+        });
+        let is_idle = || match &cell.lock().machine {
+            Machine::Queue(queue) => queue.is_empty(),
+            Machine::Topic(topic) => topic.is_empty() && topic.in_flight() == 0,
+        };
+        if let Some(place) = left
+            && is_idle()
+            && let Some(joining) = place.take()
+        {
+            joining.feed.end(now_ms, Ending::Orderly, work);
+        }
+    }
+
+    fn add(&self, cell: &Arc<Cell>, is_named: bool) {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
         let mut joined = self.joined();
-        let known = joined
-            .feeds
-            .iter()
-            .any(|feed| Arc::ptr_eq(&feed.cell, cell));
+        let known = joined.feeds().any(|feed| Arc::ptr_eq(&feed.cell, cell));
         if known || joined.ended {
             return;
         }
-        let encoder = (self.blueprint.encode)(&cell.destination, joined.feeds.len() as u64);
+        let free = joined.places.iter().position(Option::is_none);
+        let index = free.unwrap_or(joined.places.len());
+        let encoder = (self.blueprint.encode)(&cell.destination, index as u64);
         let numbers = Some(&self.numbers);
         let added = engine.add_consumer(cell, &self.blueprint, &self.outbox, encoder, numbers);
         let key = match added {
@@ -127,14 +198,18 @@ impl Feeds {
             // A destination that was just made: nothing flows yet.
             feed.start(engine.clock.wall_ms(), &mut Work::default());
         }
-        joined.feeds.push(feed);
+        let joining = Joining { feed, is_named };
+        if index == joined.places.len() {
+            joined.places.push(None);
+        }
+        joined.places[index] = Some(joining);
     }
 
     /// Lets deliveries flow.
     pub fn start(&self, now_ms: u64, work: &mut Work) {
         let mut joined = self.joined();
         joined.started = true;
-        for feed in &joined.feeds {
+        for feed in joined.feeds() {
             feed.start(now_ms, work);
         }
     }
@@ -144,8 +219,9 @@ impl Feeds {
     pub fn end(&self, now_ms: u64, ending: Ending, work: &mut Work) {
         let mut joined = self.joined();
         joined.ended = true;
-        let feeds = std::mem::take(&mut joined.feeds);
+        let places = std::mem::take(&mut joined.places);
         drop(joined);
+        let feeds: Vec<Feed> = places.into_iter().flatten().map(|one| one.feed).collect();
         let oldest = feeds
             .iter()
             .filter_map(|feed| Some((feed.oldest()?, feed.key, Arc::as_ptr(&feed.cell))))
@@ -165,11 +241,11 @@ impl Feeds {
         let joined = self.joined();
         let named = match which {
             Which::Message(_) => joined
-                .feeds
-                .iter()
+                .feeds()
                 .find_map(|feed| Some((feed, feed.find(which)?)))?,
             _ => {
-                let feed = joined.feeds.get(usize::try_from(index).ok()?)?;
+                let place = joined.places.get(usize::try_from(index).ok()?)?;
+                let feed = &place.as_ref()?.feed;
                 (feed, feed.find(which)?)
             }
         };
@@ -178,10 +254,7 @@ impl Feeds {
             return Some(vec![(feed.clone(), Which::Number(number))]);
         }
         let through = Which::Through(number);
-        let held = joined
-            .feeds
-            .iter()
-            .filter(|feed| feed.find(through).is_some());
+        let held = joined.feeds().filter(|feed| feed.find(through).is_some());
         Some(held.map(|feed| (feed.clone(), through)).collect())
     }
 }
@@ -256,6 +329,9 @@ impl Engine {
             Machine::Topic(topic) => topic.subscribe(*mode, window, selection),
         };
         cell.attach(&mut state, key, outbox, encoder, *mode);
+        if let Some(facts) = &blueprint.facts {
+            state.introduce(key, facts);
+        }
         if let Some(numbers) = numbers {
             state.number_by(key, numbers);
         }
@@ -265,7 +341,7 @@ impl Engine {
     /// Feeds a subscription from `cells` and from all destinations that match it, those that come later too.
     pub fn feed(&self, feeds: &Arc<Feeds>, cells: &[Arc<Cell>]) {
         for cell in cells {
-            feeds.join(cell);
+            feeds.add(cell, true);
         }
         for cell in self.registry.watch(feeds) {
             feeds.join(&cell);

@@ -53,17 +53,34 @@ impl Cell {
             let policy = &state.rules.policy;
             (policy.gc_inactive, policy.inactive_timeout_ms)
         };
-        let idle = &mut state.idle;
-        let was_used = std::mem::replace(&mut idle.enqueued, enqueued) != enqueued;
         if !is_empty || !collects {
-            idle.since_ms = None;
+            state.idle = Idle {
+                since_ms: None,
+                enqueued,
+            };
             return false;
         }
+        self.idle_ms(&mut state.idle, now_ms, enqueued) >= timeout_ms
+    }
+
+    /// Whether a temporary destination, whatever it holds, has not been sent to since long enough.
+    fn is_abandoned(&self, now_ms: u64, timeout_ms: u64) -> bool {
+        let mut state = self.lock();
+        let enqueued = match &state.machine {
+            Machine::Queue(queue) => queue.stats.enqueued,
+            Machine::Topic(topic) => topic.stats.enqueued,
+        };
+        self.idle_ms(&mut state.idle, now_ms, enqueued) >= timeout_ms
+    }
+
+    /// For how long nobody has used it.
+    fn idle_ms(&self, idle: &mut Idle, now_ms: u64, enqueued: u64) -> u64 {
+        let was_used = std::mem::replace(&mut idle.enqueued, enqueued) != enqueued;
         if was_used || self.in_use.swap(false, Ordering::Relaxed) {
             idle.since_ms = None;
         }
         let since_ms = *idle.since_ms.get_or_insert(now_ms);
-        now_ms.saturating_sub(since_ms) >= timeout_ms
+        now_ms.saturating_sub(since_ms)
     }
 
     /// Somebody refers to the destination; whoever asks next begins to count anew. Takes no lock: the registry is held.
@@ -106,7 +123,16 @@ impl Engine {
         let transient = repeat(TRANSIENT_INTERVAL, || {
             self.remove_transient();
         });
+        let temporaries = self.settings.temporaries;
+        let temporary_interval = match temporaries.auto_create_on_send {
+            true => Duration::from_millis(temporaries.purge_after_ms),
+            false => Duration::ZERO,
+        };
+        let purge_temporaries = repeat(temporary_interval, || {
+            self.purge_temporaries();
+        });
         tokio::select! {
+            () = purge_temporaries => {}
             () = purge => {}
             () = transient => {}
             () = expire => {}
@@ -117,7 +143,7 @@ impl Engine {
 
     /// Removes destinations that nobody has used for as long as their policy says, `count_max` at most. A connection that
     /// has sent to a destination counts as its producer as long as it lasts.
-    pub fn purge_idle(&self, count_max: usize) -> usize {
+    pub fn purge_idle(self: &Arc<Self>, count_max: usize) -> usize {
         let now_ms = self.clock.monotonic_ms();
         let gone = self.registry.remove_if(count_max, |cell| {
             cell.is_inactive(now_ms) && self.undefine(cell)
@@ -125,7 +151,26 @@ impl Engine {
         for destination in &gone {
             tracing::info!(%destination, "idle destination removed");
         }
+        self.publish_now();
         gone.len()
+    }
+
+    /// Removes temporary destinations that a SEND has made and no connection has taken over (GC-3). Returns how many.
+    pub fn purge_temporaries(self: &Arc<Self>) -> usize {
+        let now_ms = self.clock.monotonic_ms();
+        let timeout_ms = self.settings.temporaries.purge_after_ms;
+        let gone = self
+            .registry
+            .remove_ownerless(|cell| cell.is_abandoned(now_ms, timeout_ms));
+        self.publish_now();
+        gone
+    }
+
+    /// Tells those who listen what was noted outside of a step.
+    fn publish_now(self: &Arc<Self>) {
+        if self.advisories.are_wanted() {
+            self.run(&mut Work::default());
+        }
     }
 
     /// Lets the journal forget a destination. False if it refuses: the destination stays then.

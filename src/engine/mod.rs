@@ -3,6 +3,7 @@
 //! Knows no wire and no session: an adapter hands in messages and encoders, and gets its answers through
 //! an [`outbox::Outbox`].
 
+pub mod advisories;
 pub mod buffers;
 pub mod cell;
 pub mod choice;
@@ -30,9 +31,12 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+mod reporting;
+pub mod roster;
 pub mod routes;
 pub mod schedule;
 pub mod shared;
+pub mod statistics;
 pub mod timer;
 
 use std::sync::Arc;
@@ -43,6 +47,7 @@ pub use ferrymq_store::{StoreError, SubscriptionId, Ticket};
 
 use crate::broker::{GroupReader, Policies};
 use crate::clock::Clock;
+use advisories::{Advisories, AdvisorySettings};
 use buffers::Buffers;
 use cell::{Journaled, Machine, Work};
 use choice::Locals;
@@ -54,6 +59,7 @@ use outbox::Outbox;
 use properties::PropertyReaders;
 use read_back::ReadBack;
 use registry::Registry;
+use roster::Roster;
 use schedule::Scheduling;
 use timer::Timer;
 
@@ -74,6 +80,19 @@ pub struct Settings {
     pub memory_limit_bytes: u64,
     /// How the message group of a message is read, whatever its wire.
     pub group_reader: Option<GroupReader>,
+    /// Whether and as whom the broker reports what happens to it.
+    pub advisories: AdvisorySettings,
+    /// How temporary destinations come and go.
+    pub temporaries: TemporaryRules,
+}
+
+/// How temporary destinations come and go, beside with their connection (GC-3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TemporaryRules {
+    /// Whether a SEND makes one that is not there.
+    pub auto_create_on_send: bool,
+    /// Milliseconds without use after which one goes that no connection owns.
+    pub purge_after_ms: u64,
 }
 
 /// Octets handed to the journal and not written yet from which on connections are read more slowly.
@@ -92,6 +111,10 @@ pub struct Engine {
     pub locals: Locals,
     /// Open connections.
     pub connections: Connections,
+    /// Who is here.
+    pub roster: Roster,
+    /// What is reported of all this.
+    pub advisories: Arc<Advisories>,
     /// The memory account.
     pub memory: Arc<Memory>,
     /// What is due when.
@@ -190,9 +213,10 @@ impl Engine {
         }
     }
 
-    /// Does what needs no connection: dead letters and read-back.
+    /// Does what needs no connection: dead letters, advisories and read-back.
     fn run_detached(self: &Arc<Self>, work: &mut Work) {
         self.bury_all(work);
+        self.publish_noted(work);
         for (cell, wanted) in work.fetches.drain(..) {
             self.read_back.ask(cell, wanted);
         }

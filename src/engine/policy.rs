@@ -26,6 +26,8 @@ const LIMITED: u8 = 1;
 pub(super) const STAMPS: u8 = 2;
 /// The oldest messages are dropped beyond a limit.
 pub(super) const DROPS: u8 = 4;
+/// Steps are reported to those who listen.
+pub(super) const REPORTS: u8 = 8;
 
 /// Whether a message may be sent to a destination now.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +84,9 @@ impl Rules {
         }
         if self.policy.limits.overflow == Overflow::DropHead {
             watched |= DROPS;
+        }
+        if self.policy.advisories.watches_steps() {
+            watched |= REPORTS;
         }
         watched
     }

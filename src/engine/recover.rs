@@ -9,6 +9,7 @@ use ferrymq_store::{
     SubscriptionId,
 };
 
+use super::advisories::Advisories;
 use super::buffers::Buffers;
 use super::cell::{Cell, Machine};
 use super::choice::{Choice, Locals};
@@ -19,8 +20,10 @@ use super::memory::Memory;
 use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
+use super::roster::Roster;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
+use crate::broker::advisory::WIRE_BROKER;
 use crate::broker::log::Seen;
 use crate::broker::policy::Declared;
 use crate::broker::topic::{Progressed, Selection};
@@ -76,13 +79,18 @@ impl Engine {
             |recovered| recovered.epoch,
         );
         let timer = Arc::new(Timer::default());
+        let advisories = Arc::new(Advisories::new(&settings.advisories));
+        properties.register(WIRE_BROKER, Arc::clone(advisories.properties()) as _);
         let engine = Arc::new(Self {
             registry: Registry::new(
                 settings.clone(),
                 store.clone(),
                 Arc::clone(&memory),
                 Arc::clone(&timer),
+                Arc::clone(&advisories),
             ),
+            advisories,
+            roster: Roster::default(),
             timer,
             durables: Durables::default(),
             locals: Locals::default(),

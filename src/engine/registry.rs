@@ -7,12 +7,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
+use super::advisories::{self, Advisories};
 use super::cell::{Cell, Machine, Shared};
 use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::policy::Rules;
 use super::timer::Timer;
+use crate::broker::advisory::{Change, Event};
 use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
@@ -21,6 +23,8 @@ use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 pub struct Registry {
     known: RwLock<Known>,
     next_id: AtomicU32,
+    /// Advisory topics since a sweep.
+    made_advisories: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
     /// What clients have declared of queues.
@@ -28,6 +32,7 @@ pub struct Registry {
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
+    advisories: Arc<Advisories>,
 }
 
 #[derive(Default)]
@@ -61,16 +66,19 @@ impl Registry {
         store: Option<Arc<Store>>,
         memory: Arc<Memory>,
         timer: Arc<Timer>,
+        advisories: Arc<Advisories>,
     ) -> Self {
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
+            made_advisories: AtomicU32::new(0),
             policies: RwLock::new(Arc::clone(&settings.policies)),
             declarations: Declarations::default(),
             settings,
             store,
             memory,
             timer,
+            advisories,
         }
     }
 
@@ -100,6 +108,10 @@ impl Registry {
         if let Some(cell) = self.get(destination) {
             return Ok(cell);
         }
+        if destination.is_advisory() {
+            // The broker's own.
+            return Ok(self.get_or_create(destination));
+        }
         let policies = self.policies();
         let policy = policies.of(destination);
         if !policy.auto_create {
@@ -108,7 +120,10 @@ impl Registry {
         // Of two clients that make the last one at the same time, both may.
         if let Some(max) = policy.destinations_max {
             let known = self.known();
-            let others = known.cells.keys().filter(|other| !other.is_temporary());
+            let others = known
+                .cells
+                .keys()
+                .filter(|other| !other.is_temporary() && !other.is_advisory());
             let alike = others.filter(|other| policies.are_alike(destination, other));
             if alike.count() >= max as usize {
                 let destination = destination.clone();
@@ -135,6 +150,7 @@ impl Registry {
         let id = self.next_id();
         tracing::debug!(%destination, "destination created");
         let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
+        self.note(Change::Added, destination, None);
         // Before anybody can send to it, so that no subscription misses its first message.
         for feeds in known
             .feeds
@@ -143,9 +159,55 @@ impl Registry {
         {
             feeds.join(&cell);
         }
-        self.link(known, &cell);
+        if destination.is_advisory() {
+            self.made_advisories.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.link(known, &cell);
+        }
         known.cells.insert(destination.clone(), Arc::clone(&cell));
         cell
+    }
+
+    /// Reports that a destination has come or gone.
+    fn note(&self, change: Change, of: &Destination, owner: Option<&str>) {
+        self.advisories.note(|| Event::Destination {
+            change,
+            of: of.clone(),
+            owner: owner.map(str::to_owned),
+        });
+    }
+
+    /// The advisory topic of that name, made if somebody has subscribed to it by a pattern; `None` if nobody listens.
+    pub(super) fn advisory_topic(&self, topic: &Destination) -> Option<Arc<Cell>> {
+        let known = self.known();
+        if let Some(cell) = known.cells.get(topic) {
+            return Some(Arc::clone(cell));
+        }
+        let wanted = known.feeds.iter().any(|feeds| feeds.matches(topic));
+        drop(known);
+        wanted.then(|| self.get_or_create(topic))
+    }
+
+    /// Whether `count` advisory topics have been made since this was last true.
+    pub(super) fn has_made_advisories(&self, count: u32) -> bool {
+        let made = &self.made_advisories;
+        made.load(Ordering::Relaxed) >= count && made.swap(0, Ordering::Relaxed) >= count
+    }
+
+    /// Subscriptions to patterns that match a destination.
+    pub(super) fn watching(&self, destination: &Destination) -> Vec<Arc<Feeds>> {
+        let known = self.known();
+        let feeds = known.feeds.iter();
+        feeds
+            .filter(|feeds| feeds.matches(destination))
+            .cloned()
+            .collect()
+    }
+
+    /// Removes advisory topics without a subscription.
+    pub(super) fn remove_unused_advisories(&self) {
+        let mut known = self.known_mut();
+        known.cells.retain(|_, cell| !advisories::is_unused(cell));
     }
 
     /// Sets the routes up that a new destination brings.
@@ -163,15 +225,28 @@ impl Registry {
         }
     }
 
-    /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9).
-    pub fn create_temporary(&self, kind: Kind, id: &str) -> Arc<Cell> {
+    /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9). `owner` is the id of
+    /// its connection.
+    pub fn create_temporary(&self, kind: Kind, id: &str, owner: Option<&str>) -> Arc<Cell> {
         let destination = Destination::temporary(kind, id);
+        if let Some(cell) = self.get(&destination)
+            && let Some(owner) = owner
+            && cell.owner.set(owner.to_owned()).is_ok()
+        {
+            // Somebody has sent to it before; what was sent is there.
+            return cell;
+        }
         let rules = Rules::of(&self.policies(), &destination);
         let machine = self.machine(&destination, 1);
         let shared = self.shared(None);
         let number = self.next_id();
         let name = destination.clone();
-        let cell = Arc::new(Cell::new(name, number, machine, rules, false, shared));
+        let cell = Cell::new(name, number, machine, rules, false, shared);
+        if let Some(owner) = owner {
+            cell.owner.get_or_init(|| owner.to_owned());
+        }
+        let cell = Arc::new(cell);
+        self.note(Change::Added, &destination, owner);
         self.known_mut()
             .cells
             .insert(destination, Arc::clone(&cell));
@@ -199,10 +274,46 @@ impl Registry {
             .inspect_err(|_| self.declarations.forget(destination))
     }
 
+    /// The temporary destination of that name. If there is none, one without an owner is made where the configuration
+    /// lets a SEND do that (GC-3).
+    pub fn find_temporary(&self, destination: &Destination) -> Option<Arc<Cell>> {
+        let found = self.get(destination);
+        let id = destination.temporary_id()?;
+        found.or_else(|| {
+            let may = self.settings.temporaries.auto_create_on_send;
+            may.then(|| self.create_temporary(destination.kind, id, None))
+        })
+    }
+
+    /// Removes temporary destinations without an owner that nobody refers to and that `may_go`.
+    pub(super) fn remove_ownerless(&self, mut may_go: impl FnMut(&Cell) -> bool) -> usize {
+        let mut known = self.known_mut();
+        let before = known.cells.len();
+        known.cells.retain(|destination, cell| {
+            if !destination.is_temporary() || cell.owner.get().is_some() {
+                return true;
+            }
+            if Arc::strong_count(cell) > 1 {
+                cell.note_use();
+                return true;
+            }
+            let goes = may_go(cell);
+            if goes {
+                self.note(Change::Removed, destination, None);
+            }
+            !goes
+        });
+        before - known.cells.len()
+    }
+
     /// Removes a destination. Who still holds it sends into the void.
     pub fn remove(&self, destination: &Destination) {
         self.declarations.forget(destination);
-        self.known_mut().cells.remove(destination);
+        let removed = self.known_mut().cells.remove(destination);
+        if let Some(cell) = removed {
+            let owner = cell.owner.get();
+            self.note(Change::Removed, destination, owner.map(String::as_str));
+        }
     }
 
     /// Remembers a subscription for destinations that come later; gives those that match it now.
@@ -310,13 +421,14 @@ impl Registry {
             if destination.is_temporary() {
                 return true;
             }
-            if Arc::strong_count(cell) > 1 {
+            if Arc::strong_count(cell) > 1 || destination.is_advisory() {
                 cell.note_use();
                 return true;
             }
             let goes = gone.len() < count_max && may_go(cell);
             if goes {
                 self.declarations.forget(destination);
+                self.note(Change::Removed, destination, None);
                 gone.push(destination.clone());
             }
             !goes
@@ -332,7 +444,16 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = self.rules(&destination);
-        let shared = self.shared(self.store.clone());
+        let shared = if destination.is_advisory() {
+            // Neither kept, nor counted where it would hold up producers (ADV-2).
+            let memory = Arc::clone(&self.advisories.memory);
+            Shared {
+                memory,
+                ..self.shared(None)
+            }
+        } else {
+            self.shared(self.store.clone())
+        };
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 
@@ -341,6 +462,7 @@ impl Registry {
             store,
             memory: Arc::clone(&self.memory),
             timer: Arc::clone(&self.timer),
+            advisories: Arc::clone(&self.advisories),
         }
     }
 }

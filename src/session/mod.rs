@@ -6,12 +6,15 @@ mod alarm;
 pub mod link;
 mod once;
 mod peer;
+mod presence;
 mod schedule;
 mod state;
+mod temporary;
 mod transactions;
 
 pub use once::Once;
 pub use peer::Peer;
 pub use schedule::Cancel;
 pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};
+pub use temporary::TemporaryError;
 pub use transactions::{Bounds, TransactionError};

@@ -10,6 +10,7 @@ use crate::engine::{StoreError, SubscriptionId, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::once::{Once, Twofold};
+use super::presence::Presence;
 use super::transactions::Transactions;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
@@ -96,7 +97,7 @@ pub struct Session {
     pub outbox: Arc<Outbox>,
     pub(super) work: Work,
     pub(super) transactions: Transactions,
-    origin: u64,
+    pub(super) origin: u64,
     serial: u64,
     batch: Batch,
     /// The batch could not be stored for want of space and waits.
@@ -107,7 +108,8 @@ pub struct Session {
     pub(super) subscriptions: HashMap<u64, Subscribed>,
     pub(super) acknowledgements: Acknowledgements,
     /// Destinations that live with this connection.
-    temporaries: Vec<Destination>,
+    pub(super) temporaries: Vec<Destination>,
+    pub(super) presence: Presence,
 }
 
 impl Session {
@@ -129,6 +131,7 @@ impl Session {
             subscriptions: HashMap::new(),
             acknowledgements: Acknowledgements::default(),
             temporaries: Vec::new(),
+            presence: Presence::default(),
         }
     }
 
@@ -246,13 +249,6 @@ impl Session {
         if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(None);
         }
-    }
-
-    /// Makes a destination that lives with this connection (DST-9). `id` is unique in the broker.
-    pub fn create_temporary(&mut self, kind: Kind, id: &str) -> Arc<Cell> {
-        let cell = self.engine.registry.create_temporary(kind, id);
-        self.temporaries.push(cell.destination.clone());
-        cell
     }
 
     /// What of the batch is on its way to `cell`, for its limits.
@@ -399,6 +395,29 @@ impl Session {
         request: SubscribeRequest,
         answer: Answer<'_>,
     ) -> Result<(), DurableError> {
+        let mut request = request;
+        request.blueprint.facts = self.consumer_facts(serial, &request);
+        let facts = request.blueprint.facts.clone();
+        let listens = self.begin_listening(&request);
+        let (subscribed, ticket) = self.connect_consumers(request).inspect_err(|_| {
+            if listens {
+                self.engine.end_listening();
+            }
+        })?;
+        self.reply(ticket, answer);
+        self.subscriptions.insert(serial, subscribed.clone());
+        if ticket.is_none() || answer.is_empty() {
+            self.start(&subscribed);
+        }
+        self.consumer_came(serial, &subscribed, facts.as_ref(), listens);
+        Ok(())
+    }
+
+    /// Makes the consumers that a subscription asks for; nothing flows to them yet.
+    fn connect_consumers(
+        &mut self,
+        request: SubscribeRequest,
+    ) -> Result<(Subscribed, Option<Ticket>), DurableError> {
         let SubscribeRequest {
             cells,
             patterns,
@@ -406,7 +425,7 @@ impl Session {
             durable,
             after,
         } = request;
-        let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
+        let connected = match (durable, &cells[..], &patterns[..]) {
             (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
             (None, [cell], []) => {
                 let encoder = (blueprint.encode)(&cell.destination, 0);
@@ -431,12 +450,7 @@ impl Session {
                 (Subscribed::Many(feeds), None)
             }
         };
-        self.reply(ticket, answer);
-        self.subscriptions.insert(serial, subscribed.clone());
-        if ticket.is_none() || answer.is_empty() {
-            self.start(&subscribed);
-        }
-        Ok(())
+        Ok(connected)
     }
 
     fn subscribe_durable(
@@ -566,9 +580,9 @@ impl Session {
         for serial in serials {
             self.end_subscription(serial, ending);
         }
-        for destination in std::mem::take(&mut self.temporaries) {
-            self.engine.registry.remove(&destination);
-        }
+        self.producers_left();
+        self.remove_temporaries();
+        self.logged_out();
         self.engine.run(&mut self.work);
         self.work.take_ticket();
     }
@@ -585,6 +599,7 @@ impl Session {
                 feeds.end(now_ms, ending, &mut self.work);
             }
         }
+        self.consumer_left(serial);
         true
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn find_temporary(
     destination: &Destination,
 ) -> Result<Arc<Cell>, Refusal> {
     check(access, Right::Write, destination)?;
-    engine.registry.get(destination).ok_or_else(|| {
+    engine.registry.find_temporary(destination).ok_or_else(|| {
         Refusal::frame(format!(
             "Cannot send to {destination}: the destination does not exist"
         ))

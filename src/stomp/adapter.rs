@@ -118,6 +118,8 @@ pub(super) struct State {
     pub(super) parked: Parked,
     /// The log knows that the client's producer waits.
     told_to_wait: bool,
+    /// Parked frames are read again, so what they wait for is known already.
+    pub(super) replays: bool,
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
@@ -158,6 +160,7 @@ impl Stomp {
             temporaries: Temporaries::default(),
             parked: Parked::default(),
             told_to_wait: false,
+            replays: false,
             unapplied: Unapplied::default(),
             id_prefix,
             warning: None,
@@ -588,9 +591,11 @@ impl State {
         session.look_at_clock();
         for raw in std::mem::take(&mut self.parked).into_frames() {
             let mut step = Step::Done;
+            self.replays = true;
             self.read_again(raw, |state, frame, octets| {
                 step = state.handle(session, frame, octets, octets);
             });
+            self.replays = false;
             if let Step::Close(ending) = step {
                 return Step::Close(ending);
             }

@@ -6,6 +6,7 @@ use ferrymq_protocols::stomp::{Connect, Connected, HeartBeat, HeartBeatTimers, e
 
 use super::adapter::{State, Step};
 use super::reply::Refusal;
+use crate::broker::advisory::ConnectionFacts;
 use crate::engine::connections::Connection;
 use crate::security::{Access, Attempt, Login, Refused};
 use crate::session::Session;
@@ -73,6 +74,12 @@ impl State {
         let certificate = self.certificate_dn.as_deref();
         let user = access.user();
         tracing::debug!(client_id, user, remote = %self.remote, version = %connect.version, certificate, "connected");
+        session.logged_in(ConnectionFacts {
+            id: format!("ID:{}-{:x}", self.settings.broker_name, session.origin()),
+            client_id: client_id.clone(),
+            client_ip: format!("tcp://{}", self.remote),
+            user: user.to_owned(),
+        });
         self.client_id = Some(client_id);
         self.access = Some(access);
         // Users may have changed since the login was decided. From here on a change wakes this connection.

@@ -112,25 +112,25 @@ fn named(kind: Kind, name: &str) -> Destination {
     }
 }
 
-/// Names with a meaning of their own (DST-14) are refused until they have it.
+/// Names with a meaning of their own (DST-14) that are no destinations to anything else.
 fn reserved(destination: &Destination) -> Result<(), Refusal> {
     let name = destination.name.as_str();
-    let what = if name.starts_with(SHARED_PREFIX) {
+    if name.starts_with(SHARED_PREFIX) {
         return Err(Refusal::frame(format!(
             "{destination} belongs to a durable subscription: SUBSCRIBE to its topic with durable:true"
         )));
-    } else if name.starts_with("ActiveMQ.Advisory.") {
-        "advisories are"
-    } else if name.starts_with("ActiveMQ.Statistics.") {
-        "statistics by message are"
-    } else if name.starts_with("ActiveMQ.Scheduler.") {
+    }
+    if name.starts_with("ActiveMQ.Statistics.") {
+        return Err(Refusal::frame(format!(
+            "{destination} takes single SENDs with a reply-to only"
+        )));
+    }
+    if name.starts_with("ActiveMQ.Scheduler.") {
         return Err(Refusal::frame(format!(
             "{destination} takes SEND with AMQ_SCHEDULER_ACTION only"
         )));
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::not_yet(what))
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -186,21 +186,5 @@ mod tests {
         ));
         assert!(matches!(parts("/topic/a>")[..], [Part::Named(_)]));
         assert!(parse("/topic/a.>.b", &Names::default()).is_err());
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused_and_never_literal() {
-        for text in [
-            "/topic/ActiveMQ.Advisory.Connection",
-            "/queue/ActiveMQ.Statistics.Broker",
-        ] {
-            let refusal = parse(text, &Names::default()).expect_err(text);
-            assert!(
-                refusal.message.ends_with("not supported yet"),
-                "{text}: {}",
-                refusal.message
-            );
-            assert!(!refusal.fatal);
-        }
     }
 }

@@ -8,7 +8,8 @@ use ferrymq_protocols::stomp::{
 };
 
 use super::temporary::OwnNames;
-use crate::broker::{DeadLetter, MessageFlags, Outgoing};
+use super::transformation::Transformation;
+use crate::broker::{DeadLetter, Message, MessageFlags, Outgoing};
 use crate::engine::cell::Encoder;
 
 /// Renders MESSAGE frames for one subscription.
@@ -21,6 +22,7 @@ pub(super) struct MessageEncoder {
     names: Arc<OwnNames>,
     /// The subscription is a queue only inside: that its messages are copies is nobody's business.
     hides_route: bool,
+    transformation: Transformation,
 }
 
 impl MessageEncoder {
@@ -29,6 +31,7 @@ impl MessageEncoder {
         always_content_length: bool,
         names: Arc<OwnNames>,
         hides_route: bool,
+        transformation: Transformation,
     ) -> Self {
         Self {
             template,
@@ -36,6 +39,7 @@ impl MessageEncoder {
             always_content_length,
             names,
             hides_route,
+            transformation,
         }
     }
 }
@@ -80,6 +84,14 @@ impl Encoder for MessageEncoder {
 
     fn tail(&self) -> &'static [u8] {
         FRAME_END
+    }
+
+    fn rewrites(&self) -> bool {
+        self.transformation.is_wanted()
+    }
+
+    fn rewritten(&mut self, message: &Message) -> Option<Message> {
+        self.transformation.apply(message)
     }
 
     fn browse_end(&self, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 mod access;
 mod acknowledge;
 mod adapter;
+mod advisory;
 mod connect;
 mod declare;
 mod destination;
@@ -16,8 +17,10 @@ mod reply;
 mod schedule;
 mod send;
 mod shared;
+mod statistics;
 mod subscribe;
 mod temporary;
+mod transformation;
 mod wishes;
 
 pub use adapter::{Stomp, StompSettings};

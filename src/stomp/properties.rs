@@ -59,7 +59,7 @@ impl PropertyReader for StompProperties {
 }
 
 /// The value of the line `name`; there is one at most.
-fn find<'m>(message: &'m Message, name: &str) -> Option<Cow<'m, str>> {
+pub(super) fn find<'m>(message: &'m Message, name: &str) -> Option<Cow<'m, str>> {
     let head = message.head();
     if message.flags.has(MessageFlags::ESCAPED) {
         return find_escaped(head, name);
@@ -81,7 +81,8 @@ fn find_escaped<'m>(head: &'m [u8], name: &str) -> Option<Cow<'m, str>> {
     })
 }
 
-fn lines(mut head: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of a head, without their ends.
+pub(super) fn lines(mut head: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let end = memchr(b'\n', head)?;
         let line = &head[..end];

@@ -17,7 +17,9 @@ use super::destination::{self, Part};
 use super::names;
 use super::parked::ParkKey;
 use super::reply::Refusal;
+use super::statistics;
 use super::temporary::{set_reply_to, shown};
+use super::transformation;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Declared;
 use crate::broker::{Kind, Message, MessageFlags};
@@ -81,6 +83,8 @@ impl LastSend {
             && send.transaction.is_none()
             && send.expiration_ms.is_none()
             && send.dedup_id.is_none()
+            // Each body is looked at.
+            && !send.headers.has(Known::Transformation)
     }
 
     /// What `message` came to, in the memory of the one before.
@@ -145,6 +149,9 @@ impl State {
             lasting &= !matches!(part, Part::Remote(_));
             cells.push(self.target(session, part, declared.as_ref())?);
         }
+        if lasting {
+            session.sends_to(&cells);
+        }
         let target = match <[Arc<Cell>; 1]>::try_from(cells) {
             Ok([cell]) => Target::One(cell),
             Err(cells) => Target::Many(cells.into()),
@@ -167,6 +174,9 @@ impl State {
     ) -> Result<Arc<Cell>, Refusal> {
         let access = self.access.as_ref();
         match part {
+            Part::Named(destination) if destination.is_advisory() => Err(Refusal::frame(format!(
+                "cannot send to {destination}: only the broker does"
+            ))),
             Part::Named(destination) => {
                 let opened = self.open_declared(session, Right::Write, destination, declared)?;
                 self.warning = self.warning.take().or(opened.warning);
@@ -313,6 +323,9 @@ impl State {
         let (named, lasting) = match last_target.filter(|(text, _)| *text == send.destination) {
             Some(named) => (named, true),
             None => {
+                if let Some(asked) = statistics::request(&send.destination) {
+                    return self.send_figures(session, send, asked);
+                }
                 let headers = Some(&send.headers);
                 let (target, lasting) = self.resolve(session, &send.destination, headers)?;
                 ((send.destination.to_string(), target), lasting)
@@ -414,6 +427,7 @@ impl State {
         if no_space && let Some(cell) = cells.find(|cell| cell.fails_if_no_space()) {
             let store = send.persistent && session.engine.is_store_full();
             let what = if store { "Store" } else { "Memory" };
+            report_wait(session, target, send.persistent, true);
             return Err(Refusal::frame(format!(
                 "Usage Manager {what} Limit reached: the message was not enqueued, as the policy of {} has \
                  sendFailIfNoSpace = true",
@@ -426,7 +440,10 @@ impl State {
             match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
                 Admission::Open => {}
                 Admission::Wait => full = true,
-                Admission::Refused(text) => return Err(Refusal::frame(text)),
+                Admission::Refused(text) => {
+                    report_wait(session, target, send.persistent, no_space);
+                    return Err(Refusal::frame(text));
+                }
             }
         }
         if !full && self.parked.is_empty() && !session.is_stalled() {
@@ -439,6 +456,9 @@ impl State {
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
             return Ok(None);
         }
+        if !self.replays && !self.parked.holds_back(&key) {
+            report_wait(session, target, send.persistent, no_space);
+        }
         Ok(Some(self.park(session, key, raw)))
     }
 }
@@ -447,6 +467,25 @@ impl State {
 pub(super) fn dedup_id(send: &Send<'_>) -> Option<DedupId> {
     let id = send.dedup_id.as_deref()?;
     Some(DedupId::of(WIRE_STOMP, id.as_bytes()))
+}
+
+/// Tells those who want to know that a producer begins to wait or is refused, and for want of what.
+fn report_wait(session: &mut Session, target: &Target, persistent: bool, no_space: bool) {
+    let engine = &session.engine;
+    let (usage, percent) = if no_space && persistent && engine.is_store_full() {
+        ("store", 100)
+    } else if no_space {
+        let limit_bytes = engine.memory.limit_bytes().max(1);
+        (
+            "memory",
+            engine.memory.used_bytes().saturating_mul(100) / limit_bytes,
+        )
+    } else {
+        ("destination", 100)
+    };
+    for cell in target.cells() {
+        session.waits_for(cell, usage, percent);
+    }
 }
 
 /// Whether there is room for a message: in the store if it is kept there, else in memory.
@@ -479,8 +518,12 @@ pub(super) fn build(
     stamps: Stamps<'_>,
 ) -> Message {
     let mut escaped = false;
+    let failure = transformation::failure(send);
     let head = |payload: &mut Vec<u8>| {
         let mut flags = send.write_user_head(payload);
+        if let Some(error) = &failure {
+            flags = flags.and(transformation::give_up(payload, error));
+        }
         if let Some(remote) = stamps.reply_to {
             set_reply_to(payload, remote);
         }

@@ -11,6 +11,7 @@ use super::adapter::{SerialById, State, Step};
 use super::destination::{self, Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
+use super::transformation::{Form, Transformation};
 use super::{access, declare, names, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
@@ -156,7 +157,7 @@ impl State {
             shared.is_some(),
         );
         if let Some(shared) = shared {
-            blueprint.encode = self.encode_as(wanted, serial, Some(shared.topic));
+            blueprint.encode = self.encode_as(session, wanted, serial, Some(shared.topic));
         }
         self.subscriptions.last_serial = serial;
         let request = SubscribeRequest {
@@ -234,14 +235,16 @@ impl State {
                 no_local: wanted.no_local,
             },
             wishes: wishes::of(wanted, mode)?,
-            encode: self.encode_as(wanted, serial, None),
+            encode: self.encode_as(session, wanted, serial, None),
             origin: session.origin(),
+            facts: None,
         })
     }
 
     /// How deliveries of a subscription are rendered: as those of `topic`, if its queue is only inside.
     fn encode_as(
         &self,
+        session: &Session,
         wanted: &Subscribe<'_>,
         serial: u64,
         topic: Option<Destination>,
@@ -249,6 +252,9 @@ impl State {
         let mode = mode_of(wanted);
         let (version, id_prefix) = (self.version, self.settings.id_prefix());
         let id = wanted.id.as_ref().map(ToString::to_string);
+        let transformation = wanted.headers.get(Known::Transformation);
+        let form = transformation.and_then(|name| Form::wanted(&name));
+        let advisories = Arc::clone(session.engine.advisories.properties());
         let always_content_length = self.settings.always_content_length;
         let (names, shown) = (
             Arc::clone(&self.temporaries.names),
@@ -268,8 +274,15 @@ impl State {
                 ack_prefix.as_deref(),
             );
             let names = Arc::clone(&names);
-            let encoder =
-                MessageEncoder::new(template, always_content_length, names, topic.is_some());
+            let transformation = Transformation::new(&advisories, form, id_prefix.clone());
+            let hides_route = topic.is_some();
+            let encoder = MessageEncoder::new(
+                template,
+                always_content_length,
+                names,
+                hides_route,
+                transformation,
+            );
             Box::new(encoder) as Box<dyn Encoder>
         };
         Box::new(encode)
@@ -325,6 +338,9 @@ impl State {
             ));
         }
         match &address.parts[..] {
+            [Part::Named(topic)] if topic.is_advisory() => Err(Refusal::frame(
+                "cannot durably subscribe to an advisory topic",
+            )),
             [Part::Named(_)] => self.named(name).map(Some),
             [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
                 "cannot durably subscribe to a temporary topic",

@@ -1,11 +1,13 @@
 //! The integration tests: one binary, a module per behaviour.
 
+mod advisories;
 mod cli;
 mod destinations;
 mod duplicates;
 mod hostile;
 mod restart;
 mod security;
+mod statistics;
 mod store_tools;
 mod tidy;
 mod topics;

@@ -37,7 +37,7 @@ fn list(words: &str) -> Vec<String> {
 }
 
 /// A user whose password is the name and `-secret`.
-fn user(name: &str, groups: &str) -> User {
+pub(crate) fn user(name: &str, groups: &str) -> User {
     User {
         name: name.to_owned(),
         password: cheap(&format!("{name}-secret")),
@@ -46,7 +46,7 @@ fn user(name: &str, groups: &str) -> User {
     }
 }
 
-fn rule(queue: &str, [read, write, admin]: [&str; 3]) -> AccessRule {
+pub(crate) fn rule(queue: &str, [read, write, admin]: [&str; 3]) -> AccessRule {
     AccessRule {
         queue: queue.to_owned(),
         read: list(read),
@@ -56,7 +56,7 @@ fn rule(queue: &str, [read, write, admin]: [&str; 3]) -> AccessRule {
     }
 }
 
-fn config(users: Vec<User>, rules: Vec<AccessRule>) -> Config {
+pub(crate) fn config(users: Vec<User>, rules: Vec<AccessRule>) -> Config {
     let mut config = Config::default();
     config.broker.ephemeral = true;
     config.security.user = users;
@@ -70,7 +70,7 @@ fn config(users: Vec<User>, rules: Vec<AccessRule>) -> Config {
     config
 }
 
-fn login(name: &str) -> String {
+pub(crate) fn login(name: &str) -> String {
     format!("CONNECT accept-version:1.2 host:x login:{name} passcode:{name}-secret")
 }
 

@@ -39,3 +39,8 @@ fn websocket_decode_holds_over_its_corpus() {
         ferrymq_protocols::fuzz::websocket_decode,
     );
 }
+
+#[test]
+fn map_text_holds_over_its_corpus() {
+    run("map_text", ferrymq_protocols::fuzz::map_text);
+}

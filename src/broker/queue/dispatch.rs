@@ -143,6 +143,7 @@ impl Queue {
             return false;
         }
         let (id, expires_ms) = (message.id, message.expires_ms);
+        let (timestamp_ms, is_first) = (message.timestamp_ms, !entry.redelivered);
         consumer.subscription.hold(Delivery {
             number,
             sequence: spot.sequence,
@@ -161,6 +162,9 @@ impl Queue {
             self.stall_check_ms.get_or_insert(stall_ms);
         }
         self.stats.dispatched += 1;
+        if is_first {
+            self.stats.waits.note(now_ms.saturating_sub(timestamp_ms));
+        }
         if let Some(durable) = self.lanes.paging.pressing() {
             self.lanes.paging.held_bytes -= consumer.subscription.unacked.shed(durable);
         }

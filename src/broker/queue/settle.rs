@@ -19,6 +19,7 @@ impl Queue {
                 break;
             };
             if consumer.browse.is_none() {
+                out.consumed(key, &delivery);
                 self.settle(&delivery, out);
             }
         }
@@ -273,7 +274,10 @@ impl Queue {
         out: &mut impl Outlet,
     ) {
         if ack == Ack::Consumed {
-            taken.for_each(|delivery| self.settle(&delivery, out));
+            for delivery in taken {
+                out.consumed(key, &delivery);
+                self.settle(&delivery, out);
+            }
             return;
         }
         let consumer = self.consumers.get(key);

@@ -114,6 +114,7 @@ impl Topic {
                     self.let_go(entry.message, bytes);
                     self.expire(key, sequence, (copy, expires_ms), out);
                 } else {
+                    out.expired(&entry);
                     self.let_go(entry.message, bytes);
                     self.stats.expired += 1;
                 }

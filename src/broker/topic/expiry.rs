@@ -109,6 +109,9 @@ impl Topic {
         let kept = kept.filter(|_| durable.is_some() && entry.at.is_some());
         let first = kept.is_some_and(|kept| !std::mem::replace(&mut kept.buried, true));
         if !first {
+            if durable.is_none() {
+                out.expired(&entry);
+            }
             drop(entry);
             self.progress(key, &[sequence], out);
             self.release(sequence, out);

@@ -72,6 +72,9 @@ impl Topic {
             self.progress(key, &sequences, out);
         }
         for delivery in taken {
+            if ack == Ack::Consumed {
+                out.consumed(key, &delivery);
+            }
             self.let_go(
                 delivery.entry.message,
                 u64::from(delivery.entry.bytes.get()),

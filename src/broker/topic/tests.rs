@@ -287,3 +287,46 @@ fn a_dead_letter_that_could_not_be_stored_is_delivered_again() {
     assert!(bench.topic.is_empty());
     assert_eq!(bench.topic.held_bytes(), 0);
 }
+
+/// What is told to one subscription only reaches no other, waits for credit, and gives its octets back.
+#[test]
+fn a_message_can_be_presented_to_one_subscription() {
+    let mut bench = Bench::new();
+    let subscribe = |bench: &mut Bench| {
+        let (window, all) = (Window::messages(2), Selection::default());
+        let key = bench.topic.subscribe(AckMode::Client, window, all);
+        bench.topic.resume(0, key, &mut bench.world);
+        key
+    };
+    let (key, other) = (subscribe(&mut bench), subscribe(&mut bench));
+    bench.publish();
+    bench.world.take();
+    for _ in 0..2 {
+        let sequence = bench.topic.reserve(1);
+        let told = Arc::new(message(sequence, 100, false, 0));
+        let entry = Entry::held(told, None);
+        let incoming = Incoming { sequence, entry };
+        bench.topic.present(0, key, incoming, &mut bench.world);
+    }
+    // The window has room for one of them; then comes what all get.
+    assert_eq!(bench.world.delivered(), [2]);
+    bench.publish();
+    assert_eq!(bench.world.delivered(), [4], "the other one keeps up");
+    bench.acknowledge(key, 2);
+    assert_eq!(bench.world.delivered(), [3, 4], "in order");
+    bench.acknowledge(key, 4);
+    bench.acknowledge(other, 2);
+    assert_eq!((bench.topic.held_bytes(), bench.topic.in_flight()), (0, 0));
+    // Nobody is left to be told.
+    bench
+        .topic
+        .unsubscribe(key, Ending::Orderly, &mut bench.world);
+    let sequence = bench.topic.reserve(1);
+    let entry = Entry::held(Arc::new(message(sequence, 100, false, 0)), None);
+    let incoming = Incoming { sequence, entry };
+    bench.topic.present(0, key, incoming, &mut bench.world);
+    assert_eq!(
+        (bench.world.delivered(), bench.topic.held_bytes()),
+        (vec![], 0)
+    );
+}

@@ -219,6 +219,24 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     "dedupWindow" = dedup.ids_max as Plain<u32>;
     /// How long an id is remembered; 0: until newer ones push it out (not in ActiveMQ).
     "dedupWindowTime" = dedup.age_max_ms as Millis;
+    /// Whether it is reported that a consumer's window is full while messages wait; see advisories.md, as for all of these.
+    "advisoryForSlowConsumers" = advisories.slow_consumers as Plain<bool>;
+    /// Whether it is reported that a producer has to wait.
+    "advisoryForFastProducers" = advisories.fast_producers as Plain<bool>;
+    /// Whether each message is reported that a slow topic subscriber loses.
+    "advisoryForDiscardingMessages" = advisories.discarding as Plain<bool>;
+    /// Whether each message that comes in is reported.
+    "advisoryForDelivery" = advisories.delivery as Plain<bool>;
+    /// Whether each message that is acknowledged is reported.
+    "advisoryForConsumed" = advisories.consumed as Plain<bool>;
+    /// Whether each message that goes to a consumer is reported.
+    "advisoryForDispatched" = advisories.dispatched as Plain<bool>;
+    /// Whether it is reported that a producer met a limit.
+    "advisoryWhenFull" = advisories.when_full as Plain<bool>;
+    /// Whether each message is reported that came while nobody consumed; of a topic only if it is not persistent.
+    "sendAdvisoryIfNoConsumers" = advisories.no_consumers as Plain<bool>;
+    /// Whether reports of a message hold its body.
+    "includeBodyForAdvisory" = advisories.include_body as Plain<bool>;
 
     /// Whether the broker's time replaces the sender's, and the expiry moves along.
     "timestamping.enabled" | "timestamping" = timestamping.enabled as Plain<bool>;
@@ -231,7 +249,6 @@ static EFFECTIVE: &[PolicyKey] = effective! {
 };
 
 const NOT_BUILT: &str = "the feature it belongs to is not built yet";
-const ADVISORIES: &str = "advisory messages are not built yet";
 const AUDIT: &str =
     "it audits producers of OpenWire, which is not built yet; ids of STOMP have dedupWindow";
 const CURSORS: &str =
@@ -258,15 +275,6 @@ static WITHOUT_EFFECT: &[PolicyKey] = without_effect! {
     "pendingQueuePolicy" = "store": CURSORS;
     "pendingSubscriberPolicy" = "file": CURSORS;
     "pendingDurableSubscriberPolicy" = "store": CURSORS;
-    "advisoryForSlowConsumers" = "false": ADVISORIES;
-    "advisoryForFastProducers" = "false": ADVISORIES;
-    "advisoryForDiscardingMessages" = "false": ADVISORIES;
-    "advisoryForDelivery" = "false": ADVISORIES;
-    "advisoryForConsumed" = "false": ADVISORIES;
-    "advisoryForDispatched" = "false": ADVISORIES;
-    "advisoryWhenFull" = "false": ADVISORIES;
-    "sendAdvisoryIfNoConsumers" = "false": ADVISORIES;
-    "includeBodyForAdvisory" = "false": ADVISORIES;
     "persistJMSRedelivered" = "false": "counters of failed deliveries always survive a restart";
     "enableAudit" = "true": AUDIT;
     "maxAuditDepth" = "10000": AUDIT;

@@ -138,6 +138,8 @@ fn settings() -> Settings {
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
+        advisories: Default::default(),
+        temporaries: Default::default(),
     }
 }
 

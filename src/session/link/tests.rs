@@ -2,8 +2,9 @@ use std::io::IoSlice;
 use std::sync::Mutex;
 
 use super::*;
+use crate::broker::advisory::ConnectionFacts;
 use crate::broker::{
-    AckMode, Destination, Message, MessageFlags, MessageId, Outgoing, Window, Wishes,
+    AckMode, Destination, Kind, Message, MessageFlags, MessageId, Outgoing, Window, Wishes,
 };
 use crate::clock::Clock;
 use crate::engine::cell::{Cell, Encoder, Work};
@@ -102,6 +103,8 @@ fn engine() -> Arc<Engine> {
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
         group_reader: None,
+        advisories: Default::default(),
+        temporaries: Default::default(),
     };
     Engine::build(
         settings,
@@ -129,6 +132,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
             wishes: Wishes::default(),
             encode: Box::new(|_, _| Box::new(Nowhere)),
             origin: 1,
+            facts: None,
         },
         durable: None,
         after: None,
@@ -169,4 +173,38 @@ async fn a_panic_in_an_adapter_costs_one_connection_and_no_message() {
     let dispatched = cell.lock().queue().unwrap().stats.dispatched;
     assert_eq!(dispatched, 2, "it went to the next consumer");
     drop(next);
+}
+
+/// Spec: behaviour TMP-1, GC-3.
+#[test]
+fn a_temporary_destination_stays_while_somebody_consumes_from_it() {
+    let engine = engine();
+    let outbox = Arc::new(Outbox::new(Box::new(Nowhere), &engine));
+    let bounds = Bounds {
+        open_max: 1,
+        actions_max: 1,
+    };
+    let mut session = Session::new(Arc::clone(&engine), outbox, bounds);
+    session.logged_in(ConnectionFacts {
+        id: "ID:b-1".to_owned(),
+        client_id: "c".to_owned(),
+        client_ip: String::new(),
+        user: String::new(),
+    });
+    // What somebody has sent before is there when the owner comes.
+    let lost = engine.registry.create_temporary(Kind::Queue, "ID-1", None);
+    let cell = session.create_temporary(Kind::Queue, "ID-1");
+    assert!(Arc::ptr_eq(&lost, &cell));
+    assert_eq!(cell.owner.get().map(String::as_str), Some("ID:b-1"));
+    let consumer = subscribed(&engine, &cell);
+    let refused = session.remove_temporary(&cell.destination).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Destination still has an active subscription: temp-queue://ID-1"
+    );
+    let mut consumer = consumer;
+    consumer.close(Ending::Orderly);
+    assert_eq!(session.remove_temporary(&cell.destination), Ok(()));
+    assert!(engine.registry.get(&cell.destination).is_none());
+    assert!(session.remove_temporary(&cell.destination).is_err());
 }

@@ -9,7 +9,8 @@ use super::{
     transactions,
 };
 use crate::{
-    destinations, duplicates, hostile, restart, security, topics, transport, virtual_topics,
+    advisories, destinations, duplicates, hostile, restart, security, topics, transport,
+    virtual_topics,
 };
 
 /// The numbers of the list; it has gaps.
@@ -40,13 +41,13 @@ const LIST: &[u16] = &[
 /// What is not tested here, and why. Where a case is refused with "not supported yet" until it is built, that is.
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
-    ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
+    ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 318, 319, 320]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 8] = [
+const ELSEWHERE: [&[&str]; 9] = [
+    advisories::COVERED,
     destinations::COVERED,
     duplicates::COVERED,
     hostile::COVERED,

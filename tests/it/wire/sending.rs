@@ -129,19 +129,6 @@ pub(super) const CASES: &[Case] = &[
         client.put("SEND destination:/topic/c147");
         client.expect("MESSAGE subscription:t destination:/topic/c147");
     }),
-    // What is not built may not be taken for a literal name.
-    case("DST-14 refused", |s| {
-        for destination in [
-            "/topic/ActiveMQ.Advisory.Connection",
-            "/queue/ActiveMQ.Statistics.Broker",
-        ] {
-            let mut client = s.client();
-            for command in ["SEND", "SUBSCRIBE id:1"] {
-                let head = format!("{command} destination:{destination}");
-                client.refused(&head, "ERROR message~'not supported yet'");
-            }
-        }
-    }),
     case("C153", |s| {
         echo(s, "SEND destination:/queue/c153 transformation:test")
             .check("MESSAGE !content-length");

@@ -1,0 +1,248 @@
+//! Figures of the broker, its destinations and subscriptions, by the names of ActiveMQ's statistics (ADM-20).
+//!
+//! Read from the counters when somebody asks; each destination is locked for itself and shortly.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::cell::{Cell, Machine};
+use crate::broker::message::OVERHEAD_BYTES;
+use crate::broker::stats::Stats;
+use crate::broker::{Destination, Kind, Pattern, SubscriptionKey};
+
+/// The value of a figure.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Figure {
+    /// A name.
+    Text(String),
+    /// A count or a number of octets or milliseconds.
+    Count(u64),
+    /// A number of hundredths, or another small one.
+    Small(u32),
+    /// An average.
+    Average(f64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+/// Figures in their order.
+pub type Figures = Vec<(&'static str, Figure)>;
+
+/// What a destination holds and has done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    size: u64,
+    in_flight: u64,
+    memory_bytes: u64,
+    consumers: u64,
+    producers: u64,
+    stats: Stats,
+}
+
+impl Sums {
+    fn of(engine: &Engine, cell: &Cell) -> Self {
+        let producers = engine.roster.counts(&cell.destination).producers;
+        let state = cell.lock();
+        let machine = &state.machine;
+        let (size, in_flight, stats) = match machine {
+            Machine::Queue(queue) => (queue.len(), queue.in_flight(), queue.stats),
+            Machine::Topic(topic) => (topic.len(), topic.in_flight(), topic.stats),
+        };
+        Self {
+            size: size as u64,
+            in_flight: in_flight as u64,
+            memory_bytes: machine.held_bytes(),
+            consumers: machine.consumers() as u64,
+            producers: producers.into(),
+            stats,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.size += other.size;
+        self.in_flight += other.in_flight;
+        self.memory_bytes += other.memory_bytes;
+        self.consumers += other.consumers;
+        self.producers += other.producers;
+        self.stats.add(&other.stats);
+    }
+
+    fn write(&self, figures: &mut Figures) {
+        use Figure::{Average, Count};
+        let Stats {
+            enqueued,
+            enqueued_bytes,
+            dequeued,
+            dispatched,
+            expired,
+            waits,
+            ..
+        } = self.stats;
+        let own_bytes = enqueued_bytes.saturating_sub(enqueued * OVERHEAD_BYTES as u64);
+        // Not counted one by one: as many as the memory in use holds of the average size.
+        let each_bytes = enqueued_bytes.checked_div(enqueued).unwrap_or(0);
+        let cached = self.memory_bytes.checked_div(each_bytes).unwrap_or(0);
+        figures.extend([
+            ("size", Count(self.size)),
+            ("enqueueCount", Count(enqueued)),
+            ("dequeueCount", Count(dequeued)),
+            ("dispatchCount", Count(dispatched)),
+            ("expiredCount", Count(expired)),
+            ("inflightCount", Count(self.in_flight)),
+            ("messagesCached", Count(cached.min(self.size))),
+            ("averageMessageSize", Average(ratio(own_bytes, enqueued))),
+            (
+                "averageEnqueueTime",
+                Average(ratio(waits.total_ms, waits.count)),
+            ),
+            ("minEnqueueTime", Average(waits.min_ms as f64)),
+            ("maxEnqueueTime", Average(waits.max_ms as f64)),
+            ("consumerCount", Count(self.consumers)),
+            ("producerCount", Count(self.producers)),
+        ]);
+    }
+}
+
+fn ratio(sum: u64, count: u64) -> f64 {
+    if count == 0 {
+        0.0
+    } else {
+        sum as f64 / count as f64
+    }
+}
+
+fn percent(used: u64, limit: u64) -> Figure {
+    let percent = used.saturating_mul(100).checked_div(limit).unwrap_or(0);
+    Figure::Small(u32::try_from(percent).unwrap_or(u32::MAX))
+}
+
+impl Engine {
+    /// The figures of the whole broker. Advisory topics do not count.
+    #[must_use]
+    pub fn broker_figures(&self) -> Figures {
+        let mut sums = Sums::default();
+        for cell in self.registry.all() {
+            if !cell.destination.is_advisory() {
+                sums.add(&Sums::of(self, &cell));
+            }
+        }
+        let mut figures = self.identity();
+        sums.write(&mut figures);
+        let (used, limit) = (self.memory.used_bytes(), self.memory.limit_bytes());
+        let usage = self.store.as_ref().and_then(|store| store.usage().ok());
+        let stored = usage.map_or(0, |usage| usage.bytes_on_disk);
+        let url = self.settings.advisories.broker_url.clone();
+        figures.extend([
+            ("memoryUsage", Figure::Count(used)),
+            ("memoryLimit", Figure::Count(limit)),
+            ("memoryPercentUsage", percent(used, limit)),
+            ("storeUsage", Figure::Count(stored)),
+            // The free space of the disk is the limit.
+            ("storeLimit", Figure::Count(0)),
+            (
+                "storePercentUsage",
+                Figure::Small(if self.is_store_full() { 100 } else { 0 }),
+            ),
+            ("tempUsage", Figure::Count(0)),
+            ("tempLimit", Figure::Count(0)),
+            ("tempPercentUsage", Figure::Small(0)),
+            ("stomp", Figure::Text(url)),
+        ]);
+        figures
+    }
+
+    /// The figures of the destinations that a name or pattern names, one after the other by name.
+    #[must_use]
+    pub fn destination_figures(&self, kind: Kind, pattern: &Pattern) -> Vec<Figures> {
+        let mut cells = self.registry.all();
+        cells.retain(|cell| {
+            let Destination { kind: own, name } = &cell.destination;
+            *own == kind && !cell.destination.is_temporary() && pattern.matches(name)
+        });
+        cells.sort_by(|one, other| one.destination.cmp(&other.destination));
+        cells.iter().map(|cell| self.figures_of(cell)).collect()
+    }
+
+    fn figures_of(&self, cell: &Arc<Cell>) -> Figures {
+        let sums = Sums::of(self, cell);
+        let limits = cell.policy().limits;
+        let limit = limits
+            .memory_bytes_max
+            .unwrap_or_else(|| self.memory.limit_bytes());
+        let mut figures = self.identity();
+        figures.push(("destinationName", Figure::Text(cell.destination.uri())));
+        sums.write(&mut figures);
+        figures.extend([
+            ("memoryUsage", Figure::Count(sums.memory_bytes)),
+            ("memoryLimit", Figure::Count(limit)),
+            ("memoryPercentUsage", percent(sums.memory_bytes, limit)),
+        ]);
+        figures
+    }
+
+    /// The figures of all subscriptions, one for each destination that each of them has joined.
+    #[must_use]
+    pub fn subscription_figures(&self) -> Vec<Figures> {
+        let mut cells = self.registry.all();
+        cells.sort_by(|one, other| one.destination.cmp(&other.destination));
+        let mut found = Vec::new();
+        for cell in cells.iter().filter(|cell| !cell.destination.is_advisory()) {
+            let state = cell.lock();
+            for (key, who) in &state.facts {
+                let mut figures = self.identity();
+                let text = |text: &str| Figure::Text(text.to_owned());
+                let kind = match cell.destination.kind {
+                    Kind::Queue => "Queue",
+                    Kind::Topic => "Topic",
+                };
+                figures.extend([
+                    ("clientId", text(&who.connection.client_id)),
+                    ("connectionId", text(&who.connection.id)),
+                    ("subscriptionId", Figure::Count(who.number)),
+                    ("consumerId", Figure::Text(who.id())),
+                    ("destinationName", text(cell.destination.physical_name())),
+                    ("destinationType", text(kind)),
+                    (
+                        "subscriptionName",
+                        text(who.subscription_name.as_deref().unwrap_or_default()),
+                    ),
+                    (
+                        "selector",
+                        text(who.selector.as_deref().unwrap_or_default()),
+                    ),
+                    ("exclusive", Figure::Flag(who.exclusive)),
+                    ("prefetchSize", Figure::Small(who.prefetch)),
+                    ("priority", Figure::Small(who.priority.into())),
+                ]);
+                figures.extend(held_by(&state.machine, key));
+                found.push(figures);
+            }
+        }
+        found
+    }
+
+    fn identity(&self) -> Figures {
+        let constants = self.advisories.properties().constants();
+        let of = |name: &str| {
+            let found = constants.iter().find(|(known, _)| *known == name);
+            Figure::Text(found.map(|(_, value)| value.clone()).unwrap_or_default())
+        };
+        vec![
+            ("brokerName", of("originBrokerName")),
+            ("brokerId", of("originBrokerId")),
+        ]
+    }
+}
+
+/// What waits for a consumer and what it holds.
+fn held_by(machine: &Machine, key: SubscriptionKey) -> [(&'static str, Figure); 3] {
+    let (pending, dispatched, slow) = match machine {
+        Machine::Queue(queue) => queue.held_by(key),
+        Machine::Topic(topic) => topic.held_by(key),
+    };
+    [
+        ("pendingQueueSize", Figure::Count(pending as u64)),
+        ("dispatchedQueueSize", Figure::Count(dispatched as u64)),
+        ("slowConsumer", Figure::Flag(slow)),
+    ]
+}
