@@ -277,9 +277,12 @@ impl Store {
     }
 
     /// Copies what is left in segments that are more than half garbage out of them, and deletes them, as fast as the disk allows. The
-    /// store does so by itself at its own pace. With no room for copies it does what it can.
-    pub fn compact(&self) {
-        self.shared.mailbox.compact(&BTreeSet::new());
+    /// store does so by itself at its own pace. What was appended before counts. With no room for copies it does what it can.
+    ///
+    /// # Errors
+    /// The journal is dead.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.evacuate(&BTreeSet::new()).map(drop)
     }
 
     /// Empties these segments, whatever is in them, and deletes them. Those that are left are given back.

@@ -51,7 +51,7 @@ pub(super) fn compact(common: &Common) -> anyhow::Result<()> {
     let before = store.usage()?;
     let bar = styled(0, "compacting", SPINNER);
     bar.enable_steady_tick(TICK);
-    store.compact();
+    store.compact()?;
     bar.finish_and_clear();
     let after = store.usage()?;
     store.close()?;

@@ -450,7 +450,7 @@ fn threads_compact_while_others_read_and_write() {
             store.append(|batch| batch.remove(queue, &[one])).unwrap();
         }
     }
-    store.compact();
+    store.compact().unwrap();
     let holders = store.holders().unwrap();
     let sealed = holders.segments.iter().filter(|one| !one.is_written);
     for one in sealed {

@@ -76,7 +76,7 @@ fn reads_and_goes_on(fixture: &str) {
                 .unwrap();
             store.wait(ticket).unwrap();
         }
-        store.compact();
+        store.compact().unwrap();
         store.close().unwrap();
     }
 }
