@@ -75,6 +75,7 @@ pub(crate) fn recover(
     let highest = checkpoint.as_ref().map_or(0, |found| found.covered.epoch);
     replay.run(checkpoint.filter(|_| trusts_checkpoint))?;
     replay.sync_tail()?;
+    replay.erase_torn()?;
     replay.report.elapsed = watch.elapsed();
     replay.finish(meta, known, highest)
 }
@@ -103,6 +104,8 @@ struct Replay {
     last_sequence: u64,
     /// The last batch taken in: segment, begin and end.
     tail: Option<(u32, u32, u32)>,
+    /// The batch that was cut: segment and begin.
+    torn: Option<(u32, u32)>,
     epoch: u64,
     report: RecoveryReport,
 }
@@ -125,6 +128,7 @@ impl Replay {
             epoch_firsts: BTreeMap::new(),
             last_sequence: 0,
             tail: None,
+            torn: None,
             epoch: 0,
             report: RecoveryReport {
                 segments,
@@ -496,6 +500,7 @@ impl Replay {
             .map_err(StoreError::io("read", &path))?;
         if !slots.bad.is_empty() && header.sequence > self.synced {
             self.report.torn_tail_bytes += u64::from(header.length);
+            self.torn = Some((id, offset));
             return Ok(false);
         }
         for &(offset, length) in &slots.bad {
@@ -562,6 +567,25 @@ impl Replay {
             _ => {}
         }
         self.state.apply(at, record);
+    }
+
+    /// A batch that is cut loses its header for good. Its number is used again, and when the segments that tell of that are gone, it
+    /// must not look like damage in what was synced.
+    fn erase_torn(&self) -> Result<(), StoreError> {
+        let Some((id, offset)) = self.torn else {
+            return Ok(());
+        };
+        let Some(segment) = self.survey.segments.get(&id) else {
+            return Ok(());
+        };
+        let file = segment.open()?;
+        let erased = file
+            .write_at(&[0; BATCH_HEADER], u64::from(offset))
+            .and_then(|()| file.sync());
+        erased.map_err(StoreError::io(
+            "cut the torn tail of",
+            &crate::segment::path(&self.journal, id),
+        ))
     }
 
     /// The last batch may have been in memory only: the process was killed, or its sync failed, after which Linux takes the pages for
