@@ -64,6 +64,15 @@ impl Connections {
         }
     }
 
+    /// Whether a connection has the client id; what one held has returned before its id is free.
+    #[must_use]
+    pub fn has(&self, client_id: &str) -> bool {
+        let known = self.by_client_id.lock();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(client_id)
+    }
+
     /// Wakes every connection's task, to look at something that has changed for all.
     pub fn wake_all(&self) {
         let known = self

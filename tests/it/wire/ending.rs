@@ -248,6 +248,7 @@ pub(super) const CASES: &[Case] = &[
         lazy.put("SUBSCRIBE id:1 destination:/queue/ack-5");
         lazy.expect("MESSAGE");
         lazy.kill();
+        s.until_gone("ack-5");
         let mut reader = s.client();
         reader.ask("SUBSCRIBE id:1 destination:/queue/ack-5 ack:client");
         let mut last = reader.expect("MESSAGE redelivered:true JMSXDeliveryCount:1");

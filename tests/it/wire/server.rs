@@ -239,6 +239,13 @@ impl Server {
         });
     }
 
+    /// Waits until the connection with this client id has ended, and what it held has returned.
+    pub(crate) fn until_gone(&self, client_id: &str) {
+        until("a connection to end", || {
+            (!self.engine().connections.has(client_id)).then_some(())
+        });
+    }
+
     /// Has the broker take over another configuration while it runs.
     pub(crate) fn reload(&self, config: Config) -> Result<Changes, StartError> {
         let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
