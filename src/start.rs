@@ -258,11 +258,12 @@ impl Handle {
         self.engine.connections.wake_all();
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
-        if changes.policies || !changes.at_once.is_empty() {
-            warn_of_policies(&config);
-            self.engine.set_policies(config.policies());
-        }
+        // What needs a restart stays: names are split as they were.
         running.adopt(config);
+        if changes.policies || !changes.at_once.is_empty() {
+            warn_of_policies(&running);
+            self.engine.set_policies(running.policies());
+        }
         Ok(changes)
     }
 
@@ -419,7 +420,8 @@ async fn blocking<T: Send + 'static>(
 
 async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
     let (settings, clock) = (config.security.clone(), clock.clone());
-    Ok(blocking(move || Security::new(&settings, clock)).await??)
+    let syntax = config.pattern_syntax();
+    Ok(blocking(move || Security::new(&settings, syntax, clock)).await??)
 }
 
 async fn open_store(

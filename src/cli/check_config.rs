@@ -22,7 +22,8 @@ pub(super) struct CheckConfigArgs {
 pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
     let loaded = load::load(&Sources::file(&arguments.file).with_environment())?;
     // Also what the file only names: the users file.
-    Security::new(&loaded.config.security, Clock::system())?;
+    let syntax = loaded.config.pattern_syntax();
+    Security::new(&loaded.config.security, syntax, Clock::system())?;
     for warning in loaded.config.policy_warnings() {
         eprintln!("ferrymq: {warning}");
     }

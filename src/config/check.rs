@@ -263,7 +263,13 @@ pub(super) fn rules(
         prefix.len() < 2 || !prefix.ends_with('.') || prefix.contains(['>', ',']),
         format!("must be levels with a dot after each, such as \"Consumer.*.\"; found {prefix:?}"),
     );
-    problems.extend(security::problems(&config.security, refused, origin));
+    let syntax = config.pattern_syntax();
+    problems.extend(security::problems(
+        &config.security,
+        syntax,
+        refused,
+        origin,
+    ));
     // The entries are read by what these say.
     if !refused.contains("destinations.path_separator") {
         problems.extend(super::policy::rules(config));

@@ -69,13 +69,8 @@ fn reloads(section: &str, key: &str) -> bool {
         return key != "verifications_max";
     }
     let is_default = |policy_key: &keys::PolicyKey| matches!(&policy_key.effect, Effect::Sets(setter) if setter.section_key == Some((section, key)));
-    // Wildcards are read anew with the entries; a profile is nothing but defaults.
-    let read_with = [
-        ("destinations", "path_separator"),
-        ("destinations", "wildcard_style"),
-        ("broker", "compat"),
-    ];
-    read_with.contains(&(section, key)) || keys::all().any(is_default)
+    // A profile is nothing but defaults.
+    (section, key) == ("broker", "compat") || keys::all().any(is_default)
 }
 
 #[cfg(test)]

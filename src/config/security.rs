@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use super::check::{Origin, Problem, is_printable};
 use super::load::entry_path;
 use super::{AccessRule, Security};
+use crate::broker::Pattern;
+use crate::broker::pattern::Syntax;
 
 impl Security {
     /// Whether there are users, so that who is none of them stays outside.
@@ -44,6 +46,7 @@ pub(crate) const NAME: &str =
 struct Rules<'a> {
     refused: &'a HashSet<String>,
     origin: &'a dyn Fn(&str) -> Origin,
+    syntax: Syntax,
     problems: Vec<Problem>,
 }
 
@@ -93,7 +96,7 @@ impl Rules<'_> {
         let given: Vec<_> = kinds.iter().filter(|(_, name)| !name.is_empty()).collect();
         match given[..] {
             [(key, name)] => {
-                if let Some(text) = wrong_pattern(name) {
+                if let Some(text) = wrong_pattern(name, self.syntax) {
                     self.broken(format!("{entry}.{key}"), text);
                 }
             }
@@ -122,7 +125,7 @@ impl Rules<'_> {
     }
 }
 
-fn wrong_pattern(name: &str) -> Option<String> {
+fn wrong_pattern(name: &str, syntax: Syntax) -> Option<String> {
     if !is_printable(name) || name.trim() != name {
         return Some("must be a name or pattern without blanks around it".to_owned());
     }
@@ -131,12 +134,11 @@ fn wrong_pattern(name: &str) -> Option<String> {
             "must be the bare name or pattern of one destination, without prefix; found {name:?}"
         ));
     }
-    let levels: Vec<&str> = name.split('.').collect();
-    let rest_inside = levels[..levels.len() - 1].contains(&">");
-    let part = levels
-        .iter()
+    let is_separator = |letter| letter == '.' || Some(letter) == syntax.separator;
+    let part = name
+        .split(is_separator)
         .any(|level| level.len() > 1 && level.contains(['*', '>']));
-    (rest_inside || part).then(|| {
+    (part || Pattern::parse_with(name, syntax).is_err()).then(|| {
         format!(
             "* stands for a whole level and > for all that follow, at the end only; found {name:?}"
         )
@@ -146,12 +148,14 @@ fn wrong_pattern(name: &str) -> Option<String> {
 /// All problems of the section.
 pub(super) fn problems(
     security: &Security,
+    syntax: Syntax,
     refused: &HashSet<String>,
     origin: &dyn Fn(&str) -> Origin,
 ) -> Vec<Problem> {
     let mut rules = Rules {
         refused,
         origin,
+        syntax,
         problems: Vec::new(),
     };
     rules.users(security);

@@ -28,6 +28,7 @@ pub use login::{Attempt, Login, PendingLogin};
 pub use password::Password;
 pub use snapshot::SecurityError;
 
+use crate::broker::pattern::Syntax;
 use crate::clock::Clock;
 use crate::config;
 use access::UserConnections;
@@ -63,22 +64,29 @@ pub struct Security {
     throttle: Throttle,
     verifications: Arc<Semaphore>,
     connections: UserConnections,
+    syntax: Syntax,
     clock: Clock,
 }
 
 impl Security {
-    /// Compiles the configuration, which has been checked, and reads the users file.
+    /// Compiles the configuration, which has been checked, and reads the users file. Names of destinations are read by
+    /// `syntax`, in rules and in what is asked for.
     ///
     /// # Errors
     /// The users file is wrong.
-    pub fn new(settings: &config::Security, clock: Clock) -> Result<Arc<Self>, SecurityError> {
-        let snapshot = Snapshot::of(settings)?;
+    pub fn new(
+        settings: &config::Security,
+        syntax: Syntax,
+        clock: Clock,
+    ) -> Result<Arc<Self>, SecurityError> {
+        let snapshot = Snapshot::of(settings, syntax)?;
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
             remembered: Remembered::new(),
             throttle: Throttle::default(),
             verifications: Arc::new(Semaphore::new(settings.verifications_max as usize)),
             connections: UserConnections::default(),
+            syntax,
             clock,
         }))
     }
@@ -89,7 +97,7 @@ impl Security {
     /// # Errors
     /// The users file is wrong; everything stays as it was.
     pub fn reload(&self, settings: &config::Security) -> Result<(), SecurityError> {
-        let snapshot = Snapshot::of(settings)?;
+        let snapshot = Snapshot::of(settings, self.syntax)?;
         let rules = settings.acl.len();
         tracing::info!(
             users = snapshot.len(),

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::acl::Acl;
 use super::throttle::Delays;
 use super::users_file::{self, UsersFileError};
+use crate::broker::pattern::Syntax;
 use crate::config::{Security as Settings, User};
 
 /// Why users and rules could not be read; nothing has changed then.
@@ -67,7 +68,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Compiles settings that have been checked; reads the users file.
-    pub(super) fn of(settings: &Settings) -> Result<Self, SecurityError> {
+    pub(super) fn of(settings: &Settings, syntax: Syntax) -> Result<Self, SecurityError> {
         let file = &settings.users_file;
         let mut users = HashMap::new();
         for user in &settings.user {
@@ -92,7 +93,7 @@ impl Snapshot {
             anonymous: settings
                 .anonymous_access
                 .then(|| (anonymous.0.as_str().into(), anonymous.1.clone())),
-            acl: Acl::of(&settings.acl),
+            acl: Acl::of(&settings.acl, syntax),
             delays: Delays {
                 first_ms: settings.login_delay.as_millis(),
                 max_ms: settings.login_delay_max.as_millis(),
