@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{Destination, Message, Pattern};
+use crate::broker::{Destination, Message};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
 use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
@@ -21,13 +21,13 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
 use crate::engine::retry::{Retried, RetryError};
-use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings, StoreError};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
+use crate::virtual_destinations;
 
 /// The broker; see [`Broker::builder`].
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl Builder {
         let config = self.config;
         config.check()?;
         warn_of_policies(&config);
+        warn_of_virtual_destinations(&config);
         let clock = self.clock.unwrap_or_default();
         let certificates = load_certificates(&config, &clock)?;
         let security = read_security(&config, &clock).await?;
@@ -244,8 +245,8 @@ impl Handle {
         &self.engine
     }
 
-    /// Takes over what can change while the broker runs: users and access rules, the users file included; policies of
-    /// destinations, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// Takes over what can change while the broker runs: users and access rules, the users file included; virtual
+    /// destinations; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
     /// until the next start. Returns what differs.
     ///
     /// # Errors
@@ -263,6 +264,11 @@ impl Handle {
         if changes.policies || !changes.at_once.is_empty() {
             warn_of_policies(&running);
             self.engine.set_policies(running.policies());
+        }
+        if changes.virtual_destinations {
+            warn_of_virtual_destinations(&running);
+            self.engine
+                .set_routes(virtual_destinations::rules(&running));
         }
         Ok(changes)
     }
@@ -336,6 +342,13 @@ fn house(config: &Config) -> HouseRules {
 /// Says which keys of policies do nothing here.
 fn warn_of_policies(config: &Config) {
     for warning in config.policy_warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Says what of virtual destinations may not be meant so.
+fn warn_of_virtual_destinations(config: &Config) {
+    for warning in config.virtual_warnings() {
         tracing::warn!("{warning}");
     }
 }
@@ -449,25 +462,10 @@ fn settings(config: &Config) -> Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
         slow_subscriber_bytes_max: config.memory.slow_topic_subscriber_bytes_max.bytes(),
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
-        routes: routes(config),
+        routes: virtual_destinations::rules(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
         group_reader: Some(stomp::group_of),
-    }
-}
-
-/// What is copied where. The patterns have passed the checks.
-fn routes(config: &Config) -> Rules {
-    let (keys, syntax) = (&config.virtual_topics, config.pattern_syntax());
-    let name = Pattern::parse_with(&keys.name, syntax).ok();
-    let virtual_topics = name.filter(|_| keys.enabled).map(|name| VirtualTopics {
-        name,
-        prefix: keys.prefix.clone(),
-    });
-    Rules {
-        virtual_topics,
-        mirror_prefix: keys.mirrored_queues.then(|| keys.mirror_prefix.clone()),
-        syntax,
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
     // Also what the file only names: the users file.
     let syntax = loaded.config.pattern_syntax();
     Security::new(&loaded.config.security, syntax, Clock::system())?;
-    for warning in loaded.config.policy_warnings() {
+    let config = &loaded.config;
+    let warnings = config.policy_warnings().into_iter();
+    for warning in warnings.chain(config.virtual_warnings()) {
         eprintln!("ferrymq: {warning}");
     }
     writeln!(io::stdout(), "{}: ok", arguments.file.display())?;

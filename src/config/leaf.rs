@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::Spanned;
-use toml::de::{DeArray, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// A value as it was written, before it has a type.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,9 @@ pub enum Literal<'a> {
     Boolean(bool),
     /// A list.
     Array(&'a DeArray<'a>),
-    /// Something no key takes (a table, a date); the name of its type.
+    /// A table.
+    Table(&'a DeTable<'a>),
+    /// Something no key takes (a date, a number beyond all bounds); the name of its type.
     Other(&'static str),
 }
 
@@ -36,6 +38,7 @@ impl fmt::Display for Literal<'_> {
             Self::Float(number) => write!(out, "{number}"),
             Self::Boolean(truth) => write!(out, "{truth}"),
             Self::Array(_) => out.write_str("an array"),
+            Self::Table(_) => out.write_str("a table"),
             Self::Other(name) => write!(out, "{name}"),
         }
     }
@@ -102,7 +105,7 @@ impl<'a> Literal<'a> {
             DeValue::Boolean(truth) => Self::Boolean(*truth),
             DeValue::Datetime(_) => Self::Other("a date or time"),
             DeValue::Array(items) => Self::Array(items),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(table) => Self::Table(table),
         }
     }
 }
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_list_comes_from_a_file_or_as_text() {
-        let document = toml::de::DeTable::parse("x = [\"a\", \"b\"]\ny = [1]").expect("toml");
+        let document = DeTable::parse("x = [\"a\", \"b\"]\ny = [1]").expect("toml");
         let read = |key| Vec::<String>::read(&Literal::of(&document.get_ref()[key]));
         assert_eq!(read("x"), Ok(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(read("y"), Err("expected a string, found 1".to_owned()));

@@ -4,13 +4,14 @@
 //!   repository is written from here (a test compares the two).
 //! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
 //! - All problems are found before any is reported. See `check.rs`.
-//! - `[security]`, policies, and the keys that are defaults of policies reload; every other key takes effect at the
-//!   start. See `reload.rs`.
+//! - `[security]`, virtual destinations, policies, and the keys that are defaults of policies reload; every other key
+//!   takes effect at the start. See `reload.rs`.
 //!
 //! Not here: what a value does. The core receives values, never the tree.
 
 pub mod check;
 pub mod compat;
+mod forward;
 pub mod leaf;
 pub mod load;
 pub mod machine;
@@ -21,12 +22,14 @@ pub mod reload;
 pub mod schema;
 mod security;
 pub mod units;
+mod virtual_destinations;
 pub mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::{Origin, Problem, Problems};
+pub use forward::ForwardTo;
 pub use load::{Loaded, Sources};
 pub use network::Network;
 pub use password::HashedPassword;
@@ -74,6 +77,10 @@ tree! {
         /// The log.
         log: Log,
         ;
+        /// Topics with consumer queues, beside those of `virtual_topics`.
+        virtual_topic: Vec<VirtualTopic>,
+        /// Destinations that forward to others.
+        composite: Vec<Composite>,
         /// Rules for destinations by name.
         policy: Vec<PolicyEntry>,
     }
@@ -324,7 +331,8 @@ section! {
 }
 
 section! {
-    /// Messages that are copied to other destinations.
+    /// Messages that are copied to other destinations. These keys, [[virtual_topic]] and [[composite]] are read again when
+    /// the file changes and on SIGHUP.
     VirtualTopics in "virtual_topics" {
         /// Copy what is sent to a topic that matches name to its consumer queues.
         enabled: bool = true;
@@ -336,6 +344,60 @@ section! {
         mirrored_queues: bool = false;
         /// What the name of such a topic begins with, before that of its queue.
         mirror_prefix: String = "VirtualTopic.Mirror.";
+        /// What comes behind the name of the queue.
+        mirror_postfix: String = "";
+        /// Let such copies tell the queue they were sent to, in original-destination.
+        mirror_copy_message: bool = true;
+    }
+}
+
+section! {
+    /// Topics with consumer queues, any number of times, beside those of [virtual_topics]. What is sent to such a topic is
+    /// copied to each queue whose name is prefix, topic and postfix. Keys may be written as in activemq.xml too:
+    /// selectorAware, dropOnResourceLimit.
+    VirtualTopic in "virtual_topic" {
+        /// Which topics: a name, in which * is any one level and a last > any rest.
+        name: String = "";
+        /// What the name of a consumer queue begins with; "*" is any one level.
+        prefix: String = "Consumer.*.";
+        /// What it ends with.
+        postfix: String = "";
+        /// Copy to a queue only what the selector of one of its consumers matches; without a consumer nothing.
+        selector_aware: bool = false;
+        /// Remember the selectors of consumers for when they are away, over a restart too. Needs selector_aware.
+        selector_cache: bool = false;
+        /// Remember the last selector of each queue only.
+        single_selector_per_destination: bool = false;
+        /// Drop a copy for which its queue has no room, by the limits of its policy, instead of refusing the message or
+        /// making its producer wait.
+        drop_on_resource_limit: bool = false;
+        /// Accepted, without effect: there are no messages of other brokers.
+        local: bool = false;
+        /// Accepted, without effect: all copies are one step.
+        concurrent_send: bool = false;
+        /// Accepted, and always so: one sync covers all copies.
+        transacted_send: bool = false;
+    }
+}
+
+section! {
+    /// Composite destinations, any number of times: what is sent there is forwarded. Keys may be written as in
+    /// activemq.xml too: forwardTo, forwardOnly.
+    Composite in "composite" {
+        /// The queues it is about, a name or pattern. An entry has one of queue and topic.
+        queue: String = "";
+        /// The topics it is about.
+        topic: String = "";
+        /// Where to: destinations such as "/queue/a" and "/topic/b"; with a selector { queue = "a", selector = "x = 'y'" }.
+        forward_to: Vec<ForwardTo> = "";
+        /// Only forward: the destination itself gets nothing.
+        forward_only: bool = true;
+        /// Let copies tell the destination they were sent to, in original-destination.
+        copy_message: bool = true;
+        /// The destination itself gets what no selector has forwarded, and nothing else, whatever forward_only says.
+        send_when_not_matched: bool = false;
+        /// Accepted, without effect: all copies are one step.
+        concurrent_send: bool = false;
     }
 }
 
@@ -493,6 +555,12 @@ impl Config {
         ]
     }
 
+    /// Tables that come any number of times, outside all sections.
+    #[must_use]
+    pub fn lists() -> [SectionInfo; 2] {
+        [schema::info::<VirtualTopic>(), schema::info::<Composite>()]
+    }
+
     /// Writes the configuration as a file, every key with its comment.
     #[must_use]
     pub fn render(&self) -> String {
@@ -518,6 +586,9 @@ impl Config {
         }
         file.truncate(file.trim_end().len());
         file.push_str("\n\n");
+        for list in Self::lists() {
+            render_list(&mut file, &list);
+        }
         file.push_str(POLICY_EXAMPLE);
         file
     }
@@ -528,8 +599,9 @@ const FILE_HEAD: &str = "\
 #
 # Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
 # Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
-# file, a flag over both. Check a file with: ferrymq check-config FILE. [security], the policies at the end, and the keys
-# that are their defaults, are read again when the file changes and on SIGHUP; other changes take effect at the next start.
+# file, a flag over both. Check a file with: ferrymq check-config FILE. [security], [virtual_topics] and the tables below
+# it, the policies at the end, and the keys that are their defaults, are read again when the file changes and on SIGHUP;
+# other changes take effect at the next start.
 ";
 
 const POLICY_EXAMPLE: &str = "\

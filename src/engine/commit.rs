@@ -9,8 +9,8 @@ use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
 use super::policy::Admission;
-use super::routes::spread;
 use super::schedule::NewJob;
+use super::spread::Routed;
 use super::{Engine, records};
 use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
@@ -33,9 +33,8 @@ pub struct Acknowledged {
 /// What a transaction holds until its end.
 #[derive(Default)]
 pub struct Transaction {
-    /// Messages to send, in order. The same message to several destinations stands there several times in a row: it is
-    /// stored once.
-    pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
+    /// Messages to send, in order.
+    pub sends: Vec<Routed>,
     /// Messages to schedule, in order (SCH-6).
     pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
@@ -75,51 +74,7 @@ pub enum CommitError {
     Refused(String),
 }
 
-impl Part {
-    /// Why the destination refuses these messages, if it does. One whose policy lets producers wait takes them: they
-    /// waited when they were sent.
-    fn refusal(&self) -> Option<String> {
-        let (last, rest) = self.messages.split_last()?;
-        let last = &last.message;
-        let admission = self
-            .cell
-            .admission(last.memory_bytes(), last.is_persistent(), || {
-                let bytes = rest.iter().map(|copy| copy.message.memory_bytes()).sum();
-                Usage {
-                    messages: rest.len() as u64,
-                    bytes,
-                    memory_bytes: bytes,
-                }
-            });
-        match admission {
-            Admission::Refused(text) => Some(text),
-            Admission::Open | Admission::Wait => None,
-        }
-    }
-}
-
 impl Transaction {
-    /// Adds a message for several destinations; it must not be in the memory of others. It is stored once.
-    pub fn add(&mut self, cells: &[Arc<Cell>], message: Message) {
-        let message = Arc::new(message);
-        self.sends.extend(
-            cells
-                .iter()
-                .map(|cell| (Arc::clone(cell), Arc::clone(&message))),
-        );
-    }
-
-    /// The same with the copies that follow from where it goes (VIR-1).
-    pub fn add_routed(&mut self, cells: &[Arc<Cell>], message: Message) {
-        if !cells.iter().any(|cell| cell.routes.is_any()) {
-            self.add(cells, message);
-            return;
-        }
-        for (cells, message) in spread(cells, message) {
-            self.add(&cells, message);
-        }
-    }
-
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
@@ -143,11 +98,13 @@ impl Engine {
         mut transaction: Transaction,
         work: &mut Work,
     ) -> Result<(), (Box<Transaction>, CommitError)> {
-        self.stamp(&mut transaction);
-        let parts = partition(&transaction.sends);
-        if let Some(text) = parts.iter().find_map(Part::refusal) {
+        // Those whose policy lets producers wait take them: they waited when they were sent.
+        let pending = |_: &Cell| Usage::default();
+        if let Admission::Refused(text) = self.admit(&mut transaction.sends, true, pending) {
             return Err((Box::new(transaction), CommitError::Refused(text)));
         }
+        self.stamp(&mut transaction);
+        let parts = partition(&transaction.sends);
         self.apply(transaction, parts, work)
             .map_err(|(transaction, error)| (transaction, error.into()))
     }
@@ -168,8 +125,8 @@ impl Engine {
 
     fn stamp(&self, transaction: &mut Transaction) {
         let now_ms = self.clock.wall_ms();
-        for (cell, message) in &mut transaction.sends {
-            cell.stamp(now_ms, message);
+        for send in &mut transaction.sends {
+            send.cell.stamp(now_ms, &mut send.message);
         }
     }
 
@@ -239,7 +196,7 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
-        sends: &[(Arc<Cell>, Arc<Message>)],
+        sends: &[Routed],
         new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
         work: &mut Work,
@@ -306,11 +263,7 @@ impl Part {
 }
 
 /// Writes each message once for all its destinations.
-fn write_sends(
-    batch: &mut ferrymq_store::Batch<'_>,
-    parts: &mut [Part],
-    sends: &[(Arc<Cell>, Arc<Message>)],
-) {
+fn write_sends(batch: &mut ferrymq_store::Batch<'_>, parts: &mut [Part], sends: &[Routed]) {
     // For each send: its part and its place there.
     let mut copies = vec![None; sends.len()];
     for (index, part) in parts.iter().enumerate() {
@@ -319,11 +272,11 @@ fn write_sends(
         }
     }
     let mut from = 0;
-    while let Some((_, message)) = sends.get(from) {
+    while let Some(Routed { message, .. }) = sends.get(from) {
         let alike = sends[from..]
             .iter()
             .take(TARGETS_MAX)
-            .take_while(|(_, other)| Arc::ptr_eq(other, message));
+            .take_while(|other| Arc::ptr_eq(&other.message, message));
         let to = from + alike.count();
         let stored: Vec<(usize, usize)> = copies[from..to].iter().flatten().copied().collect();
         from = to;
@@ -385,9 +338,9 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
     });
 }
 
-fn partition(sends: &[(Arc<Cell>, Arc<Message>)]) -> Vec<Part> {
+fn partition(sends: &[Routed]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for (send, (cell, message)) in sends.iter().enumerate() {
+    for (send, Routed { cell, message, .. }) in sends.iter().enumerate() {
         let copy = Copy {
             message: Arc::clone(message),
             send,

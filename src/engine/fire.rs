@@ -10,9 +10,10 @@ use ferrymq_store::{RecoveredDestination, StoreError};
 
 use super::cell::{Cell, Journaled, Machine, Work};
 use super::commit::Transaction;
-use super::routes::copies;
+use super::policy::Admission;
 use super::schedule::{Browse, Jobs, Scheduling, Target, wait_readable};
 use super::{Engine, job_records, records};
+use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::scheduler::{Due, Firing, Job, Removed, Schedule};
 use crate::broker::{Destination, Entry, Locator, Message, MessageFlags, MessageId};
@@ -103,7 +104,7 @@ impl Engine {
         }
         drop(jobs);
         for (cell, mut group) in groups {
-            let copied = self.copy_routed(&cell, &group, work);
+            let copied = self.copy_routed(&cell, &mut group, work);
             let delivered = copied.and_then(|()| self.deliver(&cell, now_ms, &mut group, work));
             if let Err(error) = delivered {
                 tracing::debug!(destination = %cell.destination, %error, "scheduled messages wait");
@@ -124,21 +125,37 @@ impl Engine {
     fn copy_routed(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
-        group: &[Ready],
+        group: &mut [Ready],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         if !cell.routes.is_any() {
             return Ok(());
         }
         let mut transaction = Transaction::default();
-        let cells = std::slice::from_ref(cell);
-        for (message, _) in group.iter().filter_map(|ready| ready.delivered.as_ref()) {
-            for (cells, copy) in copies(cells, message) {
-                transaction.add(&cells, copy);
+        let mut kept = Vec::with_capacity(group.len());
+        for ready in &*group {
+            let spread = ready
+                .delivered
+                .as_ref()
+                .map(|(message, _)| self.spread_from(cell, message));
+            kept.push(spread.as_ref().is_none_or(|spread| spread.kept));
+            transaction
+                .sends
+                .extend(spread.into_iter().flat_map(|spread| spread.copies));
+        }
+        // Nobody is there to wait, so only what may be dropped is held back.
+        let pending = |_: &Cell| Usage::default();
+        if let Admission::Refused(reason) = self.admit(&mut transaction.sends, true, pending) {
+            tracing::debug!(destination = %cell.destination, reason, "scheduled messages go beyond a limit");
+        }
+        self.commit_admitted(transaction, work)
+            .map_err(|(_, error)| error)?;
+        for (ready, kept) in group.iter_mut().zip(kept) {
+            if !kept {
+                ready.delivered = None;
             }
         }
-        let sent = self.commit_admitted(transaction, work);
-        sent.map_err(|(_, error)| error)
+        Ok(())
     }
 
     /// Journals a group of jobs of one destination and puts their messages into it, all under its lock.

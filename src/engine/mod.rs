@@ -28,10 +28,13 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod remembered;
 pub mod retry;
 pub mod routes;
 pub mod schedule;
+pub mod spread;
 pub mod timer;
+pub mod wide;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,6 +103,8 @@ pub struct Engine {
     pub store: Option<Arc<Store>>,
     /// Messages to be delivered later.
     pub scheduling: Arc<Scheduling>,
+    /// Selectors of consumers that may be away.
+    pub selectors: remembered::Selectors,
     /// Answers that wait for a sync.
     pub durability: Arc<Durability>,
     /// Settings.
@@ -124,7 +129,14 @@ impl Engine {
     /// Whether a queue of that name takes copies from virtual topics (VIR-1).
     #[must_use]
     pub fn is_consumer_queue(&self, name: &str) -> bool {
-        self.settings.routes.consumed_by(name).is_some()
+        self.registry.route_rules().is_consumer_queue(name)
+    }
+
+    /// Replaces the rules of virtual destinations (VIR-6). Selectors that none of them wants remembered are forgotten.
+    pub fn set_routes(&self, rules: routes::Rules) {
+        self.selectors
+            .retain(|queue| rules.remembers(queue).is_some());
+        self.registry.set_routes(rules);
     }
 
     /// Whether the store refuses messages for want of space.

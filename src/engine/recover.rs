@@ -19,6 +19,7 @@ use super::memory::Memory;
 use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
+use super::remembered::Selectors;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
 use crate::broker::topic::{Progressed, Selection};
@@ -80,7 +81,9 @@ impl Engine {
                 store.clone(),
                 Arc::clone(&memory),
                 Arc::clone(&timer),
+                Arc::clone(&properties),
             ),
+            selectors: Selectors::new(store.clone(), Arc::clone(&properties)),
             timer,
             durables: Durables::default(),
             locals: Locals::default(),
@@ -104,7 +107,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn adopt(&self, recovered: Recovered) {
+    fn adopt(self: &Arc<Self>, recovered: Recovered) {
         let clean = recovered.clean;
         self.registry
             .claim(DestinationId(recovered.highest_destination));
@@ -121,6 +124,14 @@ impl Engine {
             .into_iter()
             .partition(|found| job_records::kind_of(found.kind).is_some());
         for found in destinations {
+            if found.kind == records::KIND_SELECTOR {
+                self.selectors.adopt(found.id, &found.name);
+                continue;
+            }
+            if found.kind == records::KIND_WIDE {
+                self.adopt_wide(found.id, &found.name);
+                continue;
+            }
             let RecoveredDestination {
                 id,
                 kind,
@@ -152,6 +163,14 @@ impl Engine {
         for found in recovered.subscriptions {
             if let Some(topic) = topics.get(&found.definition.topic) {
                 self.adopt_durable(topic, found);
+            }
+        }
+        for wide in self.durables.wide() {
+            for cell in topics
+                .values()
+                .filter(|cell| wide.matches(&cell.destination))
+            {
+                wide.join_recovered(cell);
             }
         }
         for (cell, entries) in backlogs {

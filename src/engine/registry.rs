@@ -11,9 +11,14 @@ use super::cell::{Cell, Machine, Shared};
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::policy::Rules;
+use super::properties::PropertyReaders;
+use super::routes;
 use super::timer::Timer;
+use super::wide::Wide;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
+
+mod linking;
 
 /// All destinations.
 pub struct Registry {
@@ -21,6 +26,8 @@ pub struct Registry {
     next_id: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
+    routes: RwLock<Arc<routes::Rules>>,
+    properties: Arc<PropertyReaders>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
@@ -31,6 +38,8 @@ struct Known {
     cells: HashMap<Destination, Arc<Cell>>,
     /// Subscriptions that destinations made later may belong to.
     feeds: Vec<Arc<Feeds>>,
+    /// Durable ones, with a consumer or without.
+    durables: Vec<Arc<Wide>>,
 }
 
 /// Why a destination was not made by its first use.
@@ -57,11 +66,14 @@ impl Registry {
         store: Option<Arc<Store>>,
         memory: Arc<Memory>,
         timer: Arc<Timer>,
+        properties: Arc<PropertyReaders>,
     ) -> Self {
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
             policies: RwLock::new(Arc::clone(&settings.policies)),
+            routes: RwLock::new(Arc::new(settings.routes.clone())),
+            properties,
             settings,
             store,
             memory,
@@ -130,7 +142,12 @@ impl Registry {
         let id = self.next_id();
         tracing::debug!(%destination, "destination created");
         let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
+        // Routes may lead back to it. Nobody else sees it before the lock is gone.
+        known.cells.insert(destination.clone(), Arc::clone(&cell));
         // Before anybody can send to it, so that no subscription misses its first message.
+        for wide in known.durables.iter().filter(|one| one.matches(destination)) {
+            wide.join(&cell);
+        }
         for feeds in known
             .feeds
             .iter()
@@ -139,23 +156,7 @@ impl Registry {
             feeds.join(&cell);
         }
         self.link(known, &cell);
-        known.cells.insert(destination.clone(), Arc::clone(&cell));
         cell
-    }
-
-    /// Sets the routes up that a new destination brings.
-    fn link(&self, known: &mut Known, cell: &Arc<Cell>) {
-        let rules = &self.settings.routes;
-        for (from, to) in rules.links(cell, known.cells.values()) {
-            from.routes.add(to);
-        }
-        if let Some(mirror) = rules.mirror_of(&cell.destination) {
-            let mirror = match known.cells.get(&mirror) {
-                Some(mirror) => Arc::clone(mirror),
-                None => self.create(known, &mirror),
-            };
-            cell.routes.add(&mirror);
-        }
     }
 
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9).
@@ -189,6 +190,23 @@ impl Registry {
             .collect()
     }
 
+    /// From now on `wide` learns of destinations that match it; returns those that are there.
+    pub(super) fn watch_durable(&self, wide: &Arc<Wide>) -> Vec<Arc<Cell>> {
+        let mut known = self.known_mut();
+        known.durables.push(Arc::clone(wide));
+        let cells = known.cells.values();
+        cells
+            .filter(|cell| wide.matches(&cell.destination))
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets a durable subscription that is gone.
+    pub(super) fn unwatch_durable(&self, wide: &Arc<Wide>) {
+        let mut known = self.known_mut();
+        known.durables.retain(|other| !Arc::ptr_eq(other, wide));
+    }
+
     /// Forgets a subscription that has ended.
     pub fn unwatch(&self, feeds: &Arc<Feeds>) {
         let mut known = self.known_mut();
@@ -218,13 +236,6 @@ impl Registry {
         known.cells.insert(destination, Arc::clone(&cell));
         drop(known);
         cell
-    }
-
-    /// Sets the routes up between all that was adopted.
-    pub fn link_adopted(&self) {
-        for cell in self.all() {
-            self.link(&mut self.known_mut(), &cell);
-        }
     }
 
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::engine::{StoreError, SubscriptionId, Ticket};
+use crate::engine::{StoreError, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::transactions::Transactions;
@@ -18,24 +18,17 @@ use crate::engine::commit::Transaction;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
+use crate::engine::policy::{Admission, Pending};
+use crate::engine::spread::Routed;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
 pub type Answer<'a> = &'a [u8];
-
-/// The consumer of one destination.
-#[derive(Clone)]
-pub struct Source {
-    /// The destination, and the consumer's key there.
-    pub feed: Feed,
-    /// Its id in the journal, if durable.
-    pub durable: Option<SubscriptionId>,
-}
 
 /// A subscription of this connection.
 #[derive(Clone)]
 pub enum Subscribed {
     /// To one destination.
-    One(Source),
+    One(Feed),
     /// To several.
     Many(Arc<Feeds>),
 }
@@ -62,7 +55,7 @@ pub struct SubscribeRequest {
     pub patterns: Vec<(Kind, Pattern)>,
     /// What its consumers are like.
     pub blueprint: Blueprint,
-    /// The name of the durable subscription, if it is one; then it has one destination.
+    /// The name of the durable subscription, if it is one; then all are topics.
     pub durable: Option<DurableName>,
 }
 
@@ -72,6 +65,8 @@ struct Batch {
     messages: Vec<Arc<Message>>,
     /// Messages for several destinations each; either these or `messages`.
     spread: Transaction,
+    /// How much of all that goes to destinations with limits.
+    pending: Pending,
     answers: Vec<u8>,
 }
 
@@ -137,12 +132,8 @@ impl Session {
         }
     }
 
-    /// Adds a message to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
+    /// Adds a message for a destination without routes to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
     pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
-        if cell.routes.is_any() {
-            self.send_to_all(std::slice::from_ref(cell), message, answer);
-            return;
-        }
         let same = self
             .batch
             .cell
@@ -151,10 +142,15 @@ impl Session {
         if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(Some(cell));
         }
+        self.batch.pending.add(cell, &message);
         let message = Arc::new(message);
         match self.batch.cell {
             Some(_) => self.batch.messages.push(message),
-            None => self.batch.spread.sends.push((Arc::clone(cell), message)),
+            None => self.batch.spread.sends.push(Routed {
+                cell: Arc::clone(cell),
+                message,
+                may_drop: false,
+            }),
         }
         self.batch.answers.extend_from_slice(answer);
     }
@@ -166,21 +162,43 @@ impl Session {
             self.batch.cell = cell.cloned();
         } else if let Some(cell) = self.batch.cell.take() {
             let messages = self.batch.messages.drain(..);
-            let sends = messages.map(|message| (Arc::clone(&cell), message));
+            let sends = messages.map(|message| Routed {
+                cell: Arc::clone(&cell),
+                message,
+                may_drop: false,
+            });
             self.batch.spread.sends.extend(sends);
         }
     }
 
-    /// Adds a message for several destinations to the batch: one copy to each, stored once, in one step of the journal
-    /// (DST-4, SND-4). `answer` as for [`Session::send`].
-    pub fn send_to_all(&mut self, cells: &[Arc<Cell>], mut message: Message, answer: Answer<'_>) {
+    /// Where a message for `cells` goes, copies included (DST-4, VIR-1).
+    #[must_use]
+    pub fn spread(&self, cells: &[Arc<Cell>], mut message: Message) -> Vec<Routed> {
+        // Who is last to hold it cannot be known.
+        message.unpin();
+        self.engine.spread(cells, message)
+    }
+
+    /// Whether a message may come to all of these, with what of the batch is on its way there. Copies that may be dropped
+    /// are, where there is no room.
+    #[must_use]
+    pub fn admit(&self, sends: &mut Vec<Routed>) -> Admission {
+        self.engine
+            .admit(sends, false, |cell| self.pending_for(cell))
+    }
+
+    /// Adds a message for several destinations to the batch: one copy to each, in one step of the journal (DST-4, SND-4).
+    /// `answer` as for [`Session::send`].
+    pub fn send_to_all(&mut self, sends: Vec<Routed>, answer: Answer<'_>) {
         if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(None);
         }
-        // Who is last to hold it cannot be known.
-        message.unpin();
-        self.batch.spread.add_routed(cells, message);
-        self.batch.answers.extend_from_slice(answer);
+        let batch = &mut self.batch;
+        for send in &sends {
+            batch.pending.add(&send.cell, &send.message);
+        }
+        batch.spread.sends.extend(sends);
+        batch.answers.extend_from_slice(answer);
     }
 
     /// Makes a destination that lives with this connection (DST-9). `id` is unique in the broker.
@@ -192,28 +210,16 @@ impl Session {
 
     /// What of the batch is on its way to `cell`, for its limits.
     #[must_use]
-    pub fn pending_for(&self, cell: &Arc<Cell>) -> Usage {
-        let mut pending = Usage::default();
-        let mut add = |message: &Message| {
-            pending.messages += 1;
-            pending.bytes += message.memory_bytes();
-        };
-        let batch = &self.batch;
-        let open = batch.cell.as_ref();
-        if open.is_some_and(|open| Arc::ptr_eq(open, cell)) {
-            batch.messages.iter().for_each(|message| add(message));
-        }
-        let spread = batch.spread.sends.iter();
-        let to_cell = spread.filter(|(to, _)| Arc::ptr_eq(to, cell));
-        to_cell.for_each(|(_, message)| add(message));
-        pending.memory_bytes = pending.bytes;
-        pending
+    pub fn pending_for(&self, cell: &Cell) -> Usage {
+        self.batch.pending.of(cell)
     }
 
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
     /// nothing else may be sent before (SND-5).
     pub fn hand_over(&mut self) -> bool {
         if self.batch.messages.is_empty() && self.batch.spread.is_empty() {
+            // A message may have come to nobody.
+            self.answer_batch(None);
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
@@ -252,17 +258,23 @@ impl Session {
                 self.batch.messages.clear();
                 self.batch.spread = Transaction::default();
                 self.batch.answers.clear();
+                self.batch.pending.clear();
                 self.outbox.close();
                 return true;
             }
         }
+        self.batch.pending.clear();
         let ticket = self.work.take_ticket();
+        self.answer_batch(ticket);
+        self.engine.run(&mut self.work);
+        true
+    }
+
+    fn answer_batch(&mut self, ticket: Option<Ticket>) {
         if !self.batch.answers.is_empty() {
             self.engine.reply(&self.outbox, ticket, &self.batch.answers);
             self.batch.answers.clear();
         }
-        self.engine.run(&mut self.work);
-        true
     }
 
     /// For how many milliseconds this connection should not be read, so that consumers catch up and messages
@@ -327,26 +339,23 @@ impl Session {
             durable,
         } = request;
         let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
-            (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
+            (Some(name), [cell], []) => self.subscribe_durable(cell, &name, &blueprint)?,
+            (Some(name), ..) => self.subscribe_wide(&name, &cells, patterns, blueprint)?,
             (None, [cell], []) => {
                 let encoder = (blueprint.encode)(&cell.destination, 0);
-                let key = self
+                let feed = self
                     .engine
                     .add_consumer(cell, &blueprint, &self.outbox, encoder, None)
                     .map_err(DurableError::Selector)?;
-                let cell = Arc::clone(cell);
-                let source = Source {
-                    feed: Feed { cell, key },
-                    durable: None,
-                };
-                (Subscribed::One(source), None)
+                (Subscribed::One(feed), None)
             }
             _ => {
                 // What is refused for one is refused for all, before there is any.
                 self.engine
                     .filter_of(&blueprint.choice, &Destination::queue(""))
                     .map_err(DurableError::Selector)?;
-                let feeds = Arc::new(Feeds::new(&self.engine, &self.outbox, blueprint, patterns));
+                let (engine, outbox) = (&self.engine, &self.outbox);
+                let feeds = Arc::new(Feeds::new(engine, outbox, blueprint, patterns, None));
                 self.engine.feed(&feeds, &cells);
                 (Subscribed::Many(feeds), None)
             }
@@ -376,15 +385,32 @@ impl Session {
         let (durable, ticket) =
             self.engine
                 .subscribe_durable(name, cell, choice, end, &mut self.work)?;
-        let cell = Arc::clone(cell);
-        let source = Source {
-            feed: Feed {
-                cell,
-                key: durable.key,
-            },
+        let feed = Feed {
+            cell: Arc::clone(cell),
+            key: durable.key,
             durable: Some(durable.id),
         };
-        Ok((Subscribed::One(source), ticket))
+        Ok((Subscribed::One(feed), ticket))
+    }
+
+    fn subscribe_wide(
+        &mut self,
+        name: &DurableName,
+        cells: &[Arc<Cell>],
+        patterns: Vec<(Kind, Pattern)>,
+        blueprint: Blueprint,
+    ) -> Result<(Subscribed, Option<Ticket>), DurableError> {
+        let names = patterns.iter().map(|(_, pattern)| pattern.clone());
+        let (wide, ticket) = self.engine.subscribe_wide(
+            name,
+            (cells, names.collect()),
+            (&blueprint.choice, self.origin),
+            &mut self.work,
+        )?;
+        let (engine, outbox, durable) = (&self.engine, &self.outbox, Some(wide));
+        let feeds = Arc::new(Feeds::new(engine, outbox, blueprint, patterns, durable));
+        self.engine.feed(&feeds, cells);
+        Ok((Subscribed::Many(feeds), ticket))
     }
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
@@ -397,7 +423,7 @@ impl Session {
     fn start(&mut self, subscribed: &Subscribed) {
         let now_ms = self.engine.clock.wall_ms();
         match subscribed {
-            Subscribed::One(source) => source.feed.start(now_ms, &mut self.work),
+            Subscribed::One(feed) => feed.start(now_ms, &mut self.work),
             Subscribed::Many(feeds) => feeds.start(now_ms, &mut self.work),
         }
     }
@@ -440,7 +466,7 @@ impl Session {
     #[must_use]
     pub fn holds(&self, serial: u64, which: Which) -> bool {
         match self.subscription(serial) {
-            Some(Subscribed::One(source)) => source.feed.find(which).is_some(),
+            Some(Subscribed::One(feed)) => feed.find(which).is_some(),
             Some(Subscribed::Many(feeds)) => {
                 feeds.concerned(split_serial(serial).1, which).is_some()
             }
@@ -482,7 +508,7 @@ impl Session {
         };
         let now_ms = self.engine.clock.wall_ms();
         match subscribed {
-            Subscribed::One(source) => source.feed.end(now_ms, ending, &mut self.work),
+            Subscribed::One(feed) => feed.end(now_ms, ending, &mut self.work),
             Subscribed::Many(feeds) => {
                 self.engine.registry.unwatch(&feeds);
                 feeds.end(now_ms, ending, &mut self.work);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, encode_receipt, push_header};
+use ferrymq_protocols::stomp::{Frame, Known, Send, push_header};
 
 use super::WIRE_STOMP;
 use super::access;
@@ -16,6 +16,7 @@ use super::temporary::set_reply_to;
 use crate::broker::{Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
+use crate::engine::spread::Routed;
 use crate::security::Right;
 use crate::session::Session;
 
@@ -194,7 +195,8 @@ impl State {
         };
         let persistent = last.flags.has(MessageFlags::PERSISTENT);
         let free = self.parked.is_empty() && self.unapplied.is_empty();
-        if !free || last.cell.is_limited() || !has_room(session, persistent, false) {
+        let plain = !last.cell.is_limited() && !last.cell.routes.is_any();
+        if !free || !plain || !has_room(session, persistent, false) {
             return false;
         }
         let mut flags = last.flags;
@@ -253,7 +255,9 @@ impl State {
         (send, octets, raw): (&Send<'_>, &Bytes, &[u8]),
         last: Option<LastSend>,
     ) -> Result<Step, Refusal> {
-        if let Some(step) = self.park_send(session, target, send, raw)? {
+        // What routes a message takes depends on what it says; their limits are looked at when it is made.
+        let routed = target.cells().iter().any(|cell| cell.routes.is_any());
+        if let Some(step) = self.park_send(session, target, routed, send, raw)? {
             return Ok(step);
         }
         let reply_to = self.remote_reply_to(session, send);
@@ -263,49 +267,69 @@ impl State {
             reply_to: reply_to.as_deref(),
         };
         let message = build(session, send, octets, stamps);
-        self.hand_in(session, send, target, message, last)
+        if let (Target::One(cell), false, None) = (target, routed, &send.transaction) {
+            self.hand_in(session, send, cell, message, last);
+            return Ok(Step::Done);
+        }
+        let mut sends = session.spread(target.cells(), message);
+        if routed {
+            match session.admit(&mut sends) {
+                Admission::Open => {}
+                Admission::Wait => return Ok(self.park(session, park_key(send), raw)),
+                Admission::Refused(text) => return Err(Refusal::frame(text)),
+            }
+        }
+        self.hand_in_all(session, send, sends)?;
+        Ok(Step::Done)
     }
 
-    /// Hands a message to the session.
+    /// Hands a message for one destination to the session.
     fn hand_in(
         &mut self,
         session: &mut Session,
         send: &Send<'_>,
-        target: &Target,
+        cell: &Arc<Cell>,
         message: Message,
         last: Option<LastSend>,
-    ) -> Result<Step, Refusal> {
+    ) {
+        if LastSend::is_plain(send) {
+            self.last_send = Some(LastSend::of(last, cell, send, &message));
+        }
+        self.answer(send.receipt.as_deref(), |answer| {
+            session.send(cell, message, answer);
+        });
+    }
+
+    /// Hands a message for several destinations, or of a transaction, to the session.
+    fn hand_in_all(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        sends: Vec<Routed>,
+    ) -> Result<(), Refusal> {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, target.cells(), message)
+                .send_in(transaction, sends)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
             });
-            return Ok(Step::Done);
+            return Ok(());
         }
-        self.scratch.clear();
-        if let Some(receipt) = &send.receipt {
-            encode_receipt(self.version, receipt, &[], &mut self.scratch);
-        }
-        match target {
-            Target::One(cell) => {
-                if LastSend::is_plain(send) {
-                    self.last_send = Some(LastSend::of(last, cell, send, &message));
-                }
-                session.send(cell, message, &self.scratch);
-            }
-            Target::Many(cells) => session.send_to_all(cells, message, &self.scratch),
-        }
-        Ok(Step::Done)
+        self.answer(send.receipt.as_deref(), |answer| {
+            session.send_to_all(sends, answer);
+        });
+        Ok(())
     }
 
-    /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
+    /// Whether the SEND has to wait: for memory, for the store, for its destination unless routes lead on from there, or
+    /// behind one that does (SND-5).
     fn park_send(
         &mut self,
         session: &mut Session,
         target: &Target,
+        routed: bool,
         send: &Send<'_>,
         raw: &[u8],
     ) -> Result<Option<Step>, Refusal> {
@@ -322,7 +346,8 @@ impl State {
         }
         let bytes = raw.len() as u64;
         let mut full = no_space;
-        for cell in target.cells() {
+        let limited = if routed { &[] } else { target.cells() };
+        for cell in limited {
             match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
                 Admission::Open => {}
                 Admission::Wait => full = true,
@@ -332,14 +357,19 @@ impl State {
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return Ok(None);
         }
-        let key = match &send.transaction {
-            Some(transaction) => ParkKey::Transaction(transaction.to_string()),
-            None => ParkKey::Destination(send.destination.to_string()),
-        };
+        let key = park_key(send);
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
             return Ok(None);
         }
         Ok(Some(self.park(session, key, raw)))
+    }
+}
+
+/// What a SEND that waits holds back.
+fn park_key(send: &Send<'_>) -> ParkKey {
+    match &send.transaction {
+        Some(transaction) => ParkKey::Transaction(transaction.to_string()),
+        None => ParkKey::Destination(send.destination.to_string()),
     }
 }
 

@@ -261,15 +261,13 @@ impl State {
                 "cannot durably subscribe to a Queue destination",
             ));
         }
-        match &address.parts[..] {
-            [Part::Named(_)] => self.named(name).map(Some),
-            [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
+        let is_temporary = |part: &Part| matches!(part, Part::Own(..) | Part::Remote(_));
+        if address.parts.iter().any(is_temporary) {
+            return Err(Refusal::frame(
                 "cannot durably subscribe to a temporary topic",
-            )),
-            _ => Err(Refusal::not_yet(
-                "durable subscriptions on several topics are",
-            )),
+            ));
         }
+        self.named(name).map(Some)
     }
 
     /// A durable subscription belongs to a client id that the client has chosen itself (SUB-2).
@@ -292,7 +290,7 @@ impl State {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
             // Who may not read what it holds may not throw it away either.
-            if let Some(topic) = session.engine.durables.topic_of(&name) {
+            for topic in session.engine.durables.topics_of(&name) {
                 access::check(self.access.as_ref(), Right::Read, &topic)?;
             }
             return self

@@ -4,6 +4,7 @@ mod admin;
 mod moves;
 mod outbox;
 mod policies;
+mod routes;
 mod schedule;
 mod threads;
 

@@ -1,5 +1,6 @@
 //! What survives a stop and a crash. Spec: behaviour SND-4, SUB-5, TX-3, TX-5, RED-5, RED-7, DLQ-4, ACK-7.
 
+mod durables;
 mod load;
 mod process;
 mod scheduling;

@@ -1,0 +1,212 @@
+//! The way of a message along routes: to whom it comes, as it is or as a copy (VIR-1 to VIR-5).
+//!
+//! - A message comes to a destination once, however many ways lead there from where it was sent.
+//! - Destinations nearer to that come first, and a copy follows [`HOPS_MAX`] routes at most, so circles end.
+//! - A copy tells the destination the message was sent to, whatever it came by on the way.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::Engine;
+use super::cell::{Cell, Machine};
+use super::policy::{Admission, Pending};
+use super::routes::{Aware, Keeps, Route};
+use crate::broker::Message;
+use crate::broker::policy::Usage;
+
+/// Routes that a copy may follow (VIR-4).
+pub const HOPS_MAX: usize = 8;
+
+/// A message on its way to one destination. The same message to several stands several times in a row: it is stored once.
+#[derive(Clone)]
+pub struct Routed {
+    /// The destination.
+    pub cell: Arc<Cell>,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Where the destination has no room it is dropped, and nobody waits for it.
+    pub may_drop: bool,
+}
+
+/// A destination that a message has come to.
+struct Reached {
+    cell: Arc<Cell>,
+    hops: usize,
+    tells_origin: bool,
+    may_drop: bool,
+}
+
+/// What becomes of a message that is sent to a destination with routes.
+pub(super) struct Spread {
+    /// Whether the destination itself gets it.
+    pub(super) kept: bool,
+    /// Who else does.
+    pub(super) copies: Vec<Routed>,
+}
+
+impl Engine {
+    /// Where a message for `cells` goes in the end.
+    #[must_use]
+    pub fn spread(&self, cells: &[Arc<Cell>], message: Message) -> Vec<Routed> {
+        let message = Arc::new(message);
+        let mut all = Vec::with_capacity(cells.len());
+        let mut copies = Vec::new();
+        for cell in cells {
+            let kept = !cell.routes.is_any() || {
+                let spread = self.spread_from(cell, &message);
+                copies.extend(spread.copies);
+                spread.kept
+            };
+            if kept {
+                all.push(Routed {
+                    cell: Arc::clone(cell),
+                    message: Arc::clone(&message),
+                    may_drop: false,
+                });
+            }
+        }
+        all.append(&mut copies);
+        all
+    }
+
+    /// What becomes of a message that is sent to `origin`.
+    pub(super) fn spread_from(&self, origin: &Arc<Cell>, message: &Arc<Message>) -> Spread {
+        let copy = Arc::new(message.routed_from(&origin.destination));
+        let mut spread = Spread {
+            kept: true,
+            copies: Vec::new(),
+        };
+        let mut known = HashSet::from([Arc::as_ptr(origin)]);
+        let mut next = VecDeque::from([Reached {
+            cell: Arc::clone(origin),
+            hops: 0,
+            tells_origin: false,
+            may_drop: false,
+        }]);
+        let mut untold = Vec::new();
+        while let Some(reached) = next.pop_front() {
+            let arriving = if reached.tells_origin { &copy } else { message };
+            let kept = self.follow(&reached, arriving, |route| {
+                if known.insert(Arc::as_ptr(&route.to)) {
+                    next.push_back(Reached {
+                        cell: Arc::clone(&route.to),
+                        hops: reached.hops + 1,
+                        tells_origin: reached.tells_origin || route.tells_origin,
+                        may_drop: route.may_drop,
+                    });
+                }
+            });
+            if reached.hops == 0 {
+                spread.kept = kept;
+            } else if kept {
+                let arrived = Routed {
+                    message: Arc::clone(arriving),
+                    cell: reached.cell,
+                    may_drop: reached.may_drop,
+                };
+                // Those that are the same message stand together.
+                match reached.tells_origin {
+                    true => spread.copies.push(arrived),
+                    false => untold.push(arrived),
+                }
+            }
+        }
+        untold.append(&mut spread.copies);
+        spread.copies = untold;
+        spread
+    }
+
+    /// Calls `take` for each route that `message` takes from where it has come to; returns whether it stays there too.
+    fn follow(&self, at: &Reached, message: &Message, mut take: impl FnMut(&Route)) -> bool {
+        if at.hops >= HOPS_MAX || !at.cell.routes.is_any() {
+            return true;
+        }
+        let mut kept = true;
+        for branch in at.cell.routes.list().iter() {
+            let mut matched = false;
+            for route in &branch.routes {
+                if self.takes(route, message) {
+                    matched = true;
+                    take(route);
+                }
+            }
+            kept &= match branch.keeps {
+                Keeps::Always => true,
+                Keeps::Never => false,
+                Keeps::Unmatched => !matched,
+            };
+        }
+        kept
+    }
+
+    fn takes(&self, route: &Route, message: &Message) -> bool {
+        let filter = route.filter.as_ref();
+        if !filter.is_none_or(|filter| filter.matches(message, 0, false)) {
+            return false;
+        }
+        let Some(aware) = route.aware else {
+            return true;
+        };
+        let wanted = match &route.to.lock().machine {
+            Machine::Queue(queue) => queue.is_wanted(message),
+            Machine::Topic(_) => true,
+        };
+        let remembers = matches!(aware, Aware::Remembered { .. });
+        wanted || remembers && self.selectors.want(&route.to.destination, message)
+    }
+
+    /// Whether all these may come to where they go, while what `pending` says of a destination is on its way there. If
+    /// not, none may; those that may be dropped are dropped instead. Who has waited does not wait again.
+    #[must_use]
+    pub fn admit(
+        &self,
+        sends: &mut Vec<Routed>,
+        has_waited: bool,
+        pending: impl Fn(&Cell) -> Usage,
+    ) -> Admission {
+        if !sends.iter().any(|send| send.cell.is_limited()) {
+            return Admission::Open;
+        }
+        let mut own = Pending::default();
+        let (mut stays, mut waits) = (Vec::with_capacity(sends.len()), false);
+        for Routed {
+            cell,
+            message,
+            may_drop,
+        } in &*sends
+        {
+            let on_its_way = || pending(cell).and(own.of(cell));
+            let bytes = message.memory_bytes();
+            let goes = match cell.admission(bytes, message.is_persistent(), on_its_way) {
+                Admission::Open => true,
+                _ if *may_drop => false,
+                Admission::Wait => {
+                    waits |= !has_waited;
+                    true
+                }
+                Admission::Refused(text) => return Admission::Refused(text),
+            };
+            if goes {
+                own.add(cell, message);
+            }
+            stays.push(goes);
+        }
+        if waits {
+            return Admission::Wait;
+        }
+        drop_copies(sends, &stays);
+        Admission::Open
+    }
+}
+
+/// Takes those out that do not stay.
+fn drop_copies(sends: &mut Vec<Routed>, stays: &[bool]) {
+    let mut stays = stays.iter();
+    sends.retain(|send| {
+        let stays = *stays.next().unwrap_or(&true);
+        if !stays {
+            send.cell.routes.count_dropped(&send.cell.destination);
+        }
+        stays
+    });
+}
