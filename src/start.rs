@@ -125,6 +125,7 @@ impl Builder {
         readers.register(WIRE_STOMP, Arc::new(reader));
         let (settings, readers) = (settings(&config), Arc::new(readers));
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
+        engine.set_namespaces(namespaces(&config));
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
@@ -257,6 +258,7 @@ impl Handle {
         let settings = config.security.clone();
         blocking(move || security.reload(&settings)).await??;
         self.engine.connections.wake_all();
+        self.engine.set_namespaces(namespaces(&config));
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
         // What needs a restart stays: names are split as they were.
@@ -344,6 +346,12 @@ fn warn_of_policies(config: &Config) {
     for warning in config.policy_warnings() {
         tracing::warn!("{warning}");
     }
+}
+
+/// What names of destinations begin with, of each namespace.
+fn namespaces(config: &Config) -> Vec<String> {
+    let namespaces = config.security.namespace.iter();
+    namespaces.map(|one| format!("{}.", one.name)).collect()
 }
 
 /// Says what of virtual destinations may not be meant so.
@@ -465,6 +473,7 @@ fn settings(config: &Config) -> Settings {
         routes: virtual_destinations::rules(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
+        scheduler_bytes_max: config.scheduler.bytes_max.bytes(),
         group_reader: Some(stomp::group_of),
     }
 }

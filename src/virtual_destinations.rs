@@ -15,6 +15,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
     let built_in = &config.virtual_topics;
     if let Some(name) = pattern(&built_in.name).filter(|_| built_in.enabled) {
         let built_in = VirtualTopic {
+            within: String::new(),
             name,
             prefix: built_in.prefix.clone(),
             postfix: String::new(),
@@ -30,6 +31,24 @@ pub(crate) fn rules(config: &Config) -> Rules {
             virtual_topics.push(built_in);
         }
     }
+    // Each namespace has its own of all of them.
+    let everywhere = virtual_topics.clone();
+    for namespace in &config.security.namespace {
+        let within = format!("{}.", namespace.name);
+        virtual_topics.extend(everywhere.iter().filter_map(|rule| {
+            // The namespace itself is no name inside.
+            let rest = if rule.name.is_everything() {
+                "*.>"
+            } else {
+                rule.name.as_str()
+            };
+            Some(VirtualTopic {
+                name: pattern(&format!("{within}{rest}"))?,
+                within: within.clone(),
+                ..rule.clone()
+            })
+        }));
+    }
     let composites = config.composite.iter().filter_map(|entry| {
         let (kind, name) = entry.about()?;
         Some(composite(entry, kind, pattern(name)?))
@@ -43,6 +62,7 @@ pub(crate) fn rules(config: &Config) -> Rules {
 
 fn virtual_topic(entry: &config::VirtualTopic, name: Pattern) -> VirtualTopic {
     VirtualTopic {
+        within: String::new(),
         name,
         prefix: entry.prefix.clone(),
         postfix: entry.postfix.clone(),

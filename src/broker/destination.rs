@@ -60,6 +60,13 @@ impl Destination {
         self.temporary_id().is_some()
     }
 
+    /// Whether its name, or the id of a temporary one, begins with `prefix`.
+    #[must_use]
+    pub fn is_within(&self, prefix: &str) -> bool {
+        let name = self.temporary_id().unwrap_or(&self.name);
+        name.starts_with(prefix)
+    }
+
     /// Reads what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

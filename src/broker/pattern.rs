@@ -175,6 +175,12 @@ impl Pattern {
         self.has_rest || self.levels.contains(&Level::Any)
     }
 
+    /// Whether it matches every name.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.levels.is_empty() && self.has_rest
+    }
+
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

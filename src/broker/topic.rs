@@ -90,6 +90,8 @@ pub struct Topic {
     /// Those that have expired and wait for the turn of a consumer.
     overdue: BTreeSet<(u64, u64)>,
     held_bytes: u64,
+    /// Octets of what is in the log, in memory or not.
+    log_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
     fetching: usize,
@@ -118,6 +120,7 @@ impl Topic {
             expiring: BTreeSet::new(),
             overdue: BTreeSet::new(),
             held_bytes: 0,
+            log_bytes: 0,
             durable_through: None,
             page_from: 0,
             fetching: 0,
@@ -186,6 +189,12 @@ impl Topic {
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+
+    /// Octets of messages that wait for somebody, those on disk included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Takes a message in and delivers it to all who can take it now.
@@ -260,6 +269,7 @@ impl Topic {
                 refs,
                 buried: false,
             };
+            self.log_bytes += bytes;
             self.log.insert(sequence, kept);
             self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
@@ -302,6 +312,7 @@ impl Topic {
                 refs,
                 buried: false,
             };
+            self.log_bytes += u64::from(kept.entry.bytes.get());
             self.log.insert(sequence, kept);
             self.note_expiry(sequence, expires_ms);
         }

@@ -39,6 +39,7 @@ pub use security::is_name;
 pub use units::{
     ByteSize, Duration, HeartBeat, LogFilter, LogFormat, ProxyProtocol, SizeOrPercent,
 };
+pub use virtual_destinations::{Composite, VirtualTopic};
 pub use words::{Compat, GroupRedelivery, NackAction, WildcardStyle};
 
 tree! {
@@ -70,6 +71,8 @@ tree! {
         redelivery: Redelivery,
         /// Queues and topics.
         destinations: Destinations,
+        /// Messages that are delivered later.
+        scheduler: Scheduler,
         /// Messages that are copied elsewhere.
         virtual_topics: VirtualTopics,
         /// Who may come in, and what they may do.
@@ -331,6 +334,15 @@ section! {
 }
 
 section! {
+    /// Messages that are delivered later.
+    Scheduler in "scheduler" {
+        /// The most bytes of messages that wait to be delivered later. Above it producers of such messages wait
+        /// (ActiveMQ's jobSchedulerUsage).
+        bytes_max: ByteSize = "50 GB", from "1 KiB";
+    }
+}
+
+section! {
     /// Messages that are copied to other destinations. These keys, [[virtual_topic]] and [[composite]] are read again when
     /// the file changes and on SIGHUP.
     VirtualTopics in "virtual_topics" {
@@ -348,56 +360,6 @@ section! {
         mirror_postfix: String = "";
         /// Let such copies tell the queue they were sent to, in original-destination.
         mirror_copy_message: bool = true;
-    }
-}
-
-section! {
-    /// Topics with consumer queues, any number of times, beside those of [virtual_topics]. What is sent to such a topic is
-    /// copied to each queue whose name is prefix, topic and postfix. Keys may be written as in activemq.xml too:
-    /// selectorAware, dropOnResourceLimit.
-    VirtualTopic in "virtual_topic" {
-        /// Which topics: a name, in which * is any one level and a last > any rest.
-        name: String = "";
-        /// What the name of a consumer queue begins with; "*" is any one level.
-        prefix: String = "Consumer.*.";
-        /// What it ends with.
-        postfix: String = "";
-        /// Copy to a queue only what the selector of one of its consumers matches; without a consumer nothing.
-        selector_aware: bool = false;
-        /// Remember the selectors of consumers for when they are away, over a restart too. Needs selector_aware.
-        selector_cache: bool = false;
-        /// Remember the last selector of each queue only.
-        single_selector_per_destination: bool = false;
-        /// Drop a copy for which its queue has no room, by the limits of its policy, instead of refusing the message or
-        /// making its producer wait.
-        drop_on_resource_limit: bool = false;
-        /// Accepted, without effect: there are no messages of other brokers.
-        local: bool = false;
-        /// Accepted, without effect: all copies are one step.
-        concurrent_send: bool = false;
-        /// Accepted, and always so: one sync covers all copies.
-        transacted_send: bool = false;
-    }
-}
-
-section! {
-    /// Composite destinations, any number of times: what is sent there is forwarded. Keys may be written as in
-    /// activemq.xml too: forwardTo, forwardOnly.
-    Composite in "composite" {
-        /// The queues it is about, a name or pattern. An entry has one of queue and topic.
-        queue: String = "";
-        /// The topics it is about.
-        topic: String = "";
-        /// Where to: destinations such as "/queue/a" and "/topic/b"; with a selector { queue = "a", selector = "x = 'y'" }.
-        forward_to: Vec<ForwardTo> = "";
-        /// Only forward: the destination itself gets nothing.
-        forward_only: bool = true;
-        /// Let copies tell the destination they were sent to, in original-destination.
-        copy_message: bool = true;
-        /// The destination itself gets what no selector has forwarded, and nothing else, whatever forward_only says.
-        send_when_not_matched: bool = false;
-        /// Accepted, without effect: all copies are one step.
-        concurrent_send: bool = false;
     }
 }
 
@@ -434,6 +396,8 @@ section! {
         acl: AccessRule;
         /// The certificates that stand for a user.
         certificate: CertificateUser;
+        /// The namespaces of users.
+        namespace: Namespace;
     }
 }
 
@@ -478,6 +442,23 @@ section! {
         dn: String = "";
         /// The user. It needs to exist, with or without a password.
         user: String = "";
+    }
+}
+
+section! {
+    /// A namespace, any number of times: the names of its users' destinations begin with its own name and a dot, which they
+    /// do not see, and they reach no others. A user belongs to the first namespace that names it.
+    Namespace in "security.namespace" {
+        /// The name: one or more levels of destination names, without wildcards.
+        name: String = "";
+        /// Whose it is: groups, or "user:NAME"; "*" is everybody.
+        who: Vec<String> = "";
+        /// The most connections of its users at a time; 0: any number.
+        connections_max: u32 = 0;
+        /// The most destinations in it, temporary ones included; 0: any number.
+        destinations_max: u32 = 0;
+        /// The most bytes of messages in its destinations, on disk or in memory; 0: any number.
+        bytes_max: ByteSize = "0 B";
     }
 }
 

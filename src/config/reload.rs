@@ -26,7 +26,8 @@ impl Config {
             policies: self.policy != new.policy,
             virtual_destinations: self.virtual_topics != new.virtual_topics
                 || self.virtual_topic != new.virtual_topic
-                || self.composite != new.composite,
+                || self.composite != new.composite
+                || self.security.namespace != new.security.namespace,
             ..Changes::default()
         };
         for section in Self::sections() {

@@ -87,6 +87,36 @@ impl Rules<'_> {
         }
     }
 
+    fn namespaces(&mut self, security: &Security) {
+        for (index, namespace) in security.namespace.iter().enumerate() {
+            let entry = entry_path("security", "namespace", index);
+            let name = &namespace.name;
+            let inside =
+                |one: &str, other: &str| format!("{one}.").starts_with(&format!("{other}."));
+            let before = security.namespace[..index].iter();
+            let near = before
+                .map(|other| &other.name)
+                .find(|other| inside(name, other) || inside(other, name));
+            if !is_namespace(name) {
+                let text = format!(
+                    "must be levels of letters, digits, '_' and '-', separated by dots; found {name:?}"
+                );
+                self.broken(format!("{entry}.name"), text);
+            } else if let Some(near) = near {
+                let text = format!("must lie apart from the namespace {near}; found {name:?}");
+                self.broken(format!("{entry}.name"), text);
+            }
+            let wrong = |who: &&String| {
+                let name = who.strip_prefix("user:").unwrap_or(who);
+                *who != "*" && !is_name(name)
+            };
+            if namespace.who.is_empty() || namespace.who.iter().any(|who| wrong(&who)) {
+                let text = "expected groups, \"user:NAME\" or \"*\", at least one";
+                self.broken(format!("{entry}.who"), text);
+            }
+        }
+    }
+
     fn rule(&mut self, entry: &str, rule: &AccessRule) {
         let kinds = [
             ("queue", &rule.queue),
@@ -123,6 +153,13 @@ impl Rules<'_> {
             }
         }
     }
+}
+
+/// Whether a name can be that of a namespace: it is plain levels of names, in headers and in texts.
+fn is_namespace(name: &str) -> bool {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-".contains(letter);
+    name.split('.')
+        .all(|level| !level.is_empty() && level.chars().all(is_plain))
 }
 
 fn wrong_pattern(name: &str, syntax: Syntax) -> Option<String> {
@@ -169,6 +206,7 @@ pub(super) fn problems(
              security.anonymous_access = true",
         );
     }
+    rules.namespaces(security);
     for (index, known) in security.certificate.iter().enumerate() {
         let entry = entry_path("security", "certificate", index);
         if !is_printable(&known.dn) {

@@ -1,13 +1,64 @@
-//! The rules of `[virtual_topics]`, `[[virtual_topic]]` and `[[composite]]` that a range cannot say, and what is odd about
-//! them without being wrong.
+//! `[[virtual_topic]]` and `[[composite]]`: their keys, the rules that a range cannot say, and what is odd about them without
+//! being wrong.
 
 use std::collections::HashSet;
 
 use super::check::{Origin, Problem};
-use super::{Composite, Config, VirtualTopic};
+use super::schema::section;
+use super::{Config, ForwardTo};
 use crate::broker::pattern::Syntax;
 use crate::broker::selector::{Selector, SelectorOptions};
 use crate::broker::{Destination, Kind, Pattern};
+
+section! {
+    /// Topics with consumer queues, any number of times, beside those of [virtual_topics]. What is sent to such a topic is
+    /// copied to each queue whose name is prefix, topic and postfix. Keys may be written as in activemq.xml too:
+    /// selectorAware, dropOnResourceLimit.
+    VirtualTopic in "virtual_topic" {
+        /// Which topics: a name, in which * is any one level and a last > any rest.
+        name: String = "";
+        /// What the name of a consumer queue begins with; "*" is any one level.
+        prefix: String = "Consumer.*.";
+        /// What it ends with.
+        postfix: String = "";
+        /// Copy to a queue only what the selector of one of its consumers matches; without a consumer nothing.
+        selector_aware: bool = false;
+        /// Remember the selectors of consumers for when they are away, over a restart too. Needs selector_aware.
+        selector_cache: bool = false;
+        /// Remember the last selector of each queue only.
+        single_selector_per_destination: bool = false;
+        /// Drop a copy for which its queue has no room, by the limits of its policy, instead of refusing the message or
+        /// making its producer wait.
+        drop_on_resource_limit: bool = false;
+        /// Accepted, without effect: there are no messages of other brokers.
+        local: bool = false;
+        /// Accepted, without effect: all copies are one step.
+        concurrent_send: bool = false;
+        /// Accepted, and always so: one sync covers all copies.
+        transacted_send: bool = false;
+    }
+}
+
+section! {
+    /// Composite destinations, any number of times: what is sent there is forwarded. Keys may be written as in
+    /// activemq.xml too: forwardTo, forwardOnly.
+    Composite in "composite" {
+        /// The queues it is about, a name or pattern. An entry has one of queue and topic.
+        queue: String = "";
+        /// The topics it is about.
+        topic: String = "";
+        /// Where to: destinations such as "/queue/a" and "/topic/b"; with a selector { queue = "a", selector = "x = 'y'" }.
+        forward_to: Vec<ForwardTo> = "";
+        /// Only forward: the destination itself gets nothing.
+        forward_only: bool = true;
+        /// Let copies tell the destination they were sent to, in original-destination.
+        copy_message: bool = true;
+        /// The destination itself gets what no selector has forwarded, and nothing else, whatever forward_only says.
+        send_when_not_matched: bool = false;
+        /// Accepted, without effect: all copies are one step.
+        concurrent_send: bool = false;
+    }
+}
 
 impl Composite {
     /// What it is about; `None` if that is not said, or said twice.
@@ -258,7 +309,7 @@ pub(super) fn problems(
 mod tests {
     use super::*;
     use crate::config::leaf::Leaf;
-    use crate::config::{ForwardTo, load};
+    use crate::config::load;
 
     fn load(text: &str) -> Result<Config, Vec<String>> {
         let directory = tempfile::tempdir().expect("a directory");

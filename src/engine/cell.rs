@@ -13,6 +13,7 @@ use slotmap::SecondaryMap;
 use super::dead_letter::Audit;
 use super::housekeeping::Idle;
 use super::memory::Memory;
+use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::policy::{self, Rules};
@@ -93,6 +94,15 @@ impl Machine {
         }
     }
 
+    /// Octets of messages, those on disk included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.usage().bytes,
+            Self::Topic(topic) => topic.bytes(),
+        }
+    }
+
     /// Reserves `count` places; returns the first.
     pub fn reserve(&mut self, count: u64) -> u64 {
         match self {
@@ -136,6 +146,8 @@ pub struct State {
     /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
     numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     charged_bytes: u64,
+    /// What of it counts for its namespace.
+    pub(super) share: Share,
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
@@ -172,6 +184,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// What is due when.
     pub timer: Arc<Timer>,
+    /// What its namespace holds.
+    pub account: Option<Arc<Account>>,
 }
 
 /// Which effects are in the journal already, because one group holds them with others.
@@ -198,6 +212,7 @@ impl Cell {
             store,
             memory,
             timer,
+            account,
         } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
@@ -207,6 +222,7 @@ impl Cell {
             encoders: SecondaryMap::new(),
             numbers: SecondaryMap::new(),
             charged_bytes,
+            share: Share::of(account),
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
@@ -446,6 +462,7 @@ impl Cell {
         } else if held < charged {
             self.memory.release(charged - held);
         }
+        state.settle_share();
         self.arm(state);
         if let Machine::Topic(topic) = &state.machine
             && topic.stats.discarded >= 2 * state.discarded_seen.max(1)

@@ -19,6 +19,7 @@ pub mod job_records;
 pub mod manage;
 pub mod memory;
 mod moving;
+pub mod namespaces;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// Octets of messages that may be scheduled.
+    pub scheduler_bytes_max: u64,
     /// How the message group of a message is read, whatever its wire.
     pub group_reader: Option<GroupReader>,
 }

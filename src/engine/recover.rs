@@ -122,7 +122,7 @@ impl Engine {
         let (schedules, destinations): (Vec<_>, Vec<_>) = recovered
             .destinations
             .into_iter()
-            .partition(|found| job_records::kind_of(found.kind).is_some());
+            .partition(|found| job_records::is_schedule(found.kind));
         for found in destinations {
             if found.kind == records::KIND_SELECTOR {
                 self.selectors.adopt(found.id, &found.name);

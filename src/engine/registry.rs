@@ -10,6 +10,7 @@ use super::Settings;
 use super::cell::{Cell, Machine, Shared};
 use super::feeds::Feeds;
 use super::memory::Memory;
+use super::namespaces::Accounts;
 use super::policy::Rules;
 use super::properties::PropertyReaders;
 use super::routes;
@@ -28,6 +29,8 @@ pub struct Registry {
     policies: RwLock<Arc<Policies>>,
     routes: RwLock<Arc<routes::Rules>>,
     properties: Arc<PropertyReaders>,
+    /// What each namespace holds.
+    pub accounts: Accounts,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
@@ -74,6 +77,7 @@ impl Registry {
             policies: RwLock::new(Arc::clone(&settings.policies)),
             routes: RwLock::new(Arc::new(settings.routes.clone())),
             properties,
+            accounts: Accounts::default(),
             settings,
             store,
             memory,
@@ -164,7 +168,7 @@ impl Registry {
         let destination = Destination::temporary(kind, id);
         let rules = Rules::of(&self.policies(), &destination);
         let machine = self.machine(&destination, 1);
-        let shared = self.shared(None);
+        let shared = self.shared(&destination, None);
         let number = self.next_id();
         let name = destination.clone();
         let cell = Arc::new(Cell::new(name, number, machine, rules, false, shared));
@@ -216,6 +220,13 @@ impl Registry {
     /// The destination of that name, if there is one.
     pub fn get(&self, destination: &Destination) -> Option<Arc<Cell>> {
         self.known().cells.get(destination).cloned()
+    }
+
+    /// How many destinations there are whose names begin with `prefix`, temporary ones included.
+    pub fn count_within(&self, prefix: &str) -> usize {
+        let known = self.known();
+        let names = known.cells.keys();
+        names.filter(|name| name.is_within(prefix)).count()
     }
 
     /// All destinations.
@@ -315,15 +326,16 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = Rules::of(&self.policies(), &destination);
-        let shared = self.shared(self.store.clone());
+        let shared = self.shared(&destination, self.store.clone());
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 
-    fn shared(&self, store: Option<Arc<Store>>) -> Shared {
+    fn shared(&self, destination: &Destination, store: Option<Arc<Store>>) -> Shared {
         Shared {
             store,
             memory: Arc::clone(&self.memory),
             timer: Arc::clone(&self.timer),
+            account: self.accounts.of(destination),
         }
     }
 }

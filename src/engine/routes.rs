@@ -16,7 +16,9 @@ use crate::broker::{Destination, Filter, Kind, Pattern};
 /// postfix (VIR-2).
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualTopic {
-    /// The topics.
+    /// What all names begin with: topics and queues are of one namespace (SEC-9).
+    pub within: String,
+    /// The topics, with that.
     pub name: Pattern,
     /// Levels before the name of the topic, each with its separator; `*` is any one level.
     pub prefix: String,
@@ -106,7 +108,7 @@ impl VirtualTopic {
         let is_separator = |letter| letter == '.' || Some(letter) == syntax.separator;
         let fits =
             |wanted: &str, found: &str| wanted == found || wanted == "*" && !found.is_empty();
-        let mut rest = name;
+        let mut rest = name.strip_prefix(&*self.within)?;
         for level in self.prefix.split_terminator(is_separator) {
             let (found, tail) = rest.split_once(is_separator)?;
             if !fits(level, found) {
@@ -126,7 +128,7 @@ impl VirtualTopic {
             }
             rest = head;
         }
-        let topics = Pattern::parse_with(rest, syntax).ok()?;
+        let topics = Pattern::parse_with(&format!("{}{rest}", self.within), syntax).ok()?;
         self.name.covers(&topics).then_some(topics)
     }
 }
@@ -298,6 +300,7 @@ mod tests {
     fn rule(name: &str, prefix: &str, postfix: &str, syntax: Syntax) -> Rules {
         Rules {
             virtual_topics: vec![VirtualTopic {
+                within: String::new(),
                 name: Pattern::parse_with(name, syntax).unwrap(),
                 prefix: prefix.to_owned(),
                 postfix: postfix.to_owned(),
@@ -331,6 +334,17 @@ mod tests {
         check("Consumer..VirtualTopic.x", None);
         check("Consumer", None);
         assert!(rules.is_consumer_queue("Consumer.A.VirtualTopic.*"));
+    }
+
+    #[test]
+    fn a_namespace_has_virtual_topics_of_its_own() {
+        let mut rules = rule("a.VirtualTopic.>", "Consumer.*.", "", Syntax::default());
+        rules.virtual_topics[0].within = "a.".to_owned();
+        let check = |name, expected| check(&rules, name, expected);
+        check("a.Consumer.X.VirtualTopic.y", Some("a.VirtualTopic.y"));
+        check("b.Consumer.X.VirtualTopic.y", None);
+        check("Consumer.X.VirtualTopic.y", None);
+        check("Consumer.X.a.VirtualTopic.y", None);
     }
 
     #[test]

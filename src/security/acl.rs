@@ -58,14 +58,14 @@ impl Area {
 
 /// Who a rule speaks of.
 #[derive(Debug, Default)]
-struct Who {
+pub(super) struct Who {
     everybody: bool,
     groups: HashSet<String>,
     users: HashSet<String>,
 }
 
 impl Who {
-    fn of(names: &[String]) -> Self {
+    pub(super) fn of(names: &[String]) -> Self {
         let mut who = Self::default();
         for name in names {
             if name == "*" {
@@ -79,7 +79,7 @@ impl Who {
         who
     }
 
-    fn holds(&self, user: &str, groups: &[String]) -> bool {
+    pub(super) fn holds(&self, user: &str, groups: &[String]) -> bool {
         self.everybody
             || self.users.contains(user)
             || groups.iter().any(|group| self.groups.contains(group))

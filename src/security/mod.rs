@@ -22,11 +22,11 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-pub use access::{Access, Change, Denied};
+pub use access::{Access, Change, Denied, Rights};
 pub use acl::Right;
 pub use login::{Attempt, Login, PendingLogin};
 pub use password::Password;
-pub use snapshot::SecurityError;
+pub use snapshot::{Namespace, SecurityError};
 
 use crate::broker::pattern::Syntax;
 use crate::clock::Clock;
@@ -51,6 +51,17 @@ pub enum Refused {
     )]
     Connections {
         /// The user.
+        name: String,
+        /// The limit.
+        max: u32,
+    },
+    /// The user's namespace has as many connections as it may (SEC-9).
+    #[error(
+        "Namespace {name} has {max} connections already, which is the most it may have (security.namespace: \
+         connections_max)"
+    )]
+    Namespace {
+        /// The namespace.
         name: String,
         /// The limit.
         max: u32,

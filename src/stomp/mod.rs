@@ -7,6 +7,7 @@ mod connect;
 mod destination;
 mod encoder;
 mod group;
+mod namespace;
 mod options;
 mod parked;
 mod properties;

@@ -10,10 +10,11 @@ use super::WIRE_STOMP;
 use super::access;
 use super::adapter::{State, Step};
 use super::destination::{self, Part};
+use super::namespace;
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::temporary::set_reply_to;
-use crate::broker::{Message, MessageFlags};
+use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::policy::Admission;
 use crate::engine::spread::Routed;
@@ -104,7 +105,7 @@ impl State {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
         }
-        let address = destination::parse(text, self.settings.syntax)?;
+        let address = self.address(text)?;
         if address.options.is_some() {
             return Err(Refusal::frame(format!(
                 "cannot send to {text}: options after '?' are for SUBSCRIBE only"
@@ -144,7 +145,7 @@ impl State {
             Part::Named(destination) => {
                 access::open(&session.engine, access, Right::Write, destination)
             }
-            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
                 access::find_temporary(&session.engine, access, destination)
             }
@@ -168,17 +169,38 @@ impl State {
         }
     }
 
-    /// The name by which others know the temporary destination of this connection to which the answer to a message
-    /// shall go, if it names one (DST-10).
+    /// A temporary destination of this connection.
+    pub(super) fn temporary(
+        &mut self,
+        session: &mut Session,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Arc<Cell>, Refusal> {
+        if !self.temporaries.has(kind, name) {
+            namespace::check_destinations(&session.engine, self.access.as_ref())?;
+        }
+        let prefix = self.prefix().to_owned();
+        Ok(self.temporaries.get(session, &prefix, kind, name))
+    }
+
+    /// The name by which others know the destination to which the answer to a message shall go, where that is another: it
+    /// is a temporary one of this connection (DST-10), or in a namespace (SEC-9).
     pub(super) fn remote_reply_to(
         &mut self,
         session: &mut Session,
         send: &Send<'_>,
-    ) -> Option<String> {
-        let reply_to = send.headers.get(Known::ReplyTo)?;
-        let (kind, name) = destination::own(&reply_to)?;
-        let cell = self.temporaries.get(session, kind, name);
-        Some(cell.destination.to_string())
+    ) -> Result<Option<String>, Refusal> {
+        let Some(reply_to) = send.headers.get(Known::ReplyTo) else {
+            return Ok(None);
+        };
+        if let Some((kind, name)) = destination::own(&reply_to) {
+            let cell = self.temporary(session, kind, name)?;
+            return Ok(Some(cell.destination.to_string()));
+        }
+        Ok(match self.prefix() {
+            "" => None,
+            prefix => namespace::enter_text(&reply_to, prefix),
+        })
     }
 
     /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
@@ -260,7 +282,7 @@ impl State {
         if let Some(step) = self.park_send(session, target, routed, send, raw)? {
             return Ok(step);
         }
-        let reply_to = self.remote_reply_to(session, send);
+        let reply_to = self.remote_reply_to(session, send)?;
         let stamps = Stamps {
             user_id: self.user_id(),
             job: None,
@@ -275,7 +297,9 @@ impl State {
         if routed {
             match session.admit(&mut sends) {
                 Admission::Open => {}
-                Admission::Wait => return Ok(self.park(session, park_key(send), raw)),
+                Admission::Wait => {
+                    return Ok(self.park(session, park_key(send), raw, LIMIT_REACHED));
+                }
                 Admission::Refused(text) => return Err(Refusal::frame(text)),
             }
         }
@@ -292,7 +316,7 @@ impl State {
         message: Message,
         last: Option<LastSend>,
     ) {
-        if LastSend::is_plain(send) {
+        if LastSend::is_plain(send) && !self.has_bytes_quota() {
             self.last_send = Some(LastSend::of(last, cell, send, &message));
         }
         self.answer(send.receipt.as_deref(), |answer| {
@@ -345,6 +369,7 @@ impl State {
             )));
         }
         let bytes = raw.len() as u64;
+        self.check_bytes(&session.engine, bytes)?;
         let mut full = no_space;
         let limited = if routed { &[] } else { target.cells() };
         for cell in limited {
@@ -361,9 +386,19 @@ impl State {
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
             return Ok(None);
         }
-        Ok(Some(self.park(session, key, raw)))
+        let cause = match (no_space, full) {
+            (true, _) => NO_SPACE,
+            (false, true) => LIMIT_REACHED,
+            (false, false) => "a message before it waits",
+        };
+        Ok(Some(self.park(session, key, raw, cause)))
     }
 }
+
+/// Why a producer waits: for space of the whole broker.
+pub(super) const NO_SPACE: &str = "memory.limit is reached, or the store is full";
+/// Why a producer waits: for room in a queue.
+const LIMIT_REACHED: &str = "a limit of a destination is reached";
 
 /// What a SEND that waits holds back.
 fn park_key(send: &Send<'_>) -> ParkKey {

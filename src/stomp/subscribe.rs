@@ -8,7 +8,7 @@ use ferrymq_protocols::stomp::{
 };
 
 use super::adapter::{SerialById, State, Step};
-use super::destination::{self, Address, Part};
+use super::destination::{Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
 use super::{access, options, wishes};
@@ -89,7 +89,7 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let address = destination::parse(&wanted.destination, self.settings.syntax)?;
+        let address = self.address(&wanted.destination)?;
         let mut with_options = None;
         if let Some(options) = &address.options {
             options::apply(with_options.insert(wanted.clone()), options)?;
@@ -142,7 +142,7 @@ impl State {
     fn source(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
         match part {
             Part::Named(destination) => self.readable(session, destination),
-            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
                 let own = self.temporaries.by_destination(destination);
                 own.ok_or_else(|| {
@@ -302,7 +302,7 @@ impl State {
         let serial = match (&wanted.id, &wanted.destination) {
             (Some(id), _) => self.subscriptions.serial(id),
             (None, Some(text)) => {
-                let address = destination::parse(text, self.settings.syntax)?;
+                let address = self.address(text)?;
                 self.subscriptions.oldest_on(&address)
             }
             (None, None) => None,

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::namespace;
 use crate::broker::{Destination, Kind};
 use crate::engine::cell::Cell;
 use crate::session::Session;
@@ -24,22 +25,35 @@ pub(super) struct Temporaries {
 pub(super) struct OwnNames {
     /// Whether there are any.
     any: AtomicBool,
+    /// What names of all its destinations begin with in the broker (SEC-9).
+    prefix: OnceLock<Box<str>>,
     by_remote: Mutex<HashMap<String, String>>,
 }
 
 impl Temporaries {
     /// The temporary destination `name` of this connection, made by first use.
-    pub(super) fn get(&mut self, session: &mut Session, kind: Kind, name: &str) -> Arc<Cell> {
+    pub(super) fn get(
+        &mut self,
+        session: &mut Session,
+        prefix: &str,
+        kind: Kind,
+        name: &str,
+    ) -> Arc<Cell> {
         let index = self.by_name.len() + 1;
         let entry = self.by_name.entry((kind, name.to_owned()));
         let cell = entry.or_insert_with(|| {
             // No colon, which headers would have to escape.
-            let id = format!("ID-{:x}-{index}", session.origin());
+            let id = format!("{prefix}ID-{:x}-{index}", session.origin());
             let cell = session.create_temporary(kind, &id);
             self.names.add(&cell.destination, shown(kind, name));
             cell
         });
         Arc::clone(cell)
+    }
+
+    /// Whether there is one of that name.
+    pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
+        self.by_name.contains_key(&(kind, name.to_owned()))
     }
 
     /// The temporary destination of this connection that others call so.
@@ -67,13 +81,29 @@ impl OwnNames {
         self.any.store(true, Ordering::Release);
     }
 
+    /// Says what names begin with that the connection does not see.
+    pub(super) fn set_prefix(&self, prefix: &str) {
+        if !prefix.is_empty() {
+            // A connection says CONNECT once.
+            drop(self.prefix.set(prefix.into()));
+        }
+    }
+
     /// How the connection sees a destination.
     pub(super) fn own(&self, destination: &Destination) -> String {
         let remote = destination.to_string();
         self.find(&remote).unwrap_or(remote)
     }
 
-    fn find(&self, remote: &str) -> Option<String> {
+    /// How it sees a destination that others call so, if that differs.
+    pub(super) fn find(&self, remote: &str) -> Option<String> {
+        if let Some(own) = self.find_temporary(remote) {
+            return Some(own);
+        }
+        namespace::leave_text(remote, self.prefix.get()?)
+    }
+
+    fn find_temporary(&self, remote: &str) -> Option<String> {
         let names = self
             .by_remote
             .lock()
@@ -83,7 +113,7 @@ impl OwnNames {
 
     /// The lines of a message with `reply-to` as its reader sees it, if that differs.
     pub(super) fn localize(&self, head: &[u8]) -> Option<Vec<u8>> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any.load(Ordering::Acquire) && self.prefix.get().is_none() {
             return None;
         }
         let (at, value) = reply_to(head)?;

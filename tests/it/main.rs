@@ -3,6 +3,7 @@
 mod cli;
 mod destinations;
 mod hostile;
+mod namespaces;
 mod restart;
 mod security;
 mod tidy;

@@ -138,6 +138,7 @@ fn settings() -> Settings {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        scheduler_bytes_max: 1 << 30,
         group_reader: None,
     }
 }

@@ -52,6 +52,7 @@ fn composite(kind: Kind, name: &str, forward_to: Vec<Forward>, keeps: Keeps) -> 
 
 fn virtual_topic(name: &str, selector_aware: Option<Aware>) -> VirtualTopic {
     VirtualTopic {
+        within: String::new(),
         name: Pattern::parse(name).expect("a pattern"),
         prefix: "for.*.".to_owned(),
         postfix: String::new(),
