@@ -167,7 +167,7 @@ fn walk(
     if let Some(from) = path.iter().position(|known| known == at) {
         let names = path[from..].iter().chain([at]).map(ToString::to_string);
         circles.push(format!(
-            "composite destinations forward in a circle, {}: each gets a message once, and it goes no further",
+            "composite destinations forward in a circle, {}: each gets a message once at most, and where none keeps it, it stays with the last one",
             names.collect::<Vec<_>>().join(" to ")
         ));
         return;

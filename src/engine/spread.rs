@@ -1,7 +1,8 @@
 //! The way of a message along routes: to whom it comes, as it is or as a copy (VIR-1 to VIR-5).
 //!
 //! - A message comes to a destination once, however many ways lead there from where it was sent.
-//! - Destinations nearer to that come first, and a copy follows [`HOPS_MAX`] routes at most, so circles end.
+//! - Destinations nearer to that come first, and a copy follows [`HOPS_MAX`] routes at most, so circles end. Where all in a
+//!   circle only forward, it stays with the last one, so that nothing is lost.
 //! - A copy tells the destination the message was sent to, whatever it came by on the way.
 
 use std::collections::{HashSet, VecDeque};
@@ -84,10 +85,15 @@ impl Engine {
             may_drop: false,
         }]);
         let mut untold = Vec::new();
+        // Where a circle has closed.
+        let mut closed = None;
         while let Some(reached) = next.pop_front() {
             let arriving = if reached.tells_origin { &copy } else { message };
+            let (mut taken, mut goes_on) = (false, false);
             let kept = self.follow(&reached, arriving, |route| {
+                taken = true;
                 if known.insert(Arc::as_ptr(&route.to)) {
+                    goes_on = true;
                     next.push_back(Reached {
                         cell: Arc::clone(&route.to),
                         hops: reached.hops + 1,
@@ -96,23 +102,34 @@ impl Engine {
                     });
                 }
             });
+            let arrived = Routed {
+                message: Arc::clone(arriving),
+                cell: reached.cell,
+                may_drop: reached.may_drop,
+            };
             if reached.hops == 0 {
                 spread.kept = kept;
             } else if kept {
-                let arrived = Routed {
-                    message: Arc::clone(arriving),
-                    cell: reached.cell,
-                    may_drop: reached.may_drop,
-                };
                 // Those that are the same message stand together.
                 match reached.tells_origin {
                     true => spread.copies.push(arrived),
                     false => untold.push(arrived),
                 }
+                continue;
+            }
+            if !kept && taken && !goes_on {
+                closed = Some((reached.hops, arrived));
             }
         }
         untold.append(&mut spread.copies);
         spread.copies = untold;
+        // All only forward, and to each other: it must not get lost.
+        if let (false, true, Some((hops, last))) = (spread.kept, spread.copies.is_empty(), closed) {
+            match hops {
+                0 => spread.kept = true,
+                _ => spread.copies.push(last),
+            }
+        }
         spread
     }
 
