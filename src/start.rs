@@ -17,10 +17,10 @@ use crate::config::reload::Changes;
 use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
+use crate::engine::manage::{ManageError, Managed};
 use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
-use crate::engine::retry::{Retried, RetryError};
 use crate::engine::{Engine, Settings, StoreError};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
@@ -195,7 +195,7 @@ pub struct Handle {
 pub enum RetryFailed {
     /// They were refused, or the journal refused.
     #[error(transparent)]
-    Refused(#[from] RetryError),
+    Refused(#[from] ManageError),
     /// The journal died before the moves were on disk.
     #[error("the moves are not on disk")]
     NotSynced(#[from] StoreError),
@@ -283,9 +283,9 @@ impl Handle {
     pub async fn retry_dead_letters(
         &self,
         dead_letters: Destination,
-        count_max: usize,
+        count_max: u64,
         wanted: impl FnMut(&Message) -> bool + Send + 'static,
-    ) -> Result<Retried, RetryFailed> {
+    ) -> Result<Managed, RetryFailed> {
         let engine = Arc::clone(&self.engine);
         let retried = tokio::task::spawn_blocking(move || {
             let retried = engine.retry(&dead_letters, count_max, wanted)?;

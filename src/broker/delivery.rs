@@ -12,7 +12,7 @@ slotmap::new_key_type! {
 
 /// One message in a destination: held in memory, in the store, or both.
 ///
-/// Kept at 24 octets, because a backlog holds one for each message.
+/// Kept at 24 octets, because a backlog holds one for each message; see [`cold`](super::cold) for less.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The message, unless it has left memory.
@@ -25,12 +25,12 @@ pub struct Entry {
     pub redeliveries: u16,
     /// Whether it was in a frame to a consumer before, counted or not (RED-5).
     pub redelivered: bool,
-    tags: Tags,
+    pub(super) tags: Tags,
 }
 
 /// What must be known of a message that has left memory: priority, group or none, and its state.
-#[derive(Clone, Copy, Debug)]
-struct Tags(u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tags(u8);
 
 impl Tags {
     const PRIORITY: u8 = 0x0f;

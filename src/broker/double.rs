@@ -57,10 +57,10 @@ impl World {
         self.take().into_iter().filter_map(delivered).collect()
     }
 
-    /// Keeps a copy of `message` as the store does, at the next place.
+    /// Keeps a copy of `message` as the store does, at the next place, which is a multiple of 32.
     pub(super) fn store(&mut self, message: &Message) -> Locator {
         let last = self.stored.keys().next_back().map_or(0, |at| at.0.get());
-        let at = Locator(NonZeroU64::new(last + 1).unwrap());
+        let at = Locator(NonZeroU64::new(last + 32).unwrap());
         let copy = copy(message);
         self.stored.insert(at, Arc::new(copy));
         at

@@ -4,42 +4,128 @@
 //! back to its old place, and a transaction may fill a place reserved earlier. Chunks of 64 slots with a
 //! bit mask make all of that cheap: a chunk exists only while it holds something, so a lone old entry
 //! costs one chunk whatever lies between, and an entry costs its own size and a few bits.
+//!
+//! A chunk whose entries say the same but for their place in the journal lies *cold*: 8 octets an entry. Whoever
+//! changes one of them gets it back as it was.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 
-const SLOTS: u64 = 64;
+const SLOTS: usize = 64;
+/// The same, where sequences are counted.
+const PER_CHUNK: u64 = SLOTS as u64;
 
-#[derive(Debug)]
-struct Chunk<T> {
-    number: u64,
-    live: u64,
-    slots: Box<[Option<T>]>,
+/// What a log holds. A whole chunk of it can lie in less memory while nobody changes it.
+pub trait Chill: Sized {
+    /// A chunk's entries in less memory.
+    type Cold: std::fmt::Debug;
+
+    /// The entries of a chunk in less memory, if all of them allow it.
+    fn chill(slots: &[Option<Self>]) -> Option<Self::Cold>;
+
+    /// One of them; there is one in `slot`.
+    fn thawed(cold: &Self::Cold, slot: usize) -> Self;
 }
 
-impl<T> Chunk<T> {
+/// An entry that is looked at.
+#[derive(Debug)]
+pub enum Seen<'a, T> {
+    /// Where it is.
+    Here(&'a T),
+    /// Made from its cold form.
+    Made(T),
+}
+
+impl<T> Deref for Seen<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        match self {
+            Self::Here(value) => value,
+            Self::Made(value) => value,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Slots<T: Chill> {
+    Warm(Box<[Option<T>]>),
+    Cold(T::Cold),
+}
+
+#[derive(Debug)]
+struct Chunk<T: Chill> {
+    number: u64,
+    live: u64,
+    slots: Slots<T>,
+}
+
+impl<T: Chill> Chunk<T> {
     fn new(number: u64) -> Self {
         Self {
             number,
             live: 0,
-            slots: (0..SLOTS).map(|_| None).collect(),
+            slots: Slots::Warm((0..SLOTS).map(|_| None).collect()),
         }
     }
 
     fn sequence(&self, slot: u32) -> u64 {
-        self.number * SLOTS + u64::from(slot)
+        self.number * PER_CHUNK + u64::from(slot)
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.live & (1 << slot) != 0
+    }
+
+    fn get(&self, slot: usize) -> Option<Seen<'_, T>> {
+        match &self.slots {
+            Slots::Warm(slots) => slots[slot].as_ref().map(Seen::Here),
+            Slots::Cold(cold) => self.has(slot).then(|| Seen::Made(T::thawed(cold, slot))),
+        }
+    }
+
+    fn warm(&mut self) -> &mut [Option<T>] {
+        if let Slots::Cold(cold) = &self.slots {
+            let slots = 0..SLOTS;
+            let slots = slots.map(|slot| self.has(slot).then(|| T::thawed(cold, slot)));
+            self.slots = Slots::Warm(slots.collect());
+        }
+        match &mut self.slots {
+            Slots::Warm(slots) => slots,
+            Slots::Cold(_) => unreachable!("it has just been warmed"),
+        }
+    }
+
+    fn take(&mut self, slot: usize) -> Option<T> {
+        let value = match &mut self.slots {
+            Slots::Warm(slots) => slots[slot].take()?,
+            Slots::Cold(cold) if self.live & (1 << slot) != 0 => T::thawed(cold, slot),
+            Slots::Cold(_) => return None,
+        };
+        self.live &= !(1 << slot);
+        Some(value)
+    }
+
+    fn chill(&mut self) {
+        if let Slots::Warm(slots) = &self.slots
+            && let Some(cold) = T::chill(slots)
+        {
+            self.slots = Slots::Cold(cold);
+        }
     }
 }
 
 /// A map from sequence to `T` that is ordered and cheap at both ends.
 #[derive(Debug)]
-pub struct Log<T> {
+pub struct Log<T: Chill> {
     chunks: VecDeque<Chunk<T>>,
     len: usize,
     /// One emptied chunk kept for reuse, so that a queue that hovers around empty does not allocate.
     spare: Option<Chunk<T>>,
 }
 
-impl<T> Default for Log<T> {
+impl<T: Chill> Default for Log<T> {
     fn default() -> Self {
         Self {
             chunks: VecDeque::new(),
@@ -49,7 +135,7 @@ impl<T> Default for Log<T> {
     }
 }
 
-impl<T> Log<T> {
+impl<T: Chill> Log<T> {
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -64,10 +150,14 @@ impl<T> Log<T> {
 
     /// Puts `value` at `sequence`; returns what was there.
     pub fn insert(&mut self, sequence: u64, value: T) -> Option<T> {
-        let number = sequence / SLOTS;
+        let number = sequence / PER_CHUNK;
         let index = match self.locate(number) {
             Ok(index) => index,
             Err(index) => {
+                // What is filled from a journal comes without its messages, and is not looked at again for long.
+                if let Some(full) = self.chunks.back_mut().filter(|last| last.number < number) {
+                    full.chill();
+                }
                 let chunk = match self.spare.take() {
                     Some(spare) => Chunk { number, ..spare },
                     None => Chunk::new(number),
@@ -78,39 +168,57 @@ impl<T> Log<T> {
         };
         let chunk = &mut self.chunks[index];
         let slot = slot_of(sequence);
+        let old = chunk.warm()[slot].replace(value);
         chunk.live |= 1 << slot;
-        let old = chunk.slots[slot].replace(value);
         self.len += usize::from(old.is_none());
         old
     }
 
+    /// Whether there is an entry at `sequence`.
+    #[must_use]
+    pub fn contains(&self, sequence: u64) -> bool {
+        self.locate(sequence / PER_CHUNK)
+            .is_ok_and(|index| self.chunks[index].has(slot_of(sequence)))
+    }
+
     /// The entry at `sequence`.
     #[must_use]
-    pub fn get(&self, sequence: u64) -> Option<&T> {
-        let index = self.locate(sequence / SLOTS).ok()?;
-        self.chunks[index].slots[slot_of(sequence)].as_ref()
+    pub fn get(&self, sequence: u64) -> Option<Seen<'_, T>> {
+        let index = self.locate(sequence / PER_CHUNK).ok()?;
+        self.chunks[index].get(slot_of(sequence))
     }
 
     /// The entry at `sequence`, to change.
     pub fn get_mut(&mut self, sequence: u64) -> Option<&mut T> {
-        let index = self.locate(sequence / SLOTS).ok()?;
-        self.chunks[index].slots[slot_of(sequence)].as_mut()
+        let index = self.locate(sequence / PER_CHUNK).ok()?;
+        self.chunks[index].warm()[slot_of(sequence)].as_mut()
     }
 
     /// Takes the entry at `sequence` out.
     pub fn remove(&mut self, sequence: u64) -> Option<T> {
-        let index = self.locate(sequence / SLOTS).ok()?;
+        let index = self.locate(sequence / PER_CHUNK).ok()?;
         self.take(index, slot_of(sequence))
+    }
+
+    /// Lets a chunk lie in less memory, if it can, when `sequence` is the last entry in it: to be called for entries in
+    /// order.
+    pub fn chill_through(&mut self, sequence: u64) {
+        let later = u64::MAX << slot_of(sequence) << 1;
+        if let Ok(index) = self.locate(sequence / PER_CHUNK)
+            && self.chunks[index].live & later == 0
+        {
+            self.chunks[index].chill();
+        }
     }
 
     /// The first sequence at or after `from` that holds an entry.
     #[must_use]
     pub fn next_from(&self, from: u64) -> Option<u64> {
-        let number = from / SLOTS;
+        let number = from / PER_CHUNK;
         let mut index = match self.locate(number) {
             Ok(index) => {
                 let chunk = &self.chunks[index];
-                let rest = chunk.live & (u64::MAX << (from % SLOTS));
+                let rest = chunk.live & (u64::MAX << (from % PER_CHUNK));
                 if rest != 0 {
                     return Some(chunk.sequence(rest.trailing_zeros()));
                 }
@@ -139,7 +247,7 @@ impl<T> Log<T> {
         let chunk = self.chunks.front_mut()?;
         let slot = chunk.live.trailing_zeros();
         let sequence = chunk.sequence(slot);
-        let value = chunk.slots[slot as usize].as_mut()?;
+        let value = chunk.warm()[slot as usize].as_mut()?;
         Some((sequence, value))
     }
 
@@ -152,27 +260,22 @@ impl<T> Log<T> {
     }
 
     /// All entries in order, with their sequences.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Seen<'_, T>)> {
         self.chunks.iter().flat_map(|chunk| {
-            chunk
-                .slots
-                .iter()
-                .enumerate()
-                .filter_map(move |(slot, value)| {
-                    value
-                        .as_ref()
-                        .map(|value| (chunk.number * SLOTS + slot as u64, value))
-                })
+            let slots = 0..SLOTS;
+            slots.filter_map(move |slot| {
+                Some((chunk.number * PER_CHUNK + slot as u64, chunk.get(slot)?))
+            })
         })
     }
 
     fn take(&mut self, index: usize, slot: usize) -> Option<T> {
         let chunk = &mut self.chunks[index];
-        let value = chunk.slots[slot].take()?;
-        chunk.live &= !(1 << slot);
+        let value = chunk.take(slot)?;
         self.len -= 1;
         if chunk.live == 0 {
-            self.spare = self.chunks.remove(index);
+            let emptied = self.chunks.remove(index);
+            self.spare = emptied.filter(|chunk| matches!(chunk.slots, Slots::Warm(_)));
         }
         Some(value)
     }
@@ -203,7 +306,7 @@ impl<T> Log<T> {
 }
 
 fn slot_of(sequence: u64) -> usize {
-    (sequence % SLOTS) as usize
+    (sequence % PER_CHUNK) as usize
 }
 
 #[cfg(test)]
@@ -214,19 +317,38 @@ mod tests {
 
     use super::*;
 
+    /// Only what lies at an even sequence may lie cold.
+    impl Chill for u64 {
+        type Cold = Vec<Option<u64>>;
+
+        fn chill(slots: &[Option<u64>]) -> Option<Self::Cold> {
+            let mut held = slots.iter().flatten();
+            held.all(|held| held % 2 == 0).then(|| slots.to_vec())
+        }
+
+        fn thawed(cold: &Self::Cold, slot: usize) -> u64 {
+            cold[slot].expect("it is there")
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Op {
         Insert(u64),
+        Change(u64),
         Remove(u64),
         PopFirst,
         NextFrom(u64),
+        Chill(u64),
     }
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
         let sequence = prop_oneof![0..300_u64, 1_000_000..1_000_300_u64];
         let op = prop_oneof![
             4 => sequence.clone().prop_map(Op::Insert),
+            4 => sequence.clone().prop_map(|sequence| Op::Insert(sequence & !1)),
+            1 => sequence.clone().prop_map(Op::Change),
             2 => sequence.clone().prop_map(Op::Remove),
+            2 => sequence.clone().prop_map(Op::Chill),
             2 => Just(Op::PopFirst),
             1 => sequence.prop_map(Op::NextFrom),
         ];
@@ -243,6 +365,18 @@ mod tests {
                     Op::Insert(at) => prop_assert_eq!(log.insert(at, at), model.insert(at, at)),
                     Op::Remove(at) => prop_assert_eq!(log.remove(at), model.remove(&at)),
                     Op::PopFirst => prop_assert_eq!(log.pop_first(), model.pop_first()),
+                    Op::Change(at) => {
+                        let (found, known) = (log.get_mut(at), model.get_mut(&at));
+                        prop_assert_eq!(&found, &known);
+                        if let (Some(found), Some(known)) = (found, known) {
+                            (*found, *known) = (*found + 2, *known + 2);
+                        }
+                    }
+                    Op::Chill(at) => {
+                        log.chill_through(at);
+                        prop_assert_eq!(log.get(at).map(|held| *held), model.get(&at).copied());
+                        prop_assert_eq!(log.contains(at), model.contains_key(&at));
+                    }
                     Op::NextFrom(at) => {
                         prop_assert_eq!(log.next_from(at), model.range(at..).next().map(|(at, _)| *at));
                     }
@@ -250,12 +384,13 @@ mod tests {
                 prop_assert_eq!(log.len(), model.len());
                 prop_assert_eq!(log.first(), model.keys().next().copied());
             }
-            prop_assert!(log.iter().map(|(at, _)| at).eq(model.keys().copied()));
+            let held = log.iter().map(|(at, held)| (at, *held));
+            prop_assert!(held.eq(model.into_iter()));
         }
     }
 
     #[test]
-    fn a_backlog_entry_costs_at_most_32_octets() {
+    fn a_backlog_entry_costs_24_octets_at_most() {
         assert_eq!(size_of::<Option<crate::broker::Entry>>(), 24);
     }
 }

@@ -11,6 +11,7 @@
 //! - the log is in order of sequence, and a returned message takes its old place.
 
 pub mod adaptive;
+pub mod cold;
 pub mod delivery;
 pub mod destination;
 #[cfg(test)]

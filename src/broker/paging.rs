@@ -1,8 +1,7 @@
 //! Which messages of a backlog are in memory: a window at the head and what is not on disk yet.
 //!
 //! Over the window, a stored message leaves memory once its record is durable; near the head, what left is
-//! asked back in runs. A paged entry keeps 24 octets. The seam for a backlog without entries (read
-//! back through segment footers) is [`Outlet::fetch`] and [`Lane::loaded`].
+//! asked back in runs. A paged entry keeps 8 octets, or 24 if it is unlike its neighbours.
 //!
 //! Two ways of asking: ahead of need near the head ([`Lane::fetch_ahead`]), and a run anywhere for who looks
 //! for certain messages ([`Lane::fetch_run`]), which is let go again when the next one is asked for.
@@ -192,12 +191,15 @@ impl Lane {
         message: &mut Option<Arc<Message>>,
         paging: &mut Paging,
     ) -> bool {
-        let Some(entry) = self.log.get_mut(sequence) else {
+        let Some(entry) = self.log.get(sequence) else {
             return false;
         };
         if entry.message.is_some() {
             return true;
         }
+        let Some(entry) = self.log.get_mut(sequence) else {
+            return false;
+        };
         self.paged -= 1;
         entry.message = message.take();
         if entry.message.is_some() {
@@ -216,17 +218,21 @@ impl Lane {
 
     /// Returns false if the entry is not durable yet.
     fn unload(&mut self, sequence: u64, durable: Locator, paging: &mut Paging) -> bool {
-        let Some(entry) = self.log.get_mut(sequence) else {
+        let Some(entry) = self.log.get(sequence) else {
             return false;
         };
         let Some(at) = entry.at else { return true };
         if at > durable {
             return false;
         }
-        if entry.message.take().is_some() {
+        if entry.message.is_some()
+            && let Some(entry) = self.log.get_mut(sequence)
+        {
+            entry.message = None;
             paging.held_bytes -= u64::from(entry.bytes.get());
             self.paged += 1;
         }
+        self.log.chill_through(sequence);
         true
     }
 

@@ -13,6 +13,7 @@ use slotmap::SlotMap;
 
 use super::adaptive::Adaptive;
 use super::delivery::{AckMode, Delivery, Ending, Entry};
+use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
@@ -34,6 +35,7 @@ mod settle;
 mod stock;
 mod timing;
 mod turns;
+mod why;
 
 use browse::Browse;
 pub use consumer::Wishes;
@@ -49,6 +51,7 @@ pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
+pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
 /// leave so soon that copying it is a waste.
@@ -93,6 +96,8 @@ pub struct Queue {
     /// The last of two runs that were wanted went to who seeks certain messages.
     sought_last: bool,
     policy: QueuePolicy,
+    /// An administrator has stopped deliveries (ADM-21).
+    paused: bool,
     /// Deliveries in the hands of transactions.
     in_transactions: usize,
     /// Deliveries in the hands of consumers whose messages are gone.
@@ -129,6 +134,7 @@ impl Queue {
             unfinished: false,
             sought_last: false,
             policy,
+            paused: false,
             in_transactions: 0,
             purged: 0,
             stats: Stats::default(),
@@ -162,6 +168,18 @@ impl Queue {
         }
         self.choose_exclusive();
         self.dispatch(now_ms, out);
+    }
+
+    /// Stops deliveries, or lets them go on. Browsers see what is there all the same (ADM-21).
+    pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
+        self.paused = paused;
+        self.dispatch(now_ms, out);
+    }
+
+    /// Whether an administrator has stopped deliveries.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
@@ -264,6 +282,7 @@ impl Queue {
             declined: BTreeSet::new(),
             groups: 0,
             browse,
+            full_since_ms: 0,
         });
         if selects {
             self.selective.push(key);
@@ -390,13 +409,13 @@ impl Queue {
     }
 
     /// Everything the queue holds, ready ones first, then those in flight.
-    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (u64, Seen<'_, Entry>)> {
         let unacked = self
             .takers()
             .flat_map(|consumer| consumer.subscription.unacked.iter());
         self.lanes
             .iter()
-            .chain(unacked.map(|delivery| (delivery.sequence, &delivery.entry)))
+            .chain(unacked.map(|delivery| (delivery.sequence, Seen::Here(&delivery.entry))))
             .filter(|(_, entry)| !entry.is_purged())
     }
 
@@ -476,11 +495,15 @@ impl Queue {
         let (delays, expiry) = (self.delays.take(), self.expiry.take());
         let moved = |(time_ms, spot): (u64, Spot)| {
             let entry = self.lanes.get(spot)?;
-            let spot = lanes::spot(prioritized, spot.sequence, entry);
+            let spot = lanes::spot(prioritized, spot.sequence, &entry);
             Some((time_ms, spot))
         };
         // One that left and came back waits no more, and its time is still in the index.
-        let waits = |(_, spot): &(u64, Spot)| self.lanes.get(*spot).is_some_and(Entry::is_delayed);
+        let waits = |(_, spot): &(u64, Spot)| {
+            self.lanes
+                .get(*spot)
+                .is_some_and(|entry| entry.is_delayed())
+        };
         let delays: Vec<_> = delays.into_iter().filter(waits).filter_map(moved).collect();
         let expiry: Vec<_> = expiry.into_iter().filter_map(moved).collect();
         self.lanes.set_prioritized(prioritized);

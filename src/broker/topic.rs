@@ -10,9 +10,10 @@ use std::sync::atomic::AtomicU64;
 
 use slotmap::SlotMap;
 
+use super::cold::ColdEntries;
 use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
 use super::filter::Filter;
-use super::log::Log;
+use super::log::{Chill, Log};
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
@@ -33,6 +34,31 @@ struct Kept {
     refs: u32,
     /// It has expired, and the dead-letter path has it.
     buried: bool,
+}
+
+impl Chill for Kept {
+    /// The entries, and how many refer to each.
+    type Cold = (ColdEntries, u32);
+
+    fn chill(slots: &[Option<Self>]) -> Option<Self::Cold> {
+        let refs = slots.iter().flatten().next()?.refs;
+        let mut kept = slots.iter().flatten();
+        if !kept.all(|kept| kept.refs == refs && !kept.buried) {
+            return None;
+        }
+        let entries = slots
+            .iter()
+            .map(|kept| kept.as_ref().map(|kept| &kept.entry));
+        Some((ColdEntries::new(entries)?, refs))
+    }
+
+    fn thawed((entries, refs): &Self::Cold, slot: usize) -> Self {
+        Self {
+            entry: entries.get(slot),
+            refs: *refs,
+            buried: false,
+        }
+    }
 }
 
 /// What a subscription wants of a topic; by default everything.

@@ -31,11 +31,6 @@ impl Audit {
             }
         }
     }
-
-    /// Forgets a dead letter that was taken back.
-    pub(super) fn forget(&mut self, id: MessageId) {
-        self.places.remove(&id);
-    }
 }
 
 impl State {
@@ -96,6 +91,7 @@ impl Engine {
             at: rejected.entry.at,
             durable: rejected.durable,
             message: Arc::new(message.to_dead_letter(fate, grave.expires_ms)),
+            failures: (0, false),
         };
         match self.move_to((&target, &mut state), moved, work) {
             Ok(sequence) => {
@@ -238,7 +234,5 @@ mod tests {
         assert_eq!(audit.order.len(), AUDIT_MAX);
         assert_eq!(audit.places.len(), AUDIT_MAX);
         assert!(!audit.places.contains_key(&id(1)) && audit.places.contains_key(&id(2)));
-        audit.forget(id(2));
-        assert!(!audit.places.contains_key(&id(2)));
     }
 }

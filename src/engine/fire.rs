@@ -316,7 +316,7 @@ impl Engine {
                 .iter()
                 .filter(|number| jobs.may_manage(**number, &*browse.may))
                 .filter_map(|number| jobs.scheduler.get(*number));
-            let found: Vec<Job> = found.cloned().collect();
+            let found: Vec<Job> = found.map(|job| job.clone()).collect();
             drop(jobs);
             let Ok(messages) = self.messages_of(found.iter()) else {
                 return;

@@ -30,7 +30,6 @@ pub mod records;
 pub mod recover;
 pub mod registry;
 pub mod remembered;
-pub mod retry;
 pub mod routes;
 pub mod schedule;
 pub mod spread;

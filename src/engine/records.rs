@@ -9,8 +9,8 @@ use crate::broker::{DeadLetter, Kind, Locator, Message, MessageFlags, MessageId}
 
 /// Flag of a stored message whose head begins with its fate as a dead letter.
 const FATE_IN_HEAD: u8 = 128;
-/// The same bit of a placed message: what its reference adds begins with its identity, which may be another than the
-/// body's. (What is dead is never placed again, so no body of a placed message begins with a fate.)
+/// The same bit of what a reference says of a placed message: what it adds begins with its identity, which may be
+/// another than the body's.
 const IDENTITY: u8 = 128;
 /// The kind of a destination that is a remembered selector; see `remembered.rs`.
 pub const KIND_SELECTOR: u8 = 4;
@@ -165,7 +165,7 @@ pub fn message(stored: OwnedMessage) -> Arc<Message> {
     let (mut flags, mut priority, mut expires_ms) =
         (stored.flags, stored.priority, stored.expires_ms);
     let mut fate = None;
-    if stored.patch.is_none() && flags & FATE_IN_HEAD != 0 {
+    if flags & FATE_IN_HEAD != 0 {
         flags &= !FATE_IN_HEAD;
         if let Some((found, used)) = split_fate(&payload) {
             fate = Some(found);

@@ -22,6 +22,7 @@ use super::registry::Registry;
 use super::remembered::Selectors;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
+use crate::broker::log::Seen;
 use crate::broker::topic::{Progressed, Selection};
 use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
@@ -293,7 +294,7 @@ impl Engine {
 
 /// Notes what was in a frame to a consumer and is still in the queue.
 fn note_queue(store: &Store, cell: &Cell, queue: &Queue) -> Result<(), StoreError> {
-    let seen = |(sequence, entry): (u64, &Entry)| {
+    let seen = |(sequence, entry): (u64, Seen<'_, Entry>)| {
         let at = entry.at.filter(|_| entry.redelivered)?;
         Some((sequence, at, entry.redeliveries))
     };

@@ -397,7 +397,7 @@ impl Jobs {
         let target = self
             .scheduler
             .get(number)
-            .and_then(|job| self.target_of(job));
+            .and_then(|job| self.target_of(&job));
         target.is_none_or(|target| may(&target.cell.destination, &target.owner))
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Consumer {
     /// How many groups it owns.
     pub(super) groups: u32,
     pub(super) browse: Option<Box<Browse>>,
+    /// When it last took its last credit.
+    pub(super) full_since_ms: u64,
 }
 
 impl Consumer {

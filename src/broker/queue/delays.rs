@@ -31,6 +31,13 @@ impl Delays {
         self.delayed += 1;
     }
 
+    /// When the message at `spot` is due. Looks through all of them.
+    pub(super) fn due_ms(&self, spot: Spot) -> Option<u64> {
+        let mut due = self.due.iter();
+        due.find(|(_, waits)| *waits == spot)
+            .map(|(due_ms, _)| *due_ms)
+    }
+
     /// When the next one is due.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.due.first().map(|(due_ms, _)| *due_ms)

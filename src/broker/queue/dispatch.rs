@@ -151,6 +151,9 @@ impl Queue {
             entry,
             group: group.map(|(group, _)| group),
         });
+        if !consumer.subscription.has_credit() {
+            consumer.full_since_ms = now_ms;
+        }
         if let Some(adaptive) = &mut consumer.adaptive
             && adaptive.delivered(now_ms, consumer.subscription.unacked.len())
         {
@@ -341,7 +344,7 @@ impl Queue {
     fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
         let reserved = &mut self.consumers[key].reserved;
         while let Some(&spot) = reserved.first() {
-            if self.lanes.get(spot).is_some() {
+            if self.lanes.contains(spot) {
                 return Some(spot);
             }
             reserved.pop_first();

@@ -94,6 +94,10 @@ impl Groups {
         self.by_id.get(id).copied()
     }
 
+    pub(super) fn get(&self, key: GroupKey) -> Option<&Group> {
+        self.groups.get(key)
+    }
+
     pub(super) fn get_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
         self.groups.get_mut(key)
     }

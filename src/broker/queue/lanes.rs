@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::broker::delivery::Entry;
+use crate::broker::log::Seen;
 use crate::broker::message::Message;
 use crate::broker::outlet::Outlet;
 use crate::broker::paging::{Lane, Paging};
@@ -88,7 +89,11 @@ impl Lanes {
         spot(self.is_prioritized(), sequence, entry)
     }
 
-    pub(super) fn get(&self, spot: Spot) -> Option<&Entry> {
+    pub(super) fn contains(&self, spot: Spot) -> bool {
+        self.lane(spot).log.contains(spot.sequence)
+    }
+
+    pub(super) fn get(&self, spot: Spot) -> Option<Seen<'_, Entry>> {
         self.lane(spot).log.get(spot.sequence)
     }
 
@@ -108,7 +113,7 @@ impl Lanes {
     }
 
     /// The first message.
-    pub(super) fn first(&self) -> Option<(Spot, &Entry)> {
+    pub(super) fn first(&self) -> Option<(Spot, Seen<'_, Entry>)> {
         let (number, lane) = (0..)
             .zip(&self.lanes)
             .find(|(_, lane)| !lane.log.is_empty())?;
@@ -148,7 +153,7 @@ impl Lanes {
     /// The message that waits at `sequence`, in whichever lane.
     pub(super) fn find(&self, sequence: u64) -> Option<Spot> {
         let mut lanes = (0..).zip(&self.lanes);
-        let (lane, _) = lanes.find(|(_, lane)| lane.log.get(sequence).is_some())?;
+        let (lane, _) = lanes.find(|(_, lane)| lane.log.contains(sequence))?;
         Some(Spot { lane, sequence })
     }
 
@@ -161,7 +166,7 @@ impl Lanes {
         })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Seen<'_, Entry>)> {
         self.lanes.iter().flat_map(|lane| lane.log.iter())
     }
 
@@ -205,7 +210,10 @@ impl Lanes {
         self.paging.answered();
         for (number, lane) in (0..).zip(&mut self.lanes) {
             let before = lane.log.len();
-            let delayed = lane.log.get(sequence).is_some_and(Entry::is_delayed);
+            let delayed = lane
+                .log
+                .get(sequence)
+                .is_some_and(|entry| entry.is_delayed());
             if lane.loaded(sequence, &mut message, &mut self.paging) {
                 let lost = lane.log.len() < before;
                 self.len -= usize::from(lost);

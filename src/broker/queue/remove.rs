@@ -190,3 +190,32 @@ impl Queue {
         Some((entry, expires_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::broker::double::{World, message};
+    use crate::broker::queue::{Incoming, QueuePolicy};
+
+    #[test]
+    fn what_is_withdrawn_can_be_given_back() {
+        let mut queue = Queue::new(1, 1 << 20, QueuePolicy::default());
+        for _ in 0..3 {
+            let sequence = queue.reserve(1);
+            let entry = Entry::held(Arc::new(message(sequence, 10, false, 0)), None);
+            queue.push(0, Incoming { sequence, entry }, &mut World::default());
+        }
+        let usage = queue.usage();
+        let places: Vec<Place> = queue.messages(None, 9).iter().map(|it| it.place).collect();
+        let mut withdrawn = queue.withdraw(&places[1..2]);
+        assert!(queue.withdraw(&places[1..2]).is_empty(), "it is gone");
+        assert!(!queue.has(2) && queue.has(3));
+        assert_eq!(queue.len(), 2);
+        queue.give_back(withdrawn.remove(0));
+        assert_eq!(queue.usage(), usage);
+        let order = queue.messages(None, 9).into_iter().map(|it| it.place);
+        assert!(order.eq(places));
+    }
+}

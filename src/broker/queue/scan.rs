@@ -21,7 +21,7 @@ impl Scan {
     /// The first message that has not been looked at.
     pub(super) fn peek(&mut self, lanes: &Lanes) -> Option<Spot> {
         while let Some(&spot) = self.again.first() {
-            if lanes.get(spot).is_some() {
+            if lanes.contains(spot) {
                 break;
             }
             self.again.pop_first();

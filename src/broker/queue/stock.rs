@@ -1,4 +1,4 @@
-//! What a queue holds: how much it is, dropping the oldest of it, and taking a single message out.
+//! What a queue holds: how much it is, dropping the oldest of it, and taking a message back.
 
 use super::Queue;
 use super::consumer::Consumer;
@@ -45,17 +45,6 @@ impl Queue {
         }
     }
 
-    /// The messages that wait, delayed ones too.
-    pub fn waiting(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.lanes.iter()
-    }
-
-    /// A message that waits.
-    #[must_use]
-    pub fn peek(&self, sequence: u64) -> Option<&Entry> {
-        self.lanes.get(self.lanes.find(sequence)?)
-    }
-
     /// Whether the queue holds the message, waiting or in a consumer's hands.
     #[must_use]
     pub fn has(&self, sequence: u64) -> bool {
@@ -66,14 +55,8 @@ impl Queue {
         self.lanes.find(sequence).is_some() || self.takers().any(holds)
     }
 
-    /// Takes a message out that waits, for who moves it elsewhere. Its record is the mover's business.
-    pub fn extract(&mut self, sequence: u64) -> Option<Entry> {
-        let spot = self.lanes.find(sequence)?;
-        self.take_out(spot)
-    }
-
     /// Puts back what was taken out and could not be moved. It expires at `expires_ms`, 0 for never.
-    pub fn put_in_place(&mut self, sequence: u64, entry: Entry, expires_ms: u64) {
+    pub(super) fn put_in_place(&mut self, sequence: u64, entry: Entry, expires_ms: u64) {
         let bytes = u64::from(entry.bytes.get());
         self.stats.dequeued -= 1;
         self.lanes.paging.bytes += bytes;
@@ -131,7 +114,8 @@ mod tests {
         );
         assert_eq!(queue.len(), 5);
         queue.drop_head(&limits, &mut world);
-        let left: Vec<u64> = queue.waiting().map(|(sequence, _)| sequence).collect();
+        let left = queue.messages(None, 9).into_iter();
+        let left: Vec<u64> = left.map(|listed| listed.place.sequence()).collect();
         assert_eq!(left, [3, 4, 5]);
         assert_eq!(
             (queue.usage().bytes, queue.usage().memory_bytes),
@@ -145,18 +129,5 @@ mod tests {
         };
         queue.drop_head(&small, &mut world);
         assert_eq!(queue.len(), 1, "the newest stays");
-    }
-
-    #[test]
-    fn what_is_taken_out_can_be_put_back() {
-        let (mut queue, _) = filled(3);
-        let usage = queue.usage();
-        assert!(queue.extract(7).is_none());
-        let entry = queue.extract(2).expect("it waits");
-        assert!(!queue.has(2) && queue.has(3));
-        assert_eq!(queue.len(), 2);
-        queue.put_in_place(2, entry, 0);
-        assert_eq!(queue.usage(), usage);
-        assert!(queue.has(2));
     }
 }

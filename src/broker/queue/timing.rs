@@ -48,8 +48,18 @@ impl Gate {
         self.open
     }
 
+    /// How many consumers have come.
+    pub(super) fn consumers(&self) -> u32 {
+        self.consumers
+    }
+
+    /// Whether the wait was over when somebody last asked.
+    pub(super) fn was_open(&self) -> bool {
+        self.open
+    }
+
     /// When it opens by itself.
-    fn due_ms(&self, policy: &QueuePolicy) -> Option<u64> {
+    pub(super) fn due_ms(&self, policy: &QueuePolicy) -> Option<u64> {
         let waits = !self.open && self.consumers > 0 && policy.time_before_dispatch_ms > 0;
         waits.then(|| self.since_ms.saturating_add(policy.time_before_dispatch_ms))
     }
@@ -121,12 +131,12 @@ impl Queue {
         false
     }
 
-    /// Whether anything may be delivered: the fair start is over, and no delayed message holds up a strict
-    /// order (RED-4).
+    /// Whether anything may be delivered: nobody has paused the queue, the fair start is over, and no delayed message
+    /// holds up a strict order (RED-4).
     pub(super) fn is_open(&mut self, now_ms: u64) -> bool {
         let held_up =
             self.policy.strict_order_dispatch && self.exclusive.is_some() && self.delays.len() > 0;
-        !held_up && self.gate.is_open(now_ms, &self.policy)
+        !held_up && !self.paused && self.gate.is_open(now_ms, &self.policy)
     }
 
     fn end_delays(&mut self, now_ms: u64) {

@@ -17,8 +17,21 @@ use std::sync::Arc;
 
 pub use schedule::{CronRule, Firing, REPEAT_MAX, Repeat, Schedule, ScheduleError, Series};
 
-use super::log::Log;
+use super::log::{Chill, Log, Seen};
 use super::message::{Locator, Message};
+
+impl Chill for Job {
+    type Cold = std::convert::Infallible;
+
+    /// Jobs differ in when they are due.
+    fn chill(_: &[Option<Self>]) -> Option<Self::Cold> {
+        None
+    }
+
+    fn thawed(cold: &Self::Cold, _: usize) -> Self {
+        match *cold {}
+    }
+}
 
 /// A scheduled message.
 #[derive(Clone, Debug)]
@@ -134,7 +147,7 @@ impl Scheduler {
 
     /// The job `number`.
     #[must_use]
-    pub fn get(&self, number: u64) -> Option<&Job> {
+    pub fn get(&self, number: u64) -> Option<Seen<'_, Job>> {
         self.jobs.get(number)
     }
 

@@ -70,15 +70,16 @@ impl Topic {
         if self.held_bytes <= self.limits.window_bytes {
             return;
         }
-        if let Some(kept) = self.log.get_mut(sequence)
-            && kept
-                .entry
-                .at
-                .is_some_and(|at| Some(at) <= self.durable_through)
-        {
+        let stored = |at| Some(at) <= self.durable_through;
+        let leaves = self
+            .log
+            .get(sequence)
+            .is_some_and(|kept| kept.entry.message.is_some() && kept.entry.at.is_some_and(stored));
+        if leaves && let Some(kept) = self.log.get_mut(sequence) {
             let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
             self.let_go(message, bytes);
         }
+        self.log.chill_through(sequence);
     }
 
     pub(super) fn fetch(&mut self, key: SubscriptionKey, from: u64, out: &mut impl Outlet) {

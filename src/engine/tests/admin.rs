@@ -95,7 +95,7 @@ fn a_purge_takes_what_consumers_hold_too() {
     let cell = send(&engine, "q", 1..=1000);
     let mut consumer = Connection::new(&engine, &cell, AckMode::Individual, 10);
     consumer.start();
-    assert_eq!(engine.purge(&cell).unwrap(), 1000);
+    assert_eq!(engine.purge(&cell).unwrap().done, 1000);
     assert_eq!(queue_len(&cell), 0);
     assert_eq!(cell.lock().machine.held_bytes(), 0);
     assert!(acknowledge(&mut consumer, 1, Ack::Consumed), "ignored");
@@ -116,9 +116,15 @@ fn messages_are_moved_and_removed_in_order_and_stay_so() {
         let from = send(&engine, "from", 1..=400);
         let to = Destination::queue("to");
         let all = &mut |_: &Message, _: &_| true;
-        assert_eq!(engine.move_messages(&from, &to, 300, all).unwrap(), 300);
+        assert_eq!(
+            engine.move_messages(&from, &to, 300, all).unwrap().done,
+            300
+        );
         let odd = &mut |message: &Message, _: &_| message.id.serial % 2 == 1;
-        assert_eq!(engine.remove_messages(&from, u64::MAX, odd).unwrap(), 50);
+        assert_eq!(
+            engine.remove_messages(&from, u64::MAX, odd).unwrap().done,
+            50
+        );
         assert_eq!(serials(&engine, "from").len(), 50);
         let topic = Destination::topic("t");
         assert!(engine.move_messages(&from, &topic, 1, all).is_err());
@@ -144,10 +150,8 @@ fn a_retried_dead_letter_is_as_if_it_had_never_failed() {
     let dlq = send(&engine, "ActiveMQ.DLQ", 3..=3);
     assert_eq!(serials(&engine, "ActiveMQ.DLQ"), [1, 2, 3]);
     assert!(engine.retry(&cell.destination, 1, |_| true).is_err());
-    let retried = engine
-        .retry(&dlq.destination, usize::MAX, |_| true)
-        .unwrap();
-    assert_eq!((retried.moved, retried.stuck), (2, 1));
+    let retried = engine.retry(&dlq.destination, u64::MAX, |_| true).unwrap();
+    assert_eq!((retried.done, retried.stuck), (2, 1));
     assert_eq!(
         serials(&engine, "ActiveMQ.DLQ"),
         [3],
@@ -159,5 +163,35 @@ fn a_retried_dead_letter_is_as_if_it_had_never_failed() {
         .map(|frame| (frame.serial, frame.redelivered))
         .collect();
     assert_eq!(again, [(1, false), (2, false)]);
+    engine.close();
+}
+
+#[test]
+fn a_counter_goes_with_a_message_that_is_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let failures = |engine: &Arc<Engine>| {
+        let cell = queue(engine, "to");
+        let mut state = cell.lock();
+        let listed = state.queue().unwrap().messages(None, 9);
+        let counts = listed.iter().map(|it| it.entry.redeliveries);
+        counts.collect::<Vec<_>>()
+    };
+    {
+        let engine = stored(directory.path());
+        let cell = send(&engine, "from", 1..=2);
+        let mut consumer = Connection::new(&engine, &cell, AckMode::Individual, 1);
+        consumer.start();
+        assert!(acknowledge(&mut consumer, 1, Ack::Failed));
+        consumer.end(Ending::Orderly);
+        let to = Destination::queue("to");
+        let all = &mut |_: &Message, _: &_| true;
+        let moved = engine.move_messages(&cell, &to, 9, all).unwrap();
+        assert_eq!(moved.done, 2);
+        assert!(moved.ticket.is_some());
+        assert_eq!(failures(&engine), [1, 0]);
+        engine.close();
+    }
+    let engine = stored(directory.path());
+    assert_eq!(failures(&engine), [1, 0]);
     engine.close();
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::broker::policy::{DestinationPolicy, Limits, Overflow};
-use crate::broker::{Ack, Policies, Which};
+use crate::broker::{Ack, DeadLetter, Policies, Which};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{ConsumerEnd, DurableName};
 use crate::engine::records;
@@ -68,7 +68,7 @@ fn a_retried_message_has_no_fate_any_more_and_may_die_again() {
     let retried = engine
         .retry(&graves, 9, |message| message.id.serial < 3)
         .unwrap();
-    assert_eq!((retried.moved, retried.stuck), (2, 0));
+    assert_eq!((retried.done, retried.stuck), (2, 0));
     assert!(retried.ticket.is_some());
     // One of them dies again: a move of a move, to where it was before.
     kill(&mut connection, 4);
@@ -85,12 +85,61 @@ fn a_retried_message_has_no_fate_any_more_and_may_die_again() {
     // What was read back from the journal can be retried as well.
     let engine = stored(directory.path());
     let retried = engine.retry(&graves, 1, |_| true).unwrap();
-    assert_eq!(retried.moved, 1);
+    assert_eq!(retried.done, 1);
     engine.close();
     drop(engine);
     let found = journal(directory.path());
     assert_eq!(found[0].1, [(1, true)]);
     assert_eq!(found[1].1, [(2, false), (3, false)]);
+}
+
+#[test]
+fn a_dead_letter_that_was_not_persistent_is_retried_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = stored(directory.path());
+    let cell = queue(&engine, "q");
+    let mut connection = Connection::new(&engine, &cell, AckMode::Individual, 10);
+    connection.start();
+    connection.send(vec![message(1, 1, 10, false)]);
+    kill(&mut connection, 1);
+    connection.end(Ending::Orderly);
+    let graves = Destination::queue("ActiveMQ.DLQ");
+    assert_eq!(engine.retry(&graves, 9, |_| true).unwrap().done, 1);
+    engine.close();
+    drop((cell, engine));
+    // Its body was written with its fate, which is none of the message.
+    let opened = open(directory.path(), &Arc::new(Durability::default()));
+    let at = opened.recovered.destinations.iter();
+    let at = at.flat_map(|destination| &destination.entries).next();
+    let stored = opened.store.read(at.unwrap().at).unwrap().unwrap();
+    let read = records::message(stored);
+    assert_eq!((read.head(), read.body()), (&[][..], &[b'x'; 10][..]));
+    assert!(read.dead_letter.is_none());
+    opened.store.close().unwrap();
+}
+
+#[test]
+fn a_dead_letter_of_a_topic_is_published_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = stored(directory.path());
+    let cell = queue(&engine, "ActiveMQ.DLQ");
+    let fate = DeadLetter {
+        origin: Destination::topic("t").to_string(),
+        cause: "it failed".to_owned(),
+        original_expires_ms: 0,
+        failures: 6,
+        died_ms: 1,
+    };
+    let dead = Arc::new(message(1, 1, 10, true).to_dead_letter(fate, 0));
+    cell.send(1000, &mut vec![dead], &mut Work::default())
+        .unwrap();
+    let topic = engine.registry.get_or_create(&Destination::topic("t"));
+    let mut subscriber = Connection::new(&engine, &topic, AckMode::Auto, 10);
+    subscriber.start();
+    let retried = engine.retry(&cell.destination, 9, |_| true).unwrap();
+    assert_eq!((retried.done, retried.stuck), (1, 0));
+    assert_eq!(subscriber.socket.frames().len(), 1);
+    engine.close();
 }
 
 #[test]

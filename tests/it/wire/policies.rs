@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
         fail(&server, "/queue/c332", "persistent:true n:7").leave();
         let dead = only(&server, "ActiveMQ.DLQ");
         let retried = server.retry("ActiveMQ.DLQ").expect("dead letters");
-        assert_eq!((retried.moved, retried.stuck), (1, 0));
+        assert_eq!((retried.done, retried.stuck), (1, 0));
         assert_eq!(server.queue_len("ActiveMQ.DLQ"), 0);
         let back = only(&server, "c332");
         back.check(

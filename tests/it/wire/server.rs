@@ -9,7 +9,7 @@ use ferrymq::config::Config;
 use ferrymq::config::reload::Changes;
 use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
-use ferrymq::engine::retry::Retried;
+use ferrymq::engine::manage::Managed;
 use ferrymq::{Broker, Handle, RetryFailed, StartError};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -210,10 +210,10 @@ impl Server {
     }
 
     /// Retries all dead letters in a queue.
-    pub(crate) fn retry(&self, queue: &str) -> Result<Retried, RetryFailed> {
+    pub(crate) fn retry(&self, queue: &str) -> Result<Managed, RetryFailed> {
         let (runtime, handle) = (self.runtime.as_ref(), self.handle.as_ref());
         let handle = handle.expect("it runs");
-        let retry = handle.retry_dead_letters(Destination::queue(queue), usize::MAX, |_| true);
+        let retry = handle.retry_dead_letters(Destination::queue(queue), u64::MAX, |_| true);
         runtime.expect("it runs").block_on(retry)
     }
 

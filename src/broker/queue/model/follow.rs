@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Event, Known, Place, Test};
 use crate::broker::delivery::AckMode;
+use crate::broker::log::Seen;
 use crate::broker::outlet::{Flow, Rejected};
 use crate::broker::subscription::SubscriptionKey;
 
@@ -121,7 +122,7 @@ impl Test {
             .iter()
             .flatten()
             .flat_map(|open| &open.taken);
-        let taken = taken.map(|delivery| (delivery.sequence, &delivery.entry));
+        let taken = taken.map(|delivery| (delivery.sequence, Seen::Here(&delivery.entry)));
         for (sequence, entry) in self.queue.entries().chain(taken) {
             assert!(seen.insert(sequence), "{sequence} is in two places");
             assert_eq!(u64::from(entry.bytes.get()), self.known[&sequence].bytes);
