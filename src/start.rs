@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{Destination, Message};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
-use crate::config::{Config, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::manage::{ManageError, Managed};
@@ -24,7 +24,7 @@ use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings, StoreError};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
-use crate::stomp::{self, StompProperties, StompSettings, WIRE_STOMP};
+use crate::stomp::{self, Names, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
 use crate::virtual_destinations;
@@ -457,6 +457,7 @@ async fn open_store(
         directory: directory.clone(),
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),
+        compaction_rate: config.store.compaction_rate.bytes(),
     };
     let durability = Arc::clone(durability);
     blocking(move || opening::open(&values, &durability))
@@ -511,6 +512,12 @@ fn stomp_settings(config: &Config, security: &Arc<Security>) -> StompSettings {
         parked_bytes_max: stomp.parked_bytes_max.to_usize(),
         subscriptions_max: stomp.subscriptions_max as usize,
         security: Arc::clone(security),
-        syntax: config.pattern_syntax(),
+        names: Names {
+            syntax: config.pattern_syntax(),
+            queue_prefixes: stomp.queue_prefix.clone(),
+            topic_prefixes: stomp.topic_prefix.clone(),
+            exchanges: stomp.exchange_map.0.clone(),
+        },
+        subscribes_replies: stomp.dialect == Dialect::RabbitMq,
     }
 }

@@ -12,6 +12,7 @@
 
 pub mod adaptive;
 pub mod cold;
+pub mod dedup;
 pub mod delivery;
 pub mod destination;
 #[cfg(test)]

@@ -3,13 +3,16 @@
 //! How the values are written down, and which key of the configuration is which field, is the configuration's business
 //! (`config/policy`). Which policy a destination has is the business of [`Policies`].
 
+use super::dedup::DedupLimits;
 use super::message::Message;
 use super::queue::QueuePolicy;
 
 mod dead_letters;
+mod declared;
 mod policies;
 
 pub use dead_letters::{DeadLetterKind, DeadLetterStrategy};
+pub use declared::Declared;
 pub use policies::{Policies, Policy, Scope};
 
 /// The rules of one destination; looked up at its creation and again after a reload.
@@ -33,6 +36,8 @@ pub struct DestinationPolicy {
     pub durable_topic_prefetch: u32,
     /// What the destination may hold.
     pub limits: Limits,
+    /// How many ids of messages are remembered, and for how long (SND-6).
+    pub dedup: DedupLimits,
     /// What is done to the time and expiry of messages sent here (EXP-1).
     pub timestamping: Timestamping,
     /// Whether the destination goes when nobody has used it for `inactive_timeout_ms` (GC-1).
@@ -53,6 +58,7 @@ impl Default for DestinationPolicy {
             topic_prefetch: 32_767,
             durable_topic_prefetch: 100,
             limits: Limits::default(),
+            dedup: DedupLimits::default(),
             timestamping: Timestamping::default(),
             gc_inactive: false,
             inactive_timeout_ms: 60_000,

@@ -182,6 +182,18 @@ impl Queue {
         self.paused
     }
 
+    /// Whether it ever had a consumer since it was made or recovered.
+    #[must_use]
+    pub fn had_consumers(&self) -> bool {
+        self.consumers_total > 0
+    }
+
+    /// How many consumers it has, browsers included.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
     /// Reserves `count` places at the end; returns the first. A reserved place may stay empty.
     pub fn reserve(&mut self, count: u64) -> u64 {
         let first = self.next_sequence;

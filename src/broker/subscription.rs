@@ -26,6 +26,15 @@ impl Window {
             bytes_max: u64::MAX,
         }
     }
+
+    /// A window of `bytes_max` octets of memory, whatever the number of messages; the last one may go over.
+    #[must_use]
+    pub fn bytes(bytes_max: u64) -> Self {
+        Self {
+            messages_max: u32::MAX,
+            bytes_max: bytes_max.max(1),
+        }
+    }
 }
 
 /// A consumer of a destination.

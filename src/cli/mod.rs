@@ -14,6 +14,7 @@ mod properties;
 mod publish;
 mod reload;
 mod serve;
+mod store;
 mod subscribe;
 
 use std::process::ExitCode;
@@ -31,7 +32,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or stopped in good order by SIGTERM or SIGINT
   1  failed
-  2  the configuration, the command line or the certificate is wrong";
+  2  the configuration, the command line or the certificate is wrong
+  3  the store is damaged (store verify, store repair)";
 
 /// A message broker with JMS semantics. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -64,6 +66,9 @@ enum Command {
     /// Print messages from a STOMP broker
     #[command(after_help = subscribe::EXAMPLES)]
     Sub(subscribe::Args),
+    /// Look at a store that no broker has open, mend it, take messages out of it and into it
+    #[command(after_help = store::EXAMPLES)]
+    Store(store::Args),
     /// Measure a STOMP broker, ours or another
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Args),
@@ -78,6 +83,7 @@ impl Command {
             Self::Config(arguments) => config::run(arguments),
             Self::Pub(arguments) => publish::run(arguments),
             Self::Sub(arguments) => subscribe::run(arguments),
+            Self::Store(arguments) => store::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),
         }
     }
@@ -114,7 +120,12 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
                 Some(StartError::Config(_) | StartError::Certificate(_) | StartError::Security(_))
             )
     });
-    ExitCode::from(if is_configuration { 2 } else { 1 })
+    let is_damage = error.chain().any(|cause| cause.is::<store::Damaged>());
+    ExitCode::from(match (is_configuration, is_damage) {
+        (true, _) => 2,
+        (false, true) => 3,
+        (false, false) => 1,
+    })
 }
 
 #[cfg(test)]

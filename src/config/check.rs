@@ -196,6 +196,26 @@ pub(super) fn rules(
             "needs proxy.trusted, the addresses of the proxies".to_owned(),
         );
     }
+    for (key, prefixes) in [
+        ("stomp.queue_prefix", &config.stomp.queue_prefix),
+        ("stomp.topic_prefix", &config.stomp.topic_prefix),
+    ] {
+        let wrong = prefixes.is_empty() || prefixes.iter().any(String::is_empty);
+        rule(
+            &[key],
+            wrong,
+            "needs at least one prefix, and none that is empty".to_owned(),
+        );
+    }
+    let queues = &config.stomp.queue_prefix;
+    let both = config.stomp.topic_prefix.iter();
+    if let Some(prefix) = both.clone().find(|prefix| queues.contains(prefix)) {
+        rule(
+            &["stomp.topic_prefix", "stomp.queue_prefix"],
+            true,
+            format!("{prefix:?} is in stomp.queue_prefix too"),
+        );
+    }
     for origin in &config.websocket.origins {
         rule(
             &["websocket.origins"],

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod compat;
+mod exchanges;
 mod forward;
 pub mod leaf;
 pub mod load;
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::{Origin, Problem, Problems};
+pub use exchanges::ExchangeMap;
 pub use forward::ForwardTo;
 pub use load::{Loaded, Sources};
 pub use network::Network;
@@ -40,7 +42,7 @@ pub use units::{
     ByteSize, Duration, HeartBeat, LogFilter, LogFormat, ProxyProtocol, SizeOrPercent,
 };
 pub use virtual_destinations::{Composite, VirtualTopic};
-pub use words::{Compat, GroupRedelivery, NackAction, WildcardStyle};
+pub use words::{Compat, Dialect, GroupRedelivery, NackAction, WildcardStyle};
 
 tree! {
     /// The whole configuration.
@@ -144,6 +146,14 @@ section! {
         compat_escape_10: bool = false;
         /// Give every MESSAGE a content-length; else one has it if its sender gave it or its body holds a NUL.
         always_content_length: bool = false;
+        /// Whose ways are followed beyond what clients ask for in headers: "activemq", or "rabbitmq", where a reply-to that
+        /// names a temporary queue of the connection subscribes to it.
+        dialect: Dialect = "activemq";
+        /// What the name of a queue may stand behind in a destination header; MESSAGE shows the first. "queue://" is always
+        /// understood.
+        queue_prefix: Vec<String> = "/queue/";
+        /// The same for topics.
+        topic_prefix: Vec<String> = "/topic/";
         /// A second connection with the same client-id takes over from the first instead of being refused.
         allow_link_stealing: bool = false;
         /// The longest command line of a frame.
@@ -178,6 +188,10 @@ section! {
         /// Whether connections come through a proxy that tells the client's address by the PROXY protocol (version 1 or
         /// 2): "off" or "required". See proxy.trusted.
         proxy_protocol: ProxyProtocol = "off";
+        /// Where exchanges of RabbitMQ lead, such as { orders = "/topic/orders.{key}" }: SEND or SUBSCRIBE to
+        /// /exchange/orders/eu then means /topic/orders.eu. Also written as a table, [stomp.exchange_map]. amq.direct,
+        /// amq.topic and amq.fanout need no entry.
+        exchange_map: ExchangeMap = "";
     }
 }
 
@@ -284,6 +298,8 @@ section! {
         segment_bytes: ByteSize = "32 MiB", from "64 KiB" to "1 GiB";
         /// How often the journal's consistent picture is written. A longer time makes a start after a crash longer.
         checkpoint_interval: Duration = "5s", from "100ms" to "1h";
+        /// How much per second is copied out of journal files that are mostly garbage, so that they can be deleted.
+        compaction_rate: ByteSize = "16 MiB", from "64 KiB" to "64 GiB";
     }
 }
 
@@ -320,7 +336,8 @@ section! {
         auto_create: bool = true;
         /// A character that separates the levels of a name for wildcards, beside the dot; empty: none.
         path_separator: String = "";
-        /// Which words are wildcards: "activemq" (* and >) or "artemis" (# as well, which means >).
+        /// Which words are wildcards: "activemq" (* and >), "artemis" or "rabbitmq" (# as well,
+        /// which means >).
         wildcard_style: WildcardStyle = "activemq";
         /// How often destinations are looked for that nobody uses and whose policy has gcInactiveDestinations; 0s: never.
         purge_interval: Duration = "0s", from "0s" to "30days";

@@ -80,12 +80,22 @@ words! {
         Pass = "pass",
     }
 
+    /// Whose further ways of STOMP are followed (section 10).
+    Dialect: "\"activemq\" or \"rabbitmq\"" {
+        /// ActiveMQ's.
+        ActiveMq = "activemq",
+        /// RabbitMQ's: reply queues are subscribed to by naming them.
+        RabbitMq = "rabbitmq",
+    }
+
     /// Which words are wildcards (DST-6).
-    WildcardStyle: "\"activemq\" or \"artemis\"" {
+    WildcardStyle: "\"activemq\", \"artemis\" or \"rabbitmq\"" {
         /// `*` and `>`.
         ActiveMq = "activemq",
         /// `#` as well, which means `>`.
         Artemis = "artemis",
+        /// The same, as RabbitMQ writes it.
+        RabbitMq = "rabbitmq",
     }
 }
 

@@ -11,6 +11,7 @@ use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
 use slotmap::SecondaryMap;
 
 use super::dead_letter::Audit;
+use super::dedup::NewIds;
 use super::housekeeping::Idle;
 use super::memory::Memory;
 use super::namespaces::{Account, Share};
@@ -20,6 +21,7 @@ use super::policy::{self, Rules};
 use super::records;
 use super::routes::Routes;
 use super::timer::Timer;
+use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
 use crate::broker::{
@@ -170,6 +172,8 @@ pub struct Cell {
     pub(super) watched: AtomicU8,
     /// Somebody referred to it when it was last looked at; see `housekeeping.rs`.
     pub(super) in_use: AtomicBool,
+    /// The ids of messages it must not take again; see `dedup.rs`. Locked before the state, never after it.
+    pub(super) window: Mutex<Window>,
     state: Mutex<State>,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
@@ -216,6 +220,7 @@ impl Cell {
         } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
+        let window = Window::new(rules.policy.dedup);
         let state = State {
             machine,
             outboxes: SecondaryMap::new(),
@@ -237,11 +242,20 @@ impl Cell {
             routes: Routes::default(),
             watched,
             in_use: AtomicBool::new(false),
+            window: Mutex::new(window),
             state: Mutex::new(state),
             store,
             memory,
             timer,
         }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn journal_store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
     }
 
     /// Whether what it holds can be in the journal.
@@ -331,12 +345,23 @@ impl Cell {
         messages: &mut Vec<Arc<Message>>,
         work: &mut Work,
     ) -> Result<u64, StoreError> {
+        self.send_with(now_ms, messages, &NewIds::NONE, work)
+    }
+
+    /// The same, with ids of some of them for the journal.
+    pub(super) fn send_with(
+        self: &Arc<Self>,
+        now_ms: u64,
+        messages: &mut Vec<Arc<Message>>,
+        ids: &NewIds,
+        work: &mut Work,
+    ) -> Result<u64, StoreError> {
         let mut state = self.lock();
         if self.watches(policy::STAMPS) {
             state.stamp(now_ms, messages);
         }
         let first = state.machine.reserve(messages.len() as u64);
-        let stored = self.append_adds(&mut state, first, messages, work)?;
+        let stored = self.append_adds(&mut state, first, messages, ids, work)?;
         let mut places = stored.into_iter();
         self.step_locked(&mut state, work, Journaled::default(), |machine, out| {
             for (sequence, message) in (first..).zip(messages.drain(..)) {
@@ -380,6 +405,7 @@ impl Cell {
         state: &mut State,
         first: u64,
         messages: &[Arc<Message>],
+        ids: &NewIds,
         work: &mut Work,
     ) -> Result<Vec<Locator>, StoreError> {
         let Some(store) = &self.store else {
@@ -389,13 +415,14 @@ impl Cell {
             .iter()
             .filter(|message| state.machine.stores(message))
             .count();
-        if stored == 0 {
+        if stored == 0 && ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut places = Vec::with_capacity(stored);
         let defined = state.defined;
         let appended = store.append(|batch| {
             self.define(state, batch);
+            ids.write(batch, self);
             for (sequence, message) in (first..).zip(messages) {
                 if !state.machine.stores(message) {
                     continue;
@@ -544,6 +571,9 @@ impl Drop for Cell {
     fn drop(&mut self) {
         if let Ok(state) = self.state.get_mut() {
             self.memory.release(state.charged_bytes);
+        }
+        if let Ok(window) = self.window.get_mut() {
+            self.memory.release(window.held_bytes());
         }
     }
 }

@@ -3,15 +3,17 @@
 //! Places are reserved on each destination in turn, one atomic group goes to the journal, then it is
 //! applied on each. Nothing is visible before the group is handed over.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
-use super::policy::Admission;
+use super::dedup::{Gate, Guard, Guarded, NewIds, guarded_cells};
 use super::schedule::NewJob;
 use super::spread::Routed;
 use super::{Engine, records};
+use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::{Ack, Delivery, Entry, Kind, Locator, Message, SubscriptionKey};
@@ -39,6 +41,8 @@ pub struct Transaction {
     pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
     pub acknowledged: Vec<Acknowledged>,
+    /// Sends and jobs whose messages must not be taken twice, in order (SND-6).
+    pub guarded: Vec<Guarded>,
     /// Octets of memory of the messages to send.
     pub bytes: u64,
 }
@@ -75,10 +79,47 @@ pub enum CommitError {
 }
 
 impl Transaction {
+    /// Adds a message with an id by which each of the destinations it was sent to knows it if it comes again: there it is
+    /// dropped then, with all that follows from there. What has gone to the others is the business of their windows. Returns
+    /// the places in `guarded`.
+    pub fn add_once(&mut self, guard: Guard<'_>, mut sends: Vec<Routed>) -> Range<usize> {
+        let first = self.guarded.len();
+        sends.sort_by_key(|send| send.named);
+        let mut sends = sends.into_iter().peekable();
+        for (named, cell) in guard.cells.iter().enumerate() {
+            let from = self.sends.len();
+            self.sends.extend(std::iter::from_fn(|| {
+                sends.next_if(|send| send.named == named)
+            }));
+            self.guarded.push(Guarded {
+                to: Arc::clone(cell),
+                id: guard.id,
+                sends: from..self.sends.len(),
+                job: None,
+                persistent: guard.persistent,
+            });
+        }
+        first..self.guarded.len()
+    }
+
+    /// Adds a message to be scheduled, by `id` only once, as of now.
+    pub fn schedule_once(&mut self, job: NewJob, id: DedupId) {
+        self.guarded.push(Guarded {
+            to: Arc::clone(&job.cell),
+            id,
+            sends: self.sends.len()..self.sends.len(),
+            job: Some(self.jobs.len()),
+            persistent: true,
+        });
+        self.jobs.push(job);
+    }
+
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.jobs.len() + self.acknowledged.len()
+        // One with an id counts even if it comes to nobody.
+        let sends = (self.sends.len() + self.jobs.len()).max(self.guarded.len());
+        sends + self.acknowledged.len()
     }
 
     /// Whether it holds nothing.
@@ -89,7 +130,8 @@ impl Transaction {
 }
 
 impl Engine {
-    /// Applies a transaction. On an error nothing was applied and the transaction is handed back.
+    /// Applies a transaction. On an error nothing was applied and the transaction is handed back. Tells of each place in
+    /// [`Transaction::guarded`] whether the message came again and was dropped there.
     ///
     /// # Errors
     /// The store is full or dead, or a destination is full and its policy refuses more.
@@ -97,16 +139,30 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, CommitError)> {
-        // Those whose policy lets producers wait take them: they waited when they were sent.
-        let pending = |_: &Cell| Usage::default();
-        if let Admission::Refused(text) = self.admit(&mut transaction.sends, true, pending) {
-            return Err((Box::new(transaction), CommitError::Refused(text)));
-        }
+    ) -> Result<Vec<bool>, (Box<Transaction>, CommitError)> {
         self.stamp(&mut transaction);
-        let parts = partition(&transaction.sends);
-        self.apply(transaction, parts, work)
-            .map_err(|(transaction, error)| (transaction, error.into()))
+        let cells = guarded_cells(&transaction);
+        let mut gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        // Those whose policy lets producers wait take them: they waited when they were sent.
+        let weighed = self.weigh(&transaction.sends, gate.dropped(), |_| Usage::default());
+        let no_room = match weighed {
+            Ok(weighed) => weighed.no_room,
+            Err(text) => {
+                gate.reopen(&mut transaction);
+                return Err((Box::new(transaction), CommitError::Refused(text)));
+            }
+        };
+        gate.drop_sends(transaction.sends.len(), &no_room);
+        let without_room = no_room.iter().map(|at| &transaction.sends[*at].cell);
+        let without_room: Vec<Arc<Cell>> = without_room.cloned().collect();
+        let parts = partition(&transaction.sends, gate.dropped());
+        let again = self
+            .apply(transaction, parts, gate, work)
+            .map_err(|(transaction, error)| (transaction, error.into()))?;
+        for cell in without_room {
+            cell.routes.count_dropped(&cell.destination);
+        }
+        Ok(again)
     }
 
     /// The same for messages whose destinations have let them in already.
@@ -117,10 +173,12 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, StoreError)> {
+    ) -> Result<Vec<bool>, (Box<Transaction>, StoreError)> {
         self.stamp(&mut transaction);
-        let parts = partition(&transaction.sends);
-        self.apply(transaction, parts, work)
+        let cells = guarded_cells(&transaction);
+        let gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        let parts = partition(&transaction.sends, gate.dropped());
+        self.apply(transaction, parts, gate, work)
     }
 
     fn stamp(&self, transaction: &mut Transaction) {
@@ -134,8 +192,10 @@ impl Engine {
         self: &Arc<Self>,
         mut transaction: Transaction,
         mut parts: Vec<Part>,
+        gate: Gate<'_>,
         work: &mut Work,
-    ) -> Result<(), (Box<Transaction>, StoreError)> {
+    ) -> Result<Vec<bool>, (Box<Transaction>, StoreError)> {
+        let ids = gate.new_ids(&transaction);
         for part in &mut parts {
             let mut state = part.cell.lock();
             part.first = state.machine.promise(part.messages.len() as u64);
@@ -149,10 +209,11 @@ impl Engine {
             acknowledged,
             ..
         } = &mut transaction;
-        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, work) {
+        if let Err(error) = self.write_group(&mut parts, sends, jobs, acknowledged, &ids, work) {
             for part in parts {
                 part.cell.lock().machine.keep_promise(part.first);
             }
+            gate.reopen(&mut transaction);
             return Err((Box::new(transaction), error));
         }
         let now_ms = self.clock.wall_ms();
@@ -175,7 +236,7 @@ impl Engine {
             });
         }
         self.memory.release(transaction.bytes);
-        Ok(())
+        Ok(gate.pass(&transaction.guarded, work))
     }
 
     /// Undoes a transaction: sends are dropped, acknowledged deliveries go back (ACK-6).
@@ -199,6 +260,7 @@ impl Engine {
         sends: &[Routed],
         new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
+        ids: &[(Arc<Cell>, NewIds)],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
@@ -213,14 +275,19 @@ impl Engine {
                 && (acknowledged.durable.is_some()
                     || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
         });
-        if !adds && !acks && new_jobs.is_empty() {
+        if !adds && !acks && new_jobs.is_empty() && ids.is_empty() {
             return Ok(());
         }
-        self.define_parts(parts)?;
+        let parts_stored = parts.iter().filter(|part| part.is_stored());
+        let cells = parts_stored.map(|part| &part.cell);
+        self.define(cells.chain(ids.iter().map(|(cell, _)| cell)))?;
         let jobs = self.prepare_jobs(new_jobs)?;
         let mut places = Vec::new();
         let ((), ticket) = store.append(|batch| {
             batch.transaction(|batch| {
+                for (cell, ids) in ids {
+                    ids.write(batch, cell);
+                }
                 if let Some(jobs) = &jobs {
                     places.extend(new_jobs.iter().map(|job| jobs.write(batch, job)));
                 }
@@ -241,16 +308,16 @@ impl Engine {
     }
 
     /// Definitions go before the group, as they stay even if it is dropped.
-    fn define_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
+    fn define<'a>(&self, cells: impl Iterator<Item = &'a Arc<Cell>>) -> Result<(), StoreError> {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        for part in parts.iter().filter(|part| part.is_stored()) {
-            let mut state = part.cell.lock();
+        for cell in cells {
+            let mut state = cell.lock();
             if state.is_defined() {
                 continue;
             }
-            store.append(|batch| part.cell.define(&mut state, batch))?;
+            store.append(|batch| cell.define(&mut state, batch))?;
         }
         Ok(())
     }
@@ -338,9 +405,13 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
     });
 }
 
-fn partition(sends: &[Routed]) -> Vec<Part> {
+/// The sends by destination, without those that are `dropped`.
+fn partition(sends: &[Routed], dropped: &[bool]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (send, Routed { cell, message, .. }) in sends.iter().enumerate() {
+        if dropped.get(send) == Some(&true) {
+            continue;
+        }
         let copy = Copy {
             message: Arc::clone(message),
             send,

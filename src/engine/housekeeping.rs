@@ -24,6 +24,12 @@ pub struct HouseRules {
     pub offline_timeout_ms: u64,
 }
 
+/// How often ids of messages are looked at for being too old (SND-6).
+const EXPIRE_IDS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often queues are looked at that were declared to go by themselves (section 10).
+const TRANSIENT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a destination has been idle, as the sweeps have seen it.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
@@ -97,8 +103,14 @@ impl Engine {
         let drop_durables = repeat(offline_interval, || {
             self.drop_offline_durables(rules.offline_timeout_ms);
         });
+        let expire = repeat(EXPIRE_IDS_INTERVAL, || self.expire_ids());
+        let transient = repeat(TRANSIENT_INTERVAL, || {
+            self.remove_transient();
+        });
         tokio::select! {
             () = purge => {}
+            () = transient => {}
+            () = expire => {}
             () = drop_durables => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
@@ -122,7 +134,7 @@ impl Engine {
     }
 
     /// Lets the journal forget a destination. False if it refuses: the destination stays then.
-    fn undefine(&self, cell: &Cell) -> bool {
+    pub(super) fn undefine(&self, cell: &Cell) -> bool {
         let Some(store) = &self.store else {
             return true;
         };

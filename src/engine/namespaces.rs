@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Engine;
 use super::cell::{Cell, State};
+use super::shared;
 use crate::broker::Destination;
 
 /// Octets of messages in the destinations of one namespace, those on disk included.
@@ -81,7 +82,7 @@ impl Accounts {
         let accounts = self.by_prefix.read();
         let accounts = accounts.unwrap_or_else(PoisonError::into_inner);
         let mut accounts = accounts.iter();
-        let found = accounts.find(|(prefix, _)| destination.is_within(prefix));
+        let found = accounts.find(|(prefix, _)| shared::is_within(destination, prefix));
         found.map(|(_, account)| Arc::clone(account))
     }
 

@@ -22,6 +22,8 @@ pub struct StoreSettings {
     pub segment_bytes: u64,
     /// Time between checkpoints.
     pub checkpoint_interval: Duration,
+    /// Octets per second copied out of segments that are mostly garbage.
+    pub compaction_rate: u64,
 }
 
 /// Opens the journal and reads what it holds.
@@ -35,6 +37,7 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         segment_bytes,
         first_segment_bytes: defaults.first_segment_bytes.min(segment_bytes),
         checkpoint_interval: settings.checkpoint_interval,
+        compact_bytes_per_s: settings.compaction_rate,
         ..defaults
     };
     let durability = Arc::clone(durability);
@@ -77,6 +80,10 @@ fn tell(report: &RecoveryReport) {
             reason = damage.reason,
             "damage in the journal was passed over"
         );
+    }
+    if let Some(file) = &report.damage_file {
+        let file = file.display().to_string();
+        tracing::error!(file, "what the damage may have cost is written down");
     }
     if report.dropped_transactions > 0 {
         let count = report.dropped_transactions;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
+use super::declare::Declarations;
 use crate::broker::policy::{Overflow, Reached, Usage};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
 
@@ -81,6 +82,20 @@ impl Rules {
         }
     }
 
+    /// The same, with what a client has declared of it.
+    pub(super) fn with_declared(
+        policies: &Policies,
+        destination: &Destination,
+        declarations: &Declarations,
+    ) -> Self {
+        let mut rules = Self::of(policies, destination);
+        if let Some(declared) = declarations.get(destination) {
+            rules.policy = Arc::new(policies.of_declared(destination, &declared));
+        }
+        rules.is_dead_letter_destination |= declarations.is_dead_letter_queue(destination);
+        rules
+    }
+
     /// What the queue is told of them.
     #[must_use]
     pub fn for_queue(&self) -> QueuePolicy {
@@ -121,6 +136,7 @@ impl Cell {
 
     /// Gives it new rules; what it holds stays and follows them.
     pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
+        self.set_window(rules.policy.dedup);
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();
@@ -233,9 +249,9 @@ pub(super) fn drop_head(rules: &Rules, machine: &mut Machine, out: &mut Deliveri
 impl Engine {
     /// Replaces the policies of all destinations. Nobody is disconnected; what is there stays and follows the new ones.
     pub fn set_policies(self: &Arc<Self>, policies: Policies) {
-        let policies = self.registry.set_policies(policies);
+        self.registry.set_policies(policies);
         for cell in self.registry.all() {
-            self.set_rules(&cell, Rules::of(&policies, &cell.destination));
+            self.set_rules(&cell, self.registry.rules(&cell.destination));
         }
     }
 

@@ -23,6 +23,7 @@ use super::remembered::Selectors;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
 use crate::broker::log::Seen;
+use crate::broker::policy::Declared;
 use crate::broker::topic::{Progressed, Selection};
 use crate::broker::{Destination, Entry, Message, MessageFlags, Queue, Topic};
 use crate::clock::Clock;
@@ -139,12 +140,18 @@ impl Engine {
                 name,
                 next_sequence,
                 entries,
+                ids,
+                declared,
                 ..
             } = found;
             let destination = Destination {
                 kind: records::kind_of(kind),
                 name,
             };
+            if !declared.is_empty() {
+                let declared = Declared::decode(&declared);
+                self.registry.declarations.add(&destination, declared);
+            }
             let next_sequence = next_sequence.max(passed.get(&id).copied().unwrap_or(0));
             let mut machine = self.registry.machine(&destination, next_sequence);
             match &mut machine {
@@ -152,10 +159,12 @@ impl Engine {
                     for found in entries {
                         queue.recover(found.sequence, entry(&found, clean), found.expires_ms);
                     }
-                    self.registry.adopt(destination, id, machine);
+                    let cell = self.registry.adopt(destination, id, machine);
+                    cell.recover_ids(&ids, self.clock.wall_ms());
                 }
                 Machine::Topic(_) => {
                     let cell = self.registry.adopt(destination, id, machine);
+                    cell.recover_ids(&ids, self.clock.wall_ms());
                     backlogs.push((Arc::clone(&cell), entries));
                     topics.insert(id, cell);
                 }

@@ -8,14 +8,17 @@ use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
 use super::cell::{Cell, Machine, Shared};
+use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::namespaces::Accounts;
 use super::policy::Rules;
 use super::properties::PropertyReaders;
 use super::routes;
+use super::shared;
 use super::timer::Timer;
 use super::wide::Wide;
+use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
@@ -31,6 +34,8 @@ pub struct Registry {
     properties: Arc<PropertyReaders>,
     /// What each namespace holds.
     pub accounts: Accounts,
+    /// What clients have declared of queues.
+    pub(super) declarations: Declarations,
     store: Option<Arc<Store>>,
     memory: Arc<Memory>,
     timer: Arc<Timer>,
@@ -43,6 +48,35 @@ struct Known {
     feeds: Vec<Arc<Feeds>>,
     /// Durable ones, with a consumer or without.
     durables: Vec<Arc<Wide>>,
+    /// The queues behind shared subscriptions, by the name of their topic.
+    shared: HashMap<String, Vec<Destination>>,
+}
+
+impl Known {
+    fn insert(&mut self, cell: &Arc<Cell>) {
+        let destination = &cell.destination;
+        if let Some(topic) = shared::topic_of(destination) {
+            let queues = self.shared.entry(topic.to_owned()).or_default();
+            queues.push(destination.clone());
+        }
+        self.cells.insert(destination.clone(), Arc::clone(cell));
+    }
+
+    fn remove(&mut self, destination: &Destination) {
+        self.cells.remove(destination);
+        self.forget_shared(destination);
+    }
+
+    fn forget_shared(&mut self, destination: &Destination) {
+        if let Some(topic) = shared::topic_of(destination)
+            && let Some(queues) = self.shared.get_mut(topic)
+        {
+            queues.retain(|queue| queue != destination);
+            if queues.is_empty() {
+                self.shared.remove(topic);
+            }
+        }
+    }
 }
 
 /// Why a destination was not made by its first use.
@@ -78,6 +112,7 @@ impl Registry {
             routes: RwLock::new(Arc::new(settings.routes.clone())),
             properties,
             accounts: Accounts::default(),
+            declarations: Declarations::default(),
             settings,
             store,
             memory,
@@ -147,7 +182,7 @@ impl Registry {
         tracing::debug!(%destination, "destination created");
         let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
         // Routes may lead back to it. Nobody else sees it before the lock is gone.
-        known.cells.insert(destination.clone(), Arc::clone(&cell));
+        known.insert(&cell);
         // Before anybody can send to it, so that no subscription misses its first message.
         for wide in known.durables.iter().filter(|one| one.matches(destination)) {
             wide.join(&cell);
@@ -166,21 +201,47 @@ impl Registry {
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9).
     pub fn create_temporary(&self, kind: Kind, id: &str) -> Arc<Cell> {
         let destination = Destination::temporary(kind, id);
-        let rules = Rules::of(&self.policies(), &destination);
+        let rules = self.rules(&destination);
         let machine = self.machine(&destination, 1);
         let shared = self.shared(&destination, None);
         let number = self.next_id();
-        let name = destination.clone();
-        let cell = Arc::new(Cell::new(name, number, machine, rules, false, shared));
-        self.known_mut()
-            .cells
-            .insert(destination, Arc::clone(&cell));
+        let cell = Arc::new(Cell::new(
+            destination,
+            number,
+            machine,
+            rules,
+            false,
+            shared,
+        ));
+        self.known_mut().insert(&cell);
         cell
+    }
+
+    /// The rules of a destination, with what a client has declared of it.
+    #[must_use]
+    pub fn rules(&self, destination: &Destination) -> Rules {
+        Rules::with_declared(&self.policies(), destination, &self.declarations)
+    }
+
+    /// As [`Registry::open`], for a queue of which a client declares something if it makes it.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn open_declared(
+        &self,
+        destination: &Destination,
+        declared: &Declared,
+    ) -> Result<Arc<Cell>, OpenRefused> {
+        // Before it is there, so that it begins as declared.
+        self.declarations.add(destination, declared.clone());
+        self.open(destination)
+            .inspect_err(|_| self.declarations.forget(destination))
     }
 
     /// Removes a destination. Who still holds it sends into the void.
     pub fn remove(&self, destination: &Destination) {
-        self.known_mut().cells.remove(destination);
+        self.declarations.forget(destination);
+        self.known_mut().remove(destination);
     }
 
     /// Remembers a subscription for destinations that come later; gives those that match it now.
@@ -226,7 +287,7 @@ impl Registry {
     pub fn count_within(&self, prefix: &str) -> usize {
         let known = self.known();
         let names = known.cells.keys();
-        names.filter(|name| name.is_within(prefix)).count()
+        names.filter(|name| shared::is_within(name, prefix)).count()
     }
 
     /// All destinations.
@@ -242,9 +303,9 @@ impl Registry {
         machine: Machine,
     ) -> Arc<Cell> {
         self.claim(id);
-        let cell = self.make(destination.clone(), id, machine, true);
+        let cell = self.make(destination, id, machine, true);
         let mut known = self.known_mut();
-        known.cells.insert(destination, Arc::clone(&cell));
+        known.insert(&cell);
         drop(known);
         cell
     }
@@ -252,7 +313,7 @@ impl Registry {
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let policy = Rules::of(&self.policies(), destination).for_queue();
+        let policy = self.rules(destination).for_queue();
         match destination.kind {
             Kind::Queue => {
                 let window_bytes = self.settings.queue_window_bytes;
@@ -311,10 +372,12 @@ impl Registry {
             }
             let goes = gone.len() < count_max && may_go(cell);
             if goes {
+                self.declarations.forget(destination);
                 gone.push(destination.clone());
             }
             !goes
         });
+        gone.iter().for_each(|name| known.forget_shared(name));
         gone
     }
 
@@ -325,7 +388,7 @@ impl Registry {
         machine: Machine,
         defined: bool,
     ) -> Arc<Cell> {
-        let rules = Rules::of(&self.policies(), &destination);
+        let rules = self.rules(&destination);
         let shared = self.shared(&destination, self.store.clone());
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }

@@ -1,6 +1,6 @@
-//! Virtual destinations: which destinations get a copy of what is sent to another (VIR-1 to VIR-5).
+//! Virtual destinations and shared subscriptions: which destinations get a copy of what is sent to another (VIR-1 to VIR-5).
 //!
-//! - Virtual topics, composite destinations and mirrored queues are one thing: a *branch* of routes that hangs on the
+//! - Virtual topics, shared subscriptions, composite destinations and mirrored queues are one thing: a *branch* of routes that hangs on the
 //!   destination that is sent to. How a message takes them is the business of `spread.rs`.
 //! - Branches are settled when a destination is made and when the rules change, under the registry's lock. A
 //!   destination without one costs a look at a flag.
@@ -206,6 +206,8 @@ impl Forward {
 pub(super) enum Cause {
     Virtual(usize),
     Composite(usize),
+    /// None: the names of shared subscriptions tell their topic.
+    Shared,
 }
 
 /// The routes that one rule gives to a destination.
@@ -259,32 +261,48 @@ impl Routes {
 
     /// Replaces all branches; who goes through the old ones is not disturbed.
     pub(super) fn set(&self, branches: Vec<Branch>) {
-        let any = !branches.is_empty();
+        self.change(|all| *all = branches);
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Vec<Branch>)) {
         let mut current = self
             .branches
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        let mut branches = Vec::clone(&current);
+        f(&mut branches);
+        let any = !branches.is_empty();
         *current = Arc::new(branches);
         self.any.store(any, Ordering::Release);
     }
 
     /// Adds a route to the branch of a rule that always keeps.
     pub(super) fn add(&self, cause: Cause, route: Route) {
-        let mut branches = Vec::clone(&self.list());
-        match branches.iter_mut().find(|branch| branch.cause == cause) {
-            Some(branch) => {
-                let mut known = branch.routes.iter();
-                if !known.any(|known| Arc::ptr_eq(&known.to, &route.to)) {
-                    branch.routes.push(route);
+        self.change(
+            |branches| match branches.iter_mut().find(|branch| branch.cause == cause) {
+                Some(branch) => {
+                    let mut known = branch.routes.iter();
+                    if !known.any(|known| Arc::ptr_eq(&known.to, &route.to)) {
+                        branch.routes.push(route);
+                    }
                 }
+                None => branches.push(Branch {
+                    cause,
+                    keeps: Keeps::Always,
+                    routes: vec![route],
+                }),
+            },
+        );
+    }
+
+    /// Takes the route to `cell` from the branch of a rule that always keeps.
+    pub(super) fn remove(&self, cause: Cause, cell: &Arc<Cell>) {
+        self.change(|branches| {
+            for branch in branches.iter_mut().filter(|branch| branch.cause == cause) {
+                branch.routes.retain(|route| !Arc::ptr_eq(&route.to, cell));
             }
-            None => branches.push(Branch {
-                cause,
-                keeps: Keeps::Always,
-                routes: vec![route],
-            }),
-        }
-        self.set(branches);
+            branches.retain(|branch| branch.cause != cause || !branch.routes.is_empty());
+        });
     }
 
     pub(super) fn list(&self) -> Arc<Vec<Branch>> {

@@ -27,6 +27,8 @@ pub struct Routed {
     pub message: Arc<Message>,
     /// Where the destination has no room it is dropped, and nobody waits for it.
     pub may_drop: bool,
+    /// From which of the destinations that the message was sent to it follows: their index.
+    pub named: usize,
 }
 
 /// A destination that a message has come to.
@@ -52,10 +54,15 @@ impl Engine {
         let message = Arc::new(message);
         let mut all = Vec::with_capacity(cells.len());
         let mut copies = Vec::new();
-        for cell in cells {
+        for (named, cell) in cells.iter().enumerate() {
             let kept = !cell.routes.is_any() || {
                 let spread = self.spread_from(cell, &message);
-                copies.extend(spread.copies);
+                copies.extend(
+                    spread
+                        .copies
+                        .into_iter()
+                        .map(|copy| Routed { named, ..copy }),
+                );
                 spread.kept
             };
             if kept {
@@ -63,6 +70,7 @@ impl Engine {
                     cell: Arc::clone(cell),
                     message: Arc::clone(&message),
                     may_drop: false,
+                    named,
                 });
             }
         }
@@ -106,6 +114,7 @@ impl Engine {
                 message: Arc::clone(arriving),
                 cell: reached.cell,
                 may_drop: reached.may_drop,
+                named: 0,
             };
             if reached.hops == 0 {
                 spread.kept = kept;
@@ -181,46 +190,69 @@ impl Engine {
         has_waited: bool,
         pending: impl Fn(&Cell) -> Usage,
     ) -> Admission {
+        match self.weigh(sends, &[], pending) {
+            Ok(weighed) if weighed.waits && !has_waited => Admission::Wait,
+            Ok(weighed) => {
+                drop_copies(sends, &weighed.no_room);
+                Admission::Open
+            }
+            Err(text) => Admission::Refused(text),
+        }
+    }
+
+    /// Looks whether there is room for those that are not `gone` anyway, without taking any out.
+    ///
+    /// # Errors
+    /// One of them is refused, for this reason.
+    pub(super) fn weigh(
+        &self,
+        sends: &[Routed],
+        gone: &[bool],
+        pending: impl Fn(&Cell) -> Usage,
+    ) -> Result<Weighed, String> {
+        let mut weighed = Weighed::default();
         if !sends.iter().any(|send| send.cell.is_limited()) {
-            return Admission::Open;
+            return Ok(weighed);
         }
         let mut own = Pending::default();
-        let (mut stays, mut waits) = (Vec::with_capacity(sends.len()), false);
-        for Routed {
-            cell,
-            message,
-            may_drop,
-        } in &*sends
-        {
+        for (at, send) in sends.iter().enumerate() {
+            if gone.get(at) == Some(&true) {
+                continue;
+            }
+            let Routed { cell, message, .. } = send;
             let on_its_way = || pending(cell).and(own.of(cell));
             let bytes = message.memory_bytes();
-            let goes = match cell.admission(bytes, message.is_persistent(), on_its_way) {
-                Admission::Open => true,
-                _ if *may_drop => false,
-                Admission::Wait => {
-                    waits |= !has_waited;
-                    true
+            match cell.admission(bytes, message.is_persistent(), on_its_way) {
+                Admission::Open => {}
+                _ if send.may_drop => {
+                    weighed.no_room.push(at);
+                    continue;
                 }
-                Admission::Refused(text) => return Admission::Refused(text),
-            };
-            if goes {
-                own.add(cell, message);
+                Admission::Wait => weighed.waits = true,
+                Admission::Refused(text) => return Err(text),
             }
-            stays.push(goes);
+            own.add(cell, message);
         }
-        if waits {
-            return Admission::Wait;
-        }
-        drop_copies(sends, &stays);
-        Admission::Open
+        Ok(weighed)
     }
 }
 
-/// Takes those out that do not stay.
-fn drop_copies(sends: &mut Vec<Routed>, stays: &[bool]) {
-    let mut stays = stays.iter();
+/// What there is room for.
+#[derive(Default)]
+pub(super) struct Weighed {
+    /// Places of those that are dropped for want of room, in order.
+    pub(super) no_room: Vec<usize>,
+    /// Producers of some of the others have to wait.
+    pub(super) waits: bool,
+}
+
+/// Takes those out that find no room.
+fn drop_copies(sends: &mut Vec<Routed>, no_room: &[usize]) {
+    let mut no_room = no_room.iter().copied().peekable();
+    let mut at = 0;
     sends.retain(|send| {
-        let stays = *stays.next().unwrap_or(&true);
+        let stays = no_room.next_if_eq(&at).is_none();
+        at += 1;
         if !stays {
             send.cell.routes.count_dropped(&send.cell.destination);
         }

@@ -4,11 +4,13 @@
 mod acknowledgements;
 mod alarm;
 pub mod link;
+mod once;
 mod peer;
 mod schedule;
 mod state;
 mod transactions;
 
+pub use once::Once;
 pub use peer::Peer;
 pub use schedule::Cancel;
 pub use state::{Answer, Session, SubscribeRequest, Subscribed, feed_serial};

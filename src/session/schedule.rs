@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use super::once::Once;
 use super::state::{Answer, Session};
 use crate::engine::StoreError;
 use crate::engine::cell::Cell;
+use crate::engine::commit::Transaction;
 use crate::engine::schedule::{MayManage, NewJob, NotYours};
 
 /// Jobs to be removed.
@@ -27,6 +29,33 @@ impl Session {
         self.engine.schedule(job, &mut self.work)?;
         let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
+        Ok(())
+    }
+
+    /// The same, unless the message comes again (SND-6): then nothing is scheduled and the answer is `once.again`.
+    ///
+    /// # Errors
+    /// As [`Session::schedule`].
+    pub fn schedule_once(
+        &mut self,
+        job: NewJob,
+        once: Once<'_>,
+        answer: Answer<'_>,
+    ) -> Result<(), StoreError> {
+        self.work.take_ticket();
+        let mut transaction = Transaction::default();
+        transaction.schedule_once(job, once.id);
+        let committed = self.engine.commit_admitted(transaction, &mut self.work);
+        let again = committed.map_err(|(_, error)| error)?;
+        let ticket = self.work.take_ticket();
+        self.reply(
+            ticket,
+            if again.contains(&true) {
+                once.again
+            } else {
+                answer
+            },
+        );
         Ok(())
     }
 

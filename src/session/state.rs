@@ -4,21 +4,26 @@
 //! else first hands the batch over, so the order of frames is the order of effects.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::{StoreError, Ticket};
 
 use super::acknowledgements::Acknowledgements;
+use super::once::{Once, Twofold};
 use super::transactions::Transactions;
+use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
 use crate::engine::commit::Transaction;
+use crate::engine::dedup::{Guard, Guarded};
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
 use crate::engine::policy::{Admission, Pending};
+use crate::engine::shared::SharedError;
 use crate::engine::spread::Routed;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
@@ -57,17 +62,42 @@ pub struct SubscribeRequest {
     pub blueprint: Blueprint,
     /// The name of the durable subscription, if it is one; then all are topics.
     pub durable: Option<DurableName>,
+    /// The sync before which it may not be there after a restart; the answer waits for it.
+    pub after: Option<Ticket>,
 }
 
 #[derive(Default)]
 struct Batch {
     cell: Option<Arc<Cell>>,
     messages: Vec<Arc<Message>>,
+    /// Ids of some of `messages`, by their place.
+    ids: Vec<(usize, DedupId)>,
     /// Messages for several destinations each; either these or `messages`.
     spread: Transaction,
     /// How much of all that goes to destinations with limits.
     pending: Pending,
     answers: Vec<u8>,
+    /// Which of `answers` are others if their message comes again.
+    twofold: Twofold,
+}
+
+impl Batch {
+    /// Adds the answer of a message: `again` if all of `ids` come again.
+    fn answer_once(&mut self, ids: Range<usize>, again: Answer<'_>, answer: Answer<'_>) {
+        let at = self.answers.len();
+        self.answers.extend_from_slice(answer);
+        self.twofold.note(ids, at..self.answers.len(), again);
+    }
+}
+
+/// A message that goes where it was sent to, and nowhere else.
+fn routed(cell: &Arc<Cell>, message: Arc<Message>) -> Routed {
+    Routed {
+        cell: Arc::clone(cell),
+        message,
+        may_drop: false,
+        named: 0,
+    }
 }
 
 /// Messages handed over in one go at most.
@@ -134,6 +164,19 @@ impl Session {
 
     /// Adds a message for a destination without routes to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
     pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
+        self.join_batch(cell);
+        self.batch.pending.add(cell, &message);
+        let message = Arc::new(message);
+        match self.batch.cell {
+            Some(_) => self.batch.messages.push(message),
+            None => self.batch.spread.sends.push(routed(cell, message)),
+        }
+        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Sees to it that the batch is for `cell`, if it can be.
+    #[inline]
+    fn join_batch(&mut self, cell: &Arc<Cell>) {
         let same = self
             .batch
             .cell
@@ -142,17 +185,35 @@ impl Session {
         if !same || self.batch.messages.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(Some(cell));
         }
-        self.batch.pending.add(cell, &message);
-        let message = Arc::new(message);
-        match self.batch.cell {
-            Some(_) => self.batch.messages.push(message),
-            None => self.batch.spread.sends.push(Routed {
-                cell: Arc::clone(cell),
-                message,
-                may_drop: false,
-            }),
-        }
-        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// Adds a message for a destination without routes, which takes it only if it does not come again (SND-6); `answer` as
+    /// for [`Session::send`], and `once.again` if it was not taken.
+    pub fn send_once(
+        &mut self,
+        cell: &Arc<Cell>,
+        mut message: Message,
+        once: Once<'_>,
+        answer: Answer<'_>,
+    ) {
+        self.join_batch(cell);
+        let batch = &mut self.batch;
+        batch.pending.add(cell, &message);
+        let ids = if batch.cell.is_some() {
+            batch.ids.push((batch.messages.len(), once.id));
+            batch.messages.push(Arc::new(message));
+            batch.ids.len() - 1..batch.ids.len()
+        } else {
+            message.unpin();
+            let guard = Guard {
+                cells: std::slice::from_ref(cell),
+                id: once.id,
+                persistent: message.is_persistent(),
+            };
+            let send = routed(cell, Arc::new(message));
+            batch.spread.add_once(guard, vec![send])
+        };
+        batch.answer_once(ids, once.again, answer);
     }
 
     /// Hands the batch over and begins one for `cell`, or for several. If there is no space for what is in it, it goes on
@@ -162,12 +223,20 @@ impl Session {
             self.batch.cell = cell.cloned();
         } else if let Some(cell) = self.batch.cell.take() {
             let messages = self.batch.messages.drain(..);
-            let sends = messages.map(|message| Routed {
-                cell: Arc::clone(&cell),
-                message,
-                may_drop: false,
-            });
+            let persistent: Vec<bool> = (self.batch.ids.iter())
+                .map(|(at, _)| messages.as_slice()[*at].is_persistent())
+                .collect();
+            let sends = messages.map(|message| routed(&cell, message));
             self.batch.spread.sends.extend(sends);
+            let ids = self.batch.ids.drain(..).zip(persistent);
+            let guarded = ids.map(|((at, id), persistent)| Guarded {
+                to: Arc::clone(&cell),
+                id,
+                sends: at..at + 1,
+                job: None,
+                persistent,
+            });
+            self.batch.spread.guarded.extend(guarded);
         }
     }
 
@@ -190,15 +259,33 @@ impl Session {
     /// Adds a message for several destinations to the batch: one copy to each, in one step of the journal (DST-4, SND-4).
     /// `answer` as for [`Session::send`].
     pub fn send_to_all(&mut self, sends: Vec<Routed>, answer: Answer<'_>) {
-        if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
+        self.join_spread(&sends);
+        self.batch.spread.sends.extend(sends);
+        self.batch.answers.extend_from_slice(answer);
+    }
+
+    /// The same for a message that each of the destinations it was sent to takes only if it does not come again (SND-6);
+    /// the answer is `again` if it was taken nowhere.
+    pub fn send_to_all_once(
+        &mut self,
+        sends: Vec<Routed>,
+        guard: Guard<'_>,
+        again: Answer<'_>,
+        answer: Answer<'_>,
+    ) {
+        self.join_spread(&sends);
+        let ids = self.batch.spread.add_once(guard, sends);
+        self.batch.answer_once(ids, again, answer);
+    }
+
+    /// Sees to it that the batch is for several destinations, of which these messages are on their way to theirs.
+    fn join_spread(&mut self, sends: &[Routed]) {
+        if self.batch.cell.is_some() || self.batch.spread.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(None);
         }
-        let batch = &mut self.batch;
-        for send in &sends {
-            batch.pending.add(&send.cell, &send.message);
+        for send in sends {
+            self.batch.pending.add(&send.cell, &send.message);
         }
-        batch.spread.sends.extend(sends);
-        batch.answers.extend_from_slice(answer);
     }
 
     /// Makes a destination that lives with this connection (DST-9). `id` is unique in the broker.
@@ -219,17 +306,27 @@ impl Session {
     pub fn hand_over(&mut self) -> bool {
         if self.batch.messages.is_empty() && self.batch.spread.is_empty() {
             // A message may have come to nobody.
-            self.answer_batch(None);
+            self.answer_batch(None, &[]);
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
         // Removals of others' deliveries, noted while flushing, are not what this client waits for.
         self.work.take_ticket();
+        let mut again = Vec::new();
         let (name, sent) = match &self.batch.cell {
-            Some(cell) => (
+            Some(cell) if self.batch.ids.is_empty() => (
                 Some(&cell.destination),
                 cell.send(now_ms, &mut self.batch.messages, &mut self.work),
             ),
+            Some(cell) => {
+                let (messages, ids) = (&mut self.batch.messages, &self.batch.ids);
+                let sent = cell.send_once(now_ms, messages, ids, &mut self.work);
+                let sent = sent.map(|(pause_ms, found)| {
+                    again = found;
+                    pause_ms
+                });
+                (Some(&cell.destination), sent)
+            }
             None => {
                 let spread = std::mem::take(&mut self.batch.spread);
                 let sent = self.engine.commit_admitted(spread, &mut self.work);
@@ -237,7 +334,11 @@ impl Session {
                     self.batch.spread = *spread;
                     error
                 });
-                (None, sent.map(|()| 0))
+                let sent = sent.map(|found| {
+                    again = found;
+                    0
+                });
+                (None, sent)
             }
         };
         match sent {
@@ -255,22 +356,22 @@ impl Session {
             Err(error) => {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "batch not stored");
-                self.batch.messages.clear();
-                self.batch.spread = Transaction::default();
-                self.batch.answers.clear();
-                self.batch.pending.clear();
+                self.batch = Batch::default();
                 self.outbox.close();
                 return true;
             }
         }
         self.batch.pending.clear();
         let ticket = self.work.take_ticket();
-        self.answer_batch(ticket);
+        self.batch.ids.clear();
+        self.answer_batch(ticket, &again);
         self.engine.run(&mut self.work);
         true
     }
 
-    fn answer_batch(&mut self, ticket: Option<Ticket>) {
+    /// Answers what the batch has come to; `again` tells of each id whether it came again.
+    fn answer_batch(&mut self, ticket: Option<Ticket>, again: &[bool]) {
+        self.batch.twofold.settle(again, &mut self.batch.answers);
         if !self.batch.answers.is_empty() {
             self.engine.reply(&self.outbox, ticket, &self.batch.answers);
             self.batch.answers.clear();
@@ -337,6 +438,7 @@ impl Session {
             patterns,
             blueprint,
             durable,
+            after,
         } = request;
         let (subscribed, ticket) = match (durable, &cells[..], &patterns[..]) {
             (Some(name), [cell], []) => self.subscribe_durable(cell, &name, &blueprint)?,
@@ -347,7 +449,7 @@ impl Session {
                     .engine
                     .add_consumer(cell, &blueprint, &self.outbox, encoder, None)
                     .map_err(DurableError::Selector)?;
-                (Subscribed::One(feed), None)
+                (Subscribed::One(feed), after)
             }
             _ => {
                 // What is refused for one is refused for all, before there is any.
@@ -450,6 +552,23 @@ impl Session {
     ) -> Result<(), DurableError> {
         let ticket = self.engine.unsubscribe_durable(name, &mut self.work)?;
         let ticket = ticket.max(self.work.take_ticket());
+        self.reply(ticket, answer);
+        Ok(())
+    }
+
+    /// Removes a shared durable subscription for good.
+    ///
+    /// # Errors
+    /// It is unknown or has consumers, or the journal refused.
+    pub fn remove_shared(
+        &mut self,
+        topic: &Destination,
+        name: &str,
+        answer: Answer<'_>,
+    ) -> Result<(), SharedError> {
+        self.work.take_ticket();
+        self.engine.remove_shared(topic, name, &mut self.work)?;
+        let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
         Ok(())
     }

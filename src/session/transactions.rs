@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::state::{Answer, Session, Subscribed, split_serial};
+use crate::broker::dedup::DedupId;
 use crate::broker::{Ack, Message, Which};
 use crate::engine::StoreError;
 use crate::engine::cell::{Journaled, Machine};
 use crate::engine::commit::{Acknowledged, CommitError, Transaction};
+use crate::engine::dedup::Guard;
 use crate::engine::feeds::Feed;
 use crate::engine::schedule::NewJob;
 use crate::engine::spread::Routed;
@@ -102,16 +104,27 @@ impl Session {
         self.transactions.open.contains_key(id)
     }
 
-    /// Records a message for one or several destinations.
+    /// Records a message for one or several destinations. With an id, whether it comes again shows at commit (SND-6).
     ///
     /// # Errors
     /// The transaction is unknown or too long.
-    pub fn send_in(&mut self, id: &str, sends: Vec<Routed>) -> Result<(), TransactionError> {
-        let Some(first) = sends.first() else {
-            return self.make_room(id);
+    pub fn send_in(
+        &mut self,
+        id: &str,
+        sends: Vec<Routed>,
+        guard: Option<Guard<'_>>,
+    ) -> Result<(), TransactionError> {
+        let transaction = match sends.first().map(|first| Arc::clone(&first.message)) {
+            Some(message) => self.make_room_for(id, &message)?,
+            None => {
+                self.make_room(id)?;
+                self.transactions.get(id)?
+            }
         };
-        let message = Arc::clone(&first.message);
-        self.make_room_for(id, &message)?.sends.extend(sends);
+        match guard {
+            None => transaction.sends.extend(sends),
+            Some(guard) => drop(transaction.add_once(guard, sends)),
+        }
         Ok(())
     }
 
@@ -119,9 +132,17 @@ impl Session {
     ///
     /// # Errors
     /// The transaction is unknown or too long.
-    pub fn schedule_in(&mut self, id: &str, job: NewJob) -> Result<(), TransactionError> {
+    pub fn schedule_in(
+        &mut self,
+        id: &str,
+        job: NewJob,
+        once: Option<DedupId>,
+    ) -> Result<(), TransactionError> {
         let transaction = self.make_room_for(id, &job.message)?;
-        transaction.jobs.push(job);
+        match once {
+            None => transaction.jobs.push(job),
+            Some(once) => transaction.schedule_once(job, once),
+        }
         Ok(())
     }
 

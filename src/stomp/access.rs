@@ -36,6 +36,18 @@ pub(super) fn open(
     opened.map_err(|refused| Refusal::frame(refused.to_string()))
 }
 
+/// The queue, for whoever may do `right` with it; naming it does not make it (`/amq/queue/`).
+pub(super) fn find(
+    engine: &Engine,
+    access: Option<&Access>,
+    right: Right,
+    destination: &Destination,
+) -> Result<Arc<Cell>, Refusal> {
+    check(access, right, destination)?;
+    let missing = || Refusal::frame(format!("queue '{}' does not exist", destination.name));
+    engine.registry.get(destination).ok_or_else(missing)
+}
+
 /// The temporary destination of some connection, for whoever may send to it; it is there or not (DST-10).
 pub(super) fn find_temporary(
     engine: &Engine,

@@ -14,14 +14,14 @@ use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
+use super::names::Names;
 use super::namespace;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
-use super::subscribe::Known as Subscriptions;
+use super::subscribe::Subscriptions;
 use super::temporary::Temporaries;
 use crate::broker::Ending;
-use crate::broker::pattern::Syntax;
 use crate::engine::buffers::Buffers;
 use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
@@ -64,8 +64,10 @@ pub struct StompSettings {
     pub subscriptions_max: usize,
     /// Who may come in and what they may do.
     pub security: Arc<Security>,
-    /// How names are split and which words are wildcards (DST-5).
-    pub syntax: Syntax,
+    /// How destinations are written.
+    pub names: Names,
+    /// A `reply-to` with a temporary queue of the connection subscribes to it, as with RabbitMQ.
+    pub subscribes_replies: bool,
 }
 
 impl StompSettings {
@@ -120,6 +122,8 @@ pub(super) struct State {
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
+    /// What the RECEIPT of the SEND that is carried out has to warn of.
+    pub(super) warning: Option<String>,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
     pub(super) starting: Vec<u64>,
     pub(super) scratch: Vec<u8>,
@@ -157,6 +161,7 @@ impl Stomp {
             told_to_wait: false,
             unapplied: Unapplied::default(),
             id_prefix,
+            warning: None,
             starting: Vec::new(),
             scratch: Vec::new(),
             opened_ms: now_ms,
@@ -512,9 +517,19 @@ impl State {
 
     /// Renders the RECEIPT that a frame asked for, if it did, and hands it to `f`.
     pub(super) fn answer<R>(&mut self, receipt: Option<&str>, f: impl FnOnce(&[u8]) -> R) -> R {
+        self.answer_with(receipt, &[], f)
+    }
+
+    /// The same with further headers.
+    pub(super) fn answer_with<R>(
+        &mut self,
+        receipt: Option<&str>,
+        extra: &[(&str, &str)],
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> R {
         self.scratch.clear();
         if let Some(receipt) = receipt {
-            encode_receipt(self.version, receipt, &[], &mut self.scratch);
+            encode_receipt(self.version, receipt, extra, &mut self.scratch);
         }
         f(&self.scratch)
     }

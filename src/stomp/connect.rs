@@ -37,7 +37,8 @@ impl State {
             Some(own) => format!("{prefix}{own}"),
             None => shown.clone(),
         };
-        self.temporaries.names.set_prefix(prefix);
+        let names = &self.temporaries.names;
+        names.set_inside(prefix, &self.settings.names);
         let connection = Connection {
             remote: self.remote,
             end: Arc::clone(&self.end),

@@ -1,35 +1,17 @@
 //! Destination headers to destinations (section 3).
 
+use super::names::{Named, Names};
 use super::reply::Refusal;
-use crate::broker::pattern::Syntax;
 use crate::broker::{Destination, Kind, Pattern};
-
-/// Prefixes whose meaning is known but not built yet; never taken as literal names.
-const NOT_YET: [(&str, &str); 3] = [
-    ("/exchange/", "exchanges are"),
-    ("/amq/queue/", "/amq/queue/ destinations are"),
-    ("/reply-queue/", "reply queues are"),
-];
-
-/// Prefixes of temporary destinations of this connection.
-const OWN: [(&str, Kind); 4] = [
-    ("/temp-queue/", Kind::Queue),
-    ("/temp-topic/", Kind::Topic),
-    ("temp-queue://", Kind::Queue),
-    ("temp-topic://", Kind::Topic),
-];
-
-/// Prefixes of temporary destinations as others see them.
-const REMOTE: [(&str, Kind); 2] = [
-    ("/remote-temp-queue/", Kind::Queue),
-    ("/remote-temp-topic/", Kind::Topic),
-];
+use crate::engine::shared::SHARED_PREFIX;
 
 /// One of the names in a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// A queue or topic.
     Named(Destination),
+    /// A queue that has to be there: naming it does not make it.
+    Existing(Destination),
     /// All that match (DST-5).
     Pattern(Kind, Pattern),
     /// A temporary destination of this connection, by its own name (DST-9).
@@ -51,7 +33,7 @@ impl Part {
     /// What access rules say whether it may be read or not; nothing of what belongs to the connection itself.
     pub(super) fn guarded(&self) -> Option<Destination> {
         match self {
-            Self::Named(destination) => Some(destination.clone()),
+            Self::Named(destination) | Self::Existing(destination) => Some(destination.clone()),
             Self::Pattern(kind, pattern) => Some(Destination {
                 kind: *kind,
                 name: pattern.as_str().to_owned(),
@@ -63,21 +45,23 @@ impl Part {
     /// Queue or topic.
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Named(destination) | Self::Remote(destination) => destination.kind,
+            Self::Named(destination) | Self::Existing(destination) | Self::Remote(destination) => {
+                destination.kind
+            }
             Self::Pattern(kind, _) | Self::Own(kind, _) => *kind,
         }
     }
 }
 
 /// Reads a destination header.
-pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Address, Refusal> {
-    let (names, options) = match text.split_once('?') {
-        Some((names, options)) => (names, Some(options.to_owned())),
+pub(super) fn parse(text: &str, names: &Names) -> Result<Address, Refusal> {
+    let (list, options) = match text.split_once('?') {
+        Some((list, options)) => (list, Some(options.to_owned())),
         None => (text, None),
     };
     let mut parts = Vec::new();
-    for name in names.split(',') {
-        let part = parse_one(name.trim(), syntax)?;
+    for name in list.split(',') {
+        let part = parse_one(name.trim(), names)?;
         // Twice the same destination is one (DST-4: one copy to each).
         if !parts.contains(&part) {
             parts.push(part);
@@ -86,44 +70,34 @@ pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Address, Refusal> {
     Ok(Address { parts, options })
 }
 
-/// The temporary destination of this connection that `text` names.
-pub(super) fn own(text: &str) -> Option<(Kind, &str)> {
-    OWN.iter()
-        .find_map(|(prefix, kind)| Some((*kind, text.strip_prefix(prefix)?)))
-}
-
 /// Reads one name. Without a known prefix it is a queue of that name (DST-2, DST-15).
-fn parse_one(text: &str, syntax: Syntax) -> Result<Part, Refusal> {
-    if let Some((_, what)) = NOT_YET.iter().find(|(prefix, _)| text.starts_with(prefix)) {
-        return Err(Refusal::not_yet(what));
+fn parse_one(text: &str, names: &Names) -> Result<Part, Refusal> {
+    if let Named::Exchange(rest) = names.read(text) {
+        let leads_to = names.exchange(rest)?;
+        return match names.read(&leads_to) {
+            Named::Exchange(_) => Err(Refusal::frame(format!(
+                "destination '{text}': an exchange leads to another one ({leads_to}) in [stomp.exchange_map]"
+            ))),
+            _ => parse_one(&leads_to, names),
+        };
     }
     let nameless = || Refusal::frame(format!("destination '{text}' has no name"));
-    if let Some((kind, name)) = own(text) {
-        if name.trim().is_empty() {
-            return Err(nameless());
-        }
-        return Ok(Part::Own(kind, name.to_owned()));
-    }
-    let remote = |(prefix, kind): &(&str, Kind)| Some((*kind, text.strip_prefix(prefix)?));
-    if let Some((kind, id)) = REMOTE.iter().find_map(remote) {
-        return Ok(Part::Remote(Destination::temporary(kind, id)));
-    }
-    let topic = ["/topic/", "topic://"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix));
-    let queue = ["/queue/", "queue://"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix));
-    let destination = match (topic, queue) {
-        (Some(name), _) => Destination::topic(name),
-        (None, Some(name)) => Destination::queue(name),
-        (None, None) => Destination::queue(text),
+    let (destination, existing) = match names.read(text) {
+        Named::Own(_, name) if name.trim().is_empty() => return Err(nameless()),
+        Named::Own(kind, name) => return Ok(Part::Own(kind, name.to_owned())),
+        Named::Remote(kind, id) => return Ok(Part::Remote(Destination::temporary(kind, id))),
+        Named::Plain(kind, name) => (named(kind, name), false),
+        Named::Existing(name) => (Destination::queue(name), true),
+        Named::Bare(name) | Named::Exchange(name) => (Destination::queue(name), false),
     };
     if destination.name.trim().is_empty() {
         return Err(nameless());
     }
     reserved(&destination)?;
-    let pattern = Pattern::parse_with(&destination.name, syntax)
+    if existing {
+        return Ok(Part::Existing(destination));
+    }
+    let pattern = Pattern::parse_with(&destination.name, names.syntax)
         .map_err(|error| Refusal::frame(format!("destination '{text}': {error}")))?;
     if pattern.is_wildcard() {
         return Ok(Part::Pattern(destination.kind, pattern));
@@ -131,10 +105,21 @@ fn parse_one(text: &str, syntax: Syntax) -> Result<Part, Refusal> {
     Ok(Part::Named(destination))
 }
 
+fn named(kind: Kind, name: &str) -> Destination {
+    match kind {
+        Kind::Queue => Destination::queue(name),
+        Kind::Topic => Destination::topic(name),
+    }
+}
+
 /// Names with a meaning of their own (DST-14) are refused until they have it.
 fn reserved(destination: &Destination) -> Result<(), Refusal> {
     let name = destination.name.as_str();
-    let what = if name.starts_with("ActiveMQ.Advisory.") {
+    let what = if name.starts_with(SHARED_PREFIX) {
+        return Err(Refusal::frame(format!(
+            "{destination} belongs to a durable subscription: SUBSCRIBE to its topic with durable:true"
+        )));
+    } else if name.starts_with("ActiveMQ.Advisory.") {
         "advisories are"
     } else if name.starts_with("ActiveMQ.Statistics.") {
         "statistics by message are"
@@ -153,7 +138,7 @@ mod tests {
     use super::*;
 
     fn parts(text: &str) -> Vec<Part> {
-        let address = parse(text, Syntax::default());
+        let address = parse(text, &Names::default());
         address.expect(text).parts
     }
 
@@ -168,6 +153,10 @@ mod tests {
         check("topic://a", Destination::topic("a"));
         check("a", Destination::queue("a"));
         check("/foo/bar", Destination::queue("/foo/bar"));
+        check("/exchange/amq.topic/a", Destination::topic("a"));
+        check("/exchange/amq.direct/a", Destination::queue("a"));
+        let existing = Part::Existing(Destination::queue("a"));
+        assert_eq!(parts("/amq/queue/a"), [existing]);
         let own = Part::Own(Kind::Topic, "a".to_owned());
         assert_eq!(parts("temp-topic://a"), [own]);
         let remote = Part::Remote(Destination::temporary(Kind::Queue, "ID-1-2"));
@@ -181,11 +170,11 @@ mod tests {
             Part::Named(Destination::queue("b")),
         ];
         assert_eq!(parts("/topic/a, b,/topic/a"), named);
-        let found = parse("/queue/a,b?consumer.priority=3", Syntax::default()).unwrap();
+        let found = parse("/queue/a,b?consumer.priority=3", &Names::default()).unwrap();
         assert_eq!(found.parts.len(), 2);
         assert_eq!(found.options.as_deref(), Some("consumer.priority=3"));
         for text in ["/queue/a,,b", "/queue/", ",", "/temp-queue/", "?a=b"] {
-            assert!(parse(text, Syntax::default()).is_err(), "{text}");
+            assert!(parse(text, &Names::default()).is_err(), "{text}");
         }
     }
 
@@ -196,16 +185,16 @@ mod tests {
             [Part::Pattern(Kind::Topic, _)]
         ));
         assert!(matches!(parts("/topic/a>")[..], [Part::Named(_)]));
-        assert!(parse("/topic/a.>.b", Syntax::default()).is_err());
+        assert!(parse("/topic/a.>.b", &Names::default()).is_err());
     }
 
     #[test]
     fn what_is_not_built_is_refused_and_never_literal() {
         for text in [
-            "/exchange/amq.topic/a",
             "/topic/ActiveMQ.Advisory.Connection",
+            "/queue/ActiveMQ.Statistics.Broker",
         ] {
-            let refusal = parse(text, Syntax::default()).expect_err(text);
+            let refusal = parse(text, &Names::default()).expect_err(text);
             assert!(
                 refusal.message.ends_with("not supported yet"),
                 "{text}: {}",

@@ -19,6 +19,8 @@ pub(super) struct MessageEncoder {
     always_content_length: bool,
     /// How the reader calls its temporary destinations (DST-10).
     names: Arc<OwnNames>,
+    /// The subscription is a queue only inside: that its messages are copies is nobody's business.
+    hides_route: bool,
 }
 
 impl MessageEncoder {
@@ -26,12 +28,14 @@ impl MessageEncoder {
         template: MessageTemplate,
         always_content_length: bool,
         names: Arc<OwnNames>,
+        hides_route: bool,
     ) -> Self {
         Self {
             template,
             cache: LineCache::default(),
             always_content_length,
             names,
+            hides_route,
         }
     }
 }
@@ -41,7 +45,9 @@ impl Encoder for MessageEncoder {
         let message = outgoing.message;
         let flags = message.flags;
         let (mut extra, mut escaped) = (Vec::new(), flags.has(MessageFlags::ESCAPED));
-        if let Some(fate) = &message.dead_letter {
+        if let Some(fate) = &message.dead_letter
+            && !(self.hides_route && fate.cause.is_empty())
+        {
             let origin = self.names.find(&fate.origin);
             let origin = origin.as_deref().unwrap_or(&fate.origin);
             escaped |= dead_letter_lines(fate, origin, flags, &mut extra).escaped;

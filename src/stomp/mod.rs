@@ -4,9 +4,11 @@ mod access;
 mod acknowledge;
 mod adapter;
 mod connect;
+mod declare;
 mod destination;
 mod encoder;
 mod group;
+mod names;
 mod namespace;
 mod options;
 mod parked;
@@ -14,12 +16,14 @@ mod properties;
 mod reply;
 mod schedule;
 mod send;
+mod shared;
 mod subscribe;
 mod temporary;
 mod wishes;
 
 pub use adapter::{Stomp, StompSettings};
 pub use group::group_of;
+pub use names::Names;
 pub use properties::StompProperties;
 
 /// The wire code of messages whose head is canonical STOMP 1.2 header lines.

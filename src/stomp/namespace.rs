@@ -5,21 +5,15 @@
 
 use super::adapter::State;
 use super::destination::{self, Address, Part};
+use super::names::{Named, Names};
 use super::reply::Refusal;
 use crate::broker::pattern::Syntax;
-use crate::broker::{Destination, Pattern};
+use crate::broker::{Destination, Kind, Pattern};
 use crate::engine::Engine;
 use crate::security::{Access, Namespace};
 
-/// Forms of destinations in headers.
-const FORMS: [&str; 6] = [
-    "/queue/",
-    "/topic/",
-    "queue://",
-    "topic://",
-    "/remote-temp-queue/",
-    "/remote-temp-topic/",
-];
+/// Forms of temporary destinations in headers, as others see them.
+const REMOTE: [&str; 2] = ["/remote-temp-queue/", "/remote-temp-topic/"];
 
 /// The address in the broker of what is called `address` inside.
 fn enter(address: Address, prefix: &str, syntax: Syntax) -> Result<Address, Refusal> {
@@ -28,6 +22,10 @@ fn enter(address: Address, prefix: &str, syntax: Syntax) -> Result<Address, Refu
             Part::Named(mut destination) => {
                 destination.name.insert_str(0, prefix);
                 Part::Named(destination)
+            }
+            Part::Existing(mut destination) => {
+                destination.name.insert_str(0, prefix);
+                Part::Existing(destination)
             }
             Part::Pattern(kind, pattern) => {
                 // The namespace itself is no name inside, so its rest has one level at least.
@@ -58,28 +56,38 @@ fn enter(address: Address, prefix: &str, syntax: Syntax) -> Result<Address, Refu
     })
 }
 
-/// A destination of a header as it is called in the broker; `None` for what is no destination.
-pub(super) fn enter_text(text: &str, prefix: &str) -> Option<String> {
-    let form = FORMS.iter().find(|form| text.starts_with(**form))?;
-    let shown = match *form {
-        "queue://" => "/queue/",
-        "topic://" => "/topic/",
-        form => form,
+/// A destination of a header as it is called in the broker, as it stands in a header line; `None` for what is no
+/// destination.
+pub(super) fn enter_text(text: &str, prefix: &str, names: &Names) -> Option<String> {
+    let enter = |destination: Destination| {
+        let text = destination.to_string().replace('\\', "\\\\");
+        let text = text.replace('\n', "\\n").replace('\r', "\\r");
+        text.replace(':', "\\c")
     };
-    // As it stands in a header line.
-    let name = text[form.len()..].replace('\\', "\\\\");
-    let name = name
-        .replace('\n', "\\n")
-        .replace('\r', "\\r")
-        .replace(':', "\\c");
-    Some(format!("{shown}{prefix}{name}"))
+    Some(enter(match names.read(text) {
+        Named::Plain(Kind::Topic, name) => Destination::topic(format!("{prefix}{name}")),
+        Named::Plain(Kind::Queue, name) | Named::Existing(name) => {
+            Destination::queue(format!("{prefix}{name}"))
+        }
+        Named::Remote(kind, id) => Destination::temporary(kind, &format!("{prefix}{id}")),
+        Named::Exchange(rest) => match names.read(&names.exchange(rest).ok()?) {
+            Named::Plain(Kind::Topic, name) => Destination::topic(format!("{prefix}{name}")),
+            Named::Plain(Kind::Queue, name) => Destination::queue(format!("{prefix}{name}")),
+            _ => return None,
+        },
+        Named::Own(..) | Named::Bare(_) => return None,
+    }))
 }
 
 /// A destination of a header as it is called inside; `None` if that is no other.
-pub(super) fn leave_text(text: &str, prefix: &str) -> Option<String> {
-    FORMS.iter().find_map(|form| {
-        let name = text.strip_prefix(form)?.strip_prefix(prefix)?;
-        Some(format!("{form}{name}"))
+pub(super) fn leave_text(text: &str, prefix: &str, names: &Names) -> Option<String> {
+    if let Some(mut destination) = Destination::parse(text) {
+        destination.name = destination.name.strip_prefix(prefix)?.to_owned();
+        return Some(names.shown(&destination));
+    }
+    REMOTE.iter().find_map(|form| {
+        let id = text.strip_prefix(form)?.strip_prefix(prefix)?;
+        Some(format!("{form}{id}"))
     })
 }
 
@@ -108,11 +116,11 @@ impl State {
 
     /// Reads a destination header of this user.
     pub(super) fn address(&self, text: &str) -> Result<Address, Refusal> {
-        let syntax = self.settings.syntax;
-        let address = destination::parse(text, syntax)?;
+        let names = &self.settings.names;
+        let address = destination::parse(text, names)?;
         match self.prefix() {
             "" => Ok(address),
-            prefix => enter(address, prefix, syntax),
+            prefix => enter(address, prefix, names.syntax),
         }
     }
 
@@ -167,7 +175,7 @@ mod tests {
     #[test]
     fn names_go_in_and_come_out() {
         let enter = |text: &str| {
-            let address = destination::parse(text, Syntax::default()).expect(text);
+            let address = destination::parse(text, &Names::default()).expect(text);
             let address = enter(address, "a.", Syntax::default()).expect(text);
             let names = address.parts.iter().filter_map(Part::guarded);
             names.map(|name| name.to_string()).collect::<Vec<_>>()
@@ -175,20 +183,35 @@ mod tests {
         assert_eq!(enter("/queue/x,/topic/a.y"), ["/queue/a.x", "/topic/a.a.y"]);
         assert_eq!(enter("/topic/>"), ["/topic/a.*.>"]);
         assert_eq!(enter("/topic/b.>"), ["/topic/a.b.>"]);
+        assert_eq!(enter("/amq/queue/x"), ["/queue/a.x"]);
+        assert_eq!(enter("/exchange/amq.topic/x"), ["/topic/a.x"]);
+        let names = Names::default();
         let texts = [
             ("/queue/x", "/queue/a.x"),
             ("/remote-temp-topic/ID-1", "/remote-temp-topic/a.ID-1"),
         ];
         for (inside, outside) in texts {
-            assert_eq!(enter_text(inside, "a.").as_deref(), Some(outside));
-            assert_eq!(leave_text(outside, "a.").as_deref(), Some(inside));
+            assert_eq!(enter_text(inside, "a.", &names).as_deref(), Some(outside));
+            assert_eq!(leave_text(outside, "a.", &names).as_deref(), Some(inside));
         }
         assert_eq!(
-            enter_text("topic://x:y", "a.").as_deref(),
+            enter_text("topic://x:y", "a.", &names).as_deref(),
             Some("/topic/a.x\\cy")
         );
-        assert_eq!(enter_text("opaque", "a."), None);
-        assert_eq!(leave_text("/queue/b.x", "a."), None);
+        assert_eq!(
+            enter_text("/reply-queue/ID-1", "a.", &names).as_deref(),
+            Some("/remote-temp-queue/a.ID-1")
+        );
+        assert_eq!(enter_text("opaque", "a.", &names), None);
+        assert_eq!(leave_text("/queue/b.x", "a.", &names), None);
+        let written = Names {
+            queue_prefixes: vec!["jms.queue.".to_owned()],
+            ..Names::default()
+        };
+        let outside = enter_text("jms.queue.x", "a.", &written).unwrap();
+        assert_eq!(outside, "/queue/a.x");
+        let inside = leave_text(&outside, "a.", &written);
+        assert_eq!(inside.as_deref(), Some("jms.queue.x"));
     }
 
     #[test]

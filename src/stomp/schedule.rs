@@ -14,7 +14,7 @@ use crate::engine::StoreError;
 use crate::engine::job_records::cron_rule;
 use crate::engine::schedule::{NewJob, NotYours};
 use crate::security::{Access, Right};
-use crate::session::{Cancel, Session};
+use crate::session::{Cancel, Once, Session};
 
 /// Where jobs are managed (SCH-8).
 const MANAGEMENT: &str = "ActiveMQ.Scheduler.Management";
@@ -72,15 +72,18 @@ impl State {
         let job = NewJob::new(cell, number, message, schedule).of(owner.unwrap_or_default());
         if let Some(transaction) = &send.transaction {
             session
-                .schedule_in(transaction, job)
+                .schedule_in(transaction, job, send::dedup_id(send))
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
             });
             return Ok(Some(Step::Done));
         }
-        let scheduled = self.answer(send.receipt.as_deref(), |answer| {
-            session.schedule(job, answer)
+        let again = self.answer_again(send);
+        let once = send::dedup_id(send).map(|id| Once { id, again: &again });
+        let scheduled = self.answer(send.receipt.as_deref(), |answer| match once {
+            None => session.schedule(job, answer),
+            Some(once) => session.schedule_once(job, once, answer),
         });
         Ok(Some(match scheduled {
             Ok(()) => Step::Done,

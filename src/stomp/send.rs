@@ -4,22 +4,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrymq_protocols::stomp::{Frame, Known, Send, push_header};
+use ferrymq_protocols::stomp::{
+    ClientCommand, DecodeOptions, Decoder, Frame, Headers, Known, Send, Version, encode_receipt,
+    push_header,
+};
 
 use super::WIRE_STOMP;
 use super::access;
 use super::adapter::{State, Step};
-use super::destination::{self, Part};
+use super::destination::Part;
+use super::names;
 use super::namespace;
 use super::parked::ParkKey;
 use super::reply::Refusal;
-use super::temporary::set_reply_to;
+use super::temporary::{set_reply_to, shown};
+use crate::broker::dedup::DedupId;
+use crate::broker::policy::Declared;
 use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
+use crate::engine::dedup::Guard;
 use crate::engine::policy::Admission;
 use crate::engine::spread::Routed;
 use crate::security::Right;
-use crate::session::Session;
+use crate::session::{Once, Session};
 
 /// Where a SEND goes.
 #[derive(Clone)]
@@ -57,7 +64,7 @@ impl Destinations {
 }
 
 /// What a plain SEND came to: one that repeats its head is carried out from this, while the user may do the same. Plain is
-/// one that asks for no answer, belongs to no transaction and says nothing that counts from now.
+/// one that asks for no answer, belongs to no transaction, says nothing that counts from now, and may come again.
 pub(super) struct LastSend {
     cell: Arc<Cell>,
     /// The user's lines.
@@ -72,7 +79,10 @@ pub(super) struct LastSend {
 
 impl LastSend {
     fn is_plain(send: &Send<'_>) -> bool {
-        send.receipt.is_none() && send.transaction.is_none() && send.expiration_ms.is_none()
+        send.receipt.is_none()
+            && send.transaction.is_none()
+            && send.expiration_ms.is_none()
+            && send.dedup_id.is_none()
     }
 
     /// What `message` came to, in the memory of the one before.
@@ -101,7 +111,12 @@ impl State {
     /// Where a SEND to `text` goes, destinations made by first use if they may be; and whether that lasts: a temporary
     /// destination of another connection may go at any time. Only what the user may write to is remembered; of several
     /// destinations that is all (SEC-4).
-    fn resolve(&mut self, session: &mut Session, text: &str) -> Result<(Target, bool), Refusal> {
+    fn resolve(
+        &mut self,
+        session: &mut Session,
+        text: &str,
+        headers: Option<&Headers<'_>>,
+    ) -> Result<(Target, bool), Refusal> {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
         }
@@ -114,16 +129,23 @@ impl State {
         if address.parts.len() > 1 {
             // All may be written to, or none is made (SEC-4).
             for part in &address.parts {
-                if let Part::Named(destination) = part {
+                if let Part::Named(destination) | Part::Existing(destination) = part {
                     access::check(self.access.as_ref(), Right::Write, destination)?;
                 }
             }
         }
+        let declared = match headers {
+            Some(headers) => {
+                names::refuse_streams(headers)?;
+                self.declared(headers)?
+            }
+            None => None,
+        };
         let mut cells = Vec::with_capacity(address.parts.len());
         let mut lasting = true;
         for part in &address.parts {
             lasting &= !matches!(part, Part::Remote(_));
-            cells.push(self.target(session, part)?);
+            cells.push(self.target(session, part, declared.as_ref())?);
         }
         let target = match <[Arc<Cell>; 1]>::try_from(cells) {
             Ok([cell]) => Target::One(cell),
@@ -139,11 +161,21 @@ impl State {
         Ok((target, lasting))
     }
 
-    fn target(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
+    fn target(
+        &mut self,
+        session: &mut Session,
+        part: &Part,
+        declared: Option<&Declared>,
+    ) -> Result<Arc<Cell>, Refusal> {
         let access = self.access.as_ref();
         match part {
             Part::Named(destination) => {
-                access::open(&session.engine, access, Right::Write, destination)
+                let opened = self.open_declared(session, Right::Write, destination, declared)?;
+                self.warning = self.warning.take().or(opened.warning);
+                Ok(opened.cell)
+            }
+            Part::Existing(destination) => {
+                access::find(&session.engine, access, Right::Write, destination)
             }
             Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
@@ -161,7 +193,7 @@ impl State {
         session: &mut Session,
         text: &str,
     ) -> Result<Arc<Cell>, Refusal> {
-        match self.resolve(session, text)?.0 {
+        match self.resolve(session, text, None)?.0 {
             Target::One(cell) => Ok(cell),
             Target::Many(_) => Err(Refusal::frame(format!(
                 "{text} names several destinations; the scheduler takes one at a time"
@@ -193,14 +225,43 @@ impl State {
         let Some(reply_to) = send.headers.get(Known::ReplyTo) else {
             return Ok(None);
         };
-        if let Some((kind, name)) = destination::own(&reply_to) {
+        if let Some((kind, name)) = names::own(&reply_to) {
             let cell = self.temporary(session, kind, name)?;
+            if self.settings.subscribes_replies && kind == Kind::Queue {
+                self.subscribe_replies(session, name);
+            }
             return Ok(Some(cell.destination.to_string()));
         }
         Ok(match self.prefix() {
             "" => None,
-            prefix => namespace::enter_text(&reply_to, prefix),
+            prefix => namespace::enter_text(&reply_to, prefix, &self.settings.names),
         })
+    }
+
+    /// Subscribes to a temporary queue of this connection as RabbitMQ does when a `reply-to` names it: in auto mode, with
+    /// its name as id (section 10).
+    fn subscribe_replies(&mut self, session: &mut Session, name: &str) {
+        let id = shown(Kind::Queue, name);
+        if self.subscriptions.serial(&id).is_some() {
+            return;
+        }
+        let mut raw = b"SUBSCRIBE\n".to_vec();
+        push_header(Known::Id.name(), &id, &mut raw);
+        push_header(Known::Destination.name(), &id, &mut raw);
+        raw.extend_from_slice(b"\n\0");
+        let mut decoder = Decoder::new(self.settings.limits, DecodeOptions::default());
+        decoder.set_version(Version::V12);
+        session.hand_over();
+        let subscribed = match decoder.decode(&raw) {
+            Ok(Some(frame)) => match ClientCommand::parse(&frame) {
+                Ok(ClientCommand::Subscribe(wanted)) => self.subscribe(session, &wanted).map(drop),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        if let Err(refusal) = subscribed {
+            tracing::debug!(refusal.message, "replies are not subscribed to");
+        }
     }
 
     /// Enqueues the message of a SEND that says the same as the one before, if nothing stands in its way.
@@ -246,8 +307,27 @@ impl State {
         octets: &Bytes,
         raw: &[u8],
     ) -> Result<Step, Refusal> {
+        if send.headers.has(Known::DestinationType)
+            && let Some(kind) = names::typed(&send.headers, Known::DestinationType)?
+        {
+            let mut typed = send.clone();
+            let written = &self.settings.names;
+            typed.destination = written.with_kind(&send.destination, kind).into();
+            return self.send_named(session, &typed, octets, raw);
+        }
+        self.send_named(session, send, octets, raw)
+    }
+
+    fn send_named(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        octets: &Bytes,
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
         // Kept only by a plain SEND that goes through.
         let last = self.last_send.take();
+        self.warning = None;
         if send.concerns_scheduler()
             && let Some(step) = self.send_to_scheduler(session, send, octets, raw)?
         {
@@ -257,7 +337,8 @@ impl State {
         let (named, lasting) = match last_target.filter(|(text, _)| *text == send.destination) {
             Some(named) => (named, true),
             None => {
-                let (target, lasting) = self.resolve(session, &send.destination)?;
+                let headers = Some(&send.headers);
+                let (target, lasting) = self.resolve(session, &send.destination, headers)?;
                 ((send.destination.to_string(), target), lasting)
             }
         };
@@ -303,7 +384,12 @@ impl State {
                 Admission::Refused(text) => return Err(Refusal::frame(text)),
             }
         }
-        self.hand_in_all(session, send, sends)?;
+        let guard = dedup_id(send).map(|id| Guard {
+            cells: target.cells(),
+            id,
+            persistent: send.persistent,
+        });
+        self.hand_in_all(session, send, sends, guard)?;
         Ok(Step::Done)
     }
 
@@ -319,9 +405,20 @@ impl State {
         if LastSend::is_plain(send) && !self.has_bytes_quota() {
             self.last_send = Some(LastSend::of(last, cell, send, &message));
         }
-        self.answer(send.receipt.as_deref(), |answer| {
-            session.send(cell, message, answer);
-        });
+        let warning = self.warning.take();
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        let once = dedup_id(send).map(|id| (id, self.answer_again(send)));
+        self.answer_with(
+            send.receipt.as_deref(),
+            warning.as_slice(),
+            |answer| match &once {
+                None => session.send(cell, message, answer),
+                Some((id, again)) => {
+                    let once = Once { id: *id, again };
+                    session.send_once(cell, message, once, answer);
+                }
+            },
+        );
     }
 
     /// Hands a message for several destinations, or of a transaction, to the session.
@@ -330,21 +427,42 @@ impl State {
         session: &mut Session,
         send: &Send<'_>,
         sends: Vec<Routed>,
+        guard: Option<Guard<'_>>,
     ) -> Result<(), Refusal> {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, sends)
+                .send_in(transaction, sends, guard)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
             });
             return Ok(());
         }
-        self.answer(send.receipt.as_deref(), |answer| {
-            session.send_to_all(sends, answer);
-        });
+        let warning = self.warning.take();
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        let again = guard.map(|_| self.answer_again(send));
+        self.answer_with(
+            send.receipt.as_deref(),
+            warning.as_slice(),
+            |answer| match (guard, again) {
+                (Some(guard), Some(again)) => {
+                    session.send_to_all_once(sends, guard, &again, answer);
+                }
+                _ => session.send_to_all(sends, answer),
+            },
+        );
         Ok(())
+    }
+
+    /// The RECEIPT of a SEND whose message comes again, if one was asked for (SND-6).
+    pub(super) fn answer_again(&self, send: &Send<'_>) -> Vec<u8> {
+        let mut again = Vec::new();
+        if let Some(receipt) = &send.receipt {
+            let duplicate = [("duplicate", "true")];
+            encode_receipt(self.version, receipt, &duplicate, &mut again);
+        }
+        again
     }
 
     /// Whether the SEND has to wait: for memory, for the store, for its destination unless routes lead on from there, or
@@ -406,6 +524,12 @@ fn park_key(send: &Send<'_>) -> ParkKey {
         Some(transaction) => ParkKey::Transaction(transaction.to_string()),
         None => ParkKey::Destination(send.destination.to_string()),
     }
+}
+
+/// By what a destination knows the message if it comes again.
+pub(super) fn dedup_id(send: &Send<'_>) -> Option<DedupId> {
+    let id = send.dedup_id.as_deref()?;
+    Some(DedupId::of(WIRE_STOMP, id.as_bytes()))
 }
 
 /// Whether there is room for a message: in the store if it is kept there, else in memory.

@@ -4,34 +4,36 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{
-    AckMode as WireAck, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
+    AckMode as WireAck, Known, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
 use super::adapter::{SerialById, State, Step};
 use super::destination::{Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
-use super::{access, options, wishes};
+use super::{access, names, namespace, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::feeds::Blueprint;
+use crate::engine::feeds::{Blueprint, MakeEncoder};
 use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, feed_serial};
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Subscriptions {
     by_id: SerialById,
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
     all: Vec<(u64, Address, Option<String>)>,
     last_serial: u64,
     browsers: HashSet<u64>,
+    /// Those to shared durable subscriptions.
+    shared: HashSet<u64>,
 }
 
-impl Known {
+impl Subscriptions {
     /// The serial of the subscription `id`.
     pub(super) fn serial(&self, id: &str) -> Option<u64> {
         self.by_id.get(id).copied()
@@ -40,6 +42,17 @@ impl Known {
     /// Whether the subscription only looks.
     pub(super) fn is_browser(&self, serial: u64) -> bool {
         self.browsers.contains(&serial)
+    }
+
+    /// Whether the subscription is to a shared durable one.
+    pub(super) fn is_shared(&self, serial: u64) -> bool {
+        self.shared.contains(&serial)
+    }
+
+    /// What the subscription is to.
+    pub(super) fn address(&self, serial: u64) -> Option<&Address> {
+        let mut all = self.all.iter();
+        all.find_map(|(known, address, _)| (*known == serial).then_some(address))
     }
 
     /// All serials, oldest first.
@@ -63,6 +76,7 @@ impl Known {
 
     fn remove(&mut self, serial: u64) {
         self.browsers.remove(&serial);
+        self.shared.remove(&serial);
         if let Some(at) = self.all.iter().position(|(known, ..)| *known == serial)
             && let (_, _, Some(id)) = self.all.remove(at)
         {
@@ -89,7 +103,10 @@ impl State {
             // Answers before it wait for a sync; deliveries must not overtake its own.
             return Ok(Step::Hold);
         }
-        let address = self.address(&wanted.destination)?;
+        names::refuse_streams(&wanted.headers)?;
+        let kind = names::typed(&wanted.headers, Known::SubscriptionType)?;
+        let typed = kind.map(|kind| self.settings.names.with_kind(&wanted.destination, kind));
+        let address = self.address(typed.as_deref().unwrap_or(&wanted.destination))?;
         let mut with_options = None;
         if let Some(options) = &address.options {
             options::apply(with_options.insert(wanted.clone()), options)?;
@@ -97,10 +114,13 @@ impl State {
         let wanted = with_options.as_ref().unwrap_or(wanted);
         self.check_subscribe(wanted, &address)?;
         let durable = self.durable_name(wanted, &address)?;
+        let shared = self.shared_name(wanted, &address)?;
         for destination in address.parts.iter().filter_map(Part::guarded) {
             // All may be read, or none is made (SEC-4).
             access::check(self.access.as_ref(), Right::Read, &destination)?;
         }
+        let declared = self.declared(&wanted.headers)?;
+        let (mut warning, mut after) = (None, None);
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
         for part in &address.parts {
             match part {
@@ -111,19 +131,46 @@ impl State {
                     cells.push(self.readable(session, &queue)?);
                 }
                 Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
+                Part::Named(destination) => {
+                    let declared = declared.as_ref();
+                    let opened = self.open_declared(session, Right::Read, destination, declared)?;
+                    (warning, after) = (warning.or(opened.warning), after.max(opened.after));
+                    cells.push(opened.cell);
+                }
                 part => cells.push(self.source(session, part)?),
             }
         }
+        if let (Some(shared), [topic]) = (&shared, &cells[..]) {
+            let known = (session.engine).shared_consumers(&shared.topic, &shared.name);
+            if known.is_none() {
+                namespace::check_destinations(&session.engine, self.access.as_ref())?;
+            }
+            let opened = session.engine.open_shared(topic, &shared.name);
+            let (queue, ticket) = opened.map_err(|error| {
+                Refusal::frame(format!(
+                    "the durable subscription could not be stored: {error}"
+                ))
+            })?;
+            (cells, after) = (vec![queue], ticket);
+        }
         let serial = self.subscriptions.last_serial + 1;
-        let blueprint = self.blueprint(session, wanted, serial, durable.is_some())?;
+        let (mut blueprint, is_shared) = (
+            self.blueprint(session, wanted, serial, durable.is_some())?,
+            shared.is_some(),
+        );
+        if let Some(shared) = shared {
+            blueprint.encode = self.encode_as(wanted, serial, Some(shared.topic));
+        }
         self.subscriptions.last_serial = serial;
         let request = SubscribeRequest {
             cells,
             patterns,
             blueprint,
             durable: durable.clone(),
+            after,
         };
-        self.answer(wanted.receipt.as_deref(), |answer| {
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        self.answer_with(wanted.receipt.as_deref(), warning.as_slice(), |answer| {
             session.subscribe(serial, request, answer)
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
@@ -132,7 +179,10 @@ impl State {
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }
-        if durable.is_some() {
+        if is_shared {
+            self.subscriptions.shared.insert(serial);
+        }
+        if durable.is_some() || after.is_some() {
             self.starting.push(serial);
         }
         Ok(Step::Done)
@@ -142,6 +192,10 @@ impl State {
     fn source(&mut self, session: &mut Session, part: &Part) -> Result<Arc<Cell>, Refusal> {
         match part {
             Part::Named(destination) => self.readable(session, destination),
+            Part::Existing(destination) => {
+                let access = self.access.as_ref();
+                access::find(&session.engine, access, Right::Read, destination)
+            }
             Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
                 let own = self.temporaries.by_destination(destination);
@@ -172,29 +226,7 @@ impl State {
         serial: u64,
         durable: bool,
     ) -> Result<Blueprint, Refusal> {
-        let mode = match wanted.ack {
-            WireAck::Auto => AckMode::Auto,
-            WireAck::Client => AckMode::Client,
-            WireAck::ClientIndividual => AckMode::Individual,
-        };
-        let (version, id_prefix) = (self.version, self.settings.id_prefix());
-        let id = wanted.id.as_ref().map(ToString::to_string);
-        let always_content_length = self.settings.always_content_length;
-        let names = Arc::clone(&self.temporaries.names);
-        let encode = move |destination: &Destination, index: u64| {
-            let serial = feed_serial(serial, index);
-            let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
-            let template = MessageTemplate::new(
-                version,
-                &id_prefix,
-                id.as_deref(),
-                &names.own(destination),
-                ack_prefix.as_deref(),
-            );
-            let names = Arc::clone(&names);
-            let encoder = MessageEncoder::new(template, always_content_length, names);
-            Box::new(encoder) as Box<dyn Encoder>
-        };
+        let mode = mode_of(wanted);
         let (prefetch, browser) = (wanted.prefetch, wanted.browser);
         let window = move |cell: &Cell| window(prefetch, browser, durable, cell);
         Ok(Blueprint {
@@ -205,22 +237,54 @@ impl State {
                 no_local: wanted.no_local,
             },
             wishes: wishes::of(wanted, mode)?,
-            encode: Box::new(encode),
+            encode: self.encode_as(wanted, serial, None),
             origin: session.origin(),
         })
     }
 
+    /// How deliveries of a subscription are rendered: as those of `topic`, if its queue is only inside.
+    fn encode_as(
+        &self,
+        wanted: &Subscribe<'_>,
+        serial: u64,
+        topic: Option<Destination>,
+    ) -> MakeEncoder {
+        let mode = mode_of(wanted);
+        let (version, id_prefix) = (self.version, self.settings.id_prefix());
+        let id = wanted.id.as_ref().map(ToString::to_string);
+        let always_content_length = self.settings.always_content_length;
+        let (names, written) = (
+            Arc::clone(&self.temporaries.names),
+            self.settings.names.clone(),
+        );
+        let encode = move |destination: &Destination, index: u64| {
+            let serial = feed_serial(serial, index);
+            let ack_prefix = (mode != AckMode::Auto).then(|| format!("{serial}-"));
+            let destination = topic.as_ref().unwrap_or(destination);
+            let template = MessageTemplate::new(
+                version,
+                &id_prefix,
+                id.as_deref(),
+                &names.shown(destination, &written),
+                ack_prefix.as_deref(),
+            );
+            let names = Arc::clone(&names);
+            let encoder =
+                MessageEncoder::new(template, always_content_length, names, topic.is_some());
+            Box::new(encoder) as Box<dyn Encoder>
+        };
+        Box::new(encode)
+    }
+
     fn check_subscribe(&self, wanted: &Subscribe<'_>, address: &Address) -> Result<(), Refusal> {
-        let not_yet = [
-            (wanted.retroactive, "retroactive subscriptions are"),
-            (wanted.durable, "durable:true subscriptions are"),
-        ];
+        let not_yet = [(wanted.retroactive, "retroactive subscriptions are")];
         if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
             return Err(Refusal::not_yet(what));
         }
         if wanted.browser {
             match &address.parts[..] {
-                [Part::Named(_) | Part::Own(..)] if address.parts[0].kind() == Kind::Queue => {}
+                [Part::Named(_) | Part::Existing(_) | Part::Own(..)]
+                    if address.parts[0].kind() == Kind::Queue => {}
                 [_] if address.parts[0].kind() == Kind::Topic => {
                     return Err(Refusal::frame("cannot browse a topic"));
                 }
@@ -299,6 +363,9 @@ impl State {
                 })
                 .map_err(|error| refuse_durable(&error, Some(&name)));
         }
+        if self.unsubscribe_shared(session, wanted)? {
+            return Ok(());
+        }
         let serial = match (&wanted.id, &wanted.destination) {
             (Some(id), _) => self.subscriptions.serial(id),
             (None, Some(text)) => {
@@ -321,6 +388,14 @@ impl State {
     pub(super) fn forget_subscription(&mut self, serial: u64) {
         self.subscriptions.remove(serial);
         self.starting.retain(|starting| *starting != serial);
+    }
+}
+
+fn mode_of(wanted: &Subscribe<'_>) -> AckMode {
+    match wanted.ack {
+        WireAck::Auto => AckMode::Auto,
+        WireAck::Client => AckMode::Client,
+        WireAck::ClientIndividual => AckMode::Individual,
     }
 }
 
@@ -353,10 +428,13 @@ fn refuse_durable(error: &DurableError, name: Option<&DurableName>) -> Refusal {
 
 /// The window that a client asked for, or else the policy of the destination (PRE-1).
 fn window(prefetch: Option<Prefetch>, browser: bool, durable: bool, cell: &Cell) -> Window {
+    if let Some(Prefetch::Bytes(bytes_max)) = prefetch {
+        return Window::bytes(bytes_max);
+    }
     let policy = cell.policy();
     Window::messages(match (prefetch, cell.destination.kind, durable) {
         (Some(Prefetch::Messages(count)), ..) => count,
-        (Some(Prefetch::Unlimited), ..) => u32::MAX,
+        (Some(Prefetch::Unlimited | Prefetch::Bytes(_)), ..) => u32::MAX,
         (None, Kind::Queue, _) if browser => policy.queue_browser_prefetch,
         (None, Kind::Queue, _) => policy.queue_prefetch,
         (None, Kind::Topic, false) => policy.topic_prefetch,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::names::Names;
 use super::namespace;
 use crate::broker::{Destination, Kind};
 use crate::engine::cell::Cell;
@@ -25,9 +26,17 @@ pub(super) struct Temporaries {
 pub(super) struct OwnNames {
     /// Whether there are any.
     any: AtomicBool,
-    /// What names of all its destinations begin with in the broker (SEC-9).
-    prefix: OnceLock<Box<str>>,
+    /// Its namespace, if it is in one.
+    inside: OnceLock<Inside>,
     by_remote: Mutex<HashMap<String, String>>,
+}
+
+/// What a connection of a namespace does not see, and what it sees instead.
+struct Inside {
+    /// What names of all its destinations begin with in the broker (SEC-9).
+    prefix: String,
+    /// How it writes destinations.
+    written: Names,
 }
 
 impl Temporaries {
@@ -81,18 +90,22 @@ impl OwnNames {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Says what names begin with that the connection does not see.
-    pub(super) fn set_prefix(&self, prefix: &str) {
+    /// Says what names begin with that the connection does not see, and how it writes destinations.
+    pub(super) fn set_inside(&self, prefix: &str, written: &Names) {
         if !prefix.is_empty() {
+            let inside = Inside {
+                prefix: prefix.to_owned(),
+                written: written.clone(),
+            };
             // A connection says CONNECT once.
-            drop(self.prefix.set(prefix.into()));
+            drop(self.inside.set(inside));
         }
     }
 
-    /// How the connection sees a destination.
-    pub(super) fn own(&self, destination: &Destination) -> String {
-        let remote = destination.to_string();
-        self.find(&remote).unwrap_or(remote)
+    /// How the connection sees a destination, written as `written` says.
+    pub(super) fn shown(&self, destination: &Destination, written: &Names) -> String {
+        let found = self.find(&destination.to_string());
+        found.unwrap_or_else(|| written.shown(destination))
     }
 
     /// How it sees a destination that others call so, if that differs.
@@ -100,7 +113,8 @@ impl OwnNames {
         if let Some(own) = self.find_temporary(remote) {
             return Some(own);
         }
-        namespace::leave_text(remote, self.prefix.get()?)
+        let inside = self.inside.get()?;
+        namespace::leave_text(remote, &inside.prefix, &inside.written)
     }
 
     fn find_temporary(&self, remote: &str) -> Option<String> {
@@ -113,7 +127,7 @@ impl OwnNames {
 
     /// The lines of a message with `reply-to` as its reader sees it, if that differs.
     pub(super) fn localize(&self, head: &[u8]) -> Option<Vec<u8>> {
-        if !self.any.load(Ordering::Acquire) && self.prefix.get().is_none() {
+        if !self.any.load(Ordering::Acquire) && self.inside.get().is_none() {
             return None;
         }
         let (at, value) = reply_to(head)?;

@@ -1,6 +1,6 @@
 //! What a SUBSCRIBE asks of a queue beyond messages in turn (section 5).
 
-use ferrymq_protocols::stomp::Subscribe;
+use ferrymq_protocols::stomp::{Known, Subscribe};
 
 use super::reply::Refusal;
 use crate::broker::{AckMode, RedeliveryOverride, Wishes};
@@ -11,13 +11,24 @@ const REDELIVERIES_MAX: i64 = u16::MAX as i64;
 /// Reads the headers; a number or a switch that is neither costs the frame.
 pub(super) fn of(wanted: &Subscribe<'_>, mode: AckMode) -> Result<Wishes, Refusal> {
     Ok(Wishes {
-        priority: wanted.priority,
+        priority: priority(wanted)?,
         exclusive: wanted.exclusive,
         adaptive: mode == AckMode::Individual && wanted.prefetch.is_none() && !wanted.browser,
         redelivery: redelivery(wanted)?,
         filter: None,
         browser: wanted.browser,
     })
+}
+
+/// `activemq.priority`, or RabbitMQ's `x-priority`.
+fn priority(wanted: &Subscribe<'_>) -> Result<u8, Refusal> {
+    if wanted.headers.has(Known::ActivemqPriority) {
+        return Ok(wanted.priority);
+    }
+    let number = number(wanted, "x-priority")?;
+    Ok(number.map_or(wanted.priority, |number| {
+        u8::try_from(number.clamp(0, 127)).unwrap_or(0)
+    }))
 }
 
 /// The redelivery policy of the subscription, if it names any part of one.

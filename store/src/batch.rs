@@ -9,8 +9,8 @@ use crate::error::StoreError;
 use crate::fields::index;
 use crate::footer::{ENTRY, PLACE};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
-use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
-use crate::record::{GRANULE, HEADER, Kind, MARK, encode, padded};
+use crate::message::{IdLimits, Patch, StoredId, StoredMessage, SubscriptionDefinition};
+use crate::record::{self, GRANULE, HEADER, ID, ID_HEADER, Kind, MARK, encode, padded};
 
 /// Most targets of one record: a footer counts them in sixteen bits.
 const TARGETS_MAX: usize = 1 << 16;
@@ -20,6 +20,7 @@ const TARGETS_MAX: usize = 1 << 16;
 enum Change {
     Destination(DestinationId, u8, String),
     Subscription(SubscriptionDefinition),
+    Declare(DestinationId, String),
     DropDestination(DestinationId),
     DropSubscription(SubscriptionId),
 }
@@ -171,6 +172,54 @@ impl<'a> Batch<'a> {
             .push(Change::Destination(id, kind, name.to_owned()));
     }
 
+    /// Notes what a client has declared of a destination that is defined, in place of what was declared before.
+    pub fn declare(&mut self, id: DestinationId, text: &str) {
+        self.plain(Kind::Declare, 0, u64::from(id.0), text.as_bytes());
+        self.changes.push(Change::Declare(id, text.to_owned()));
+    }
+
+    /// Notes ids of messages that `destination`, which is defined, must not take twice. They last as long as `limits` says, whatever
+    /// becomes of the messages.
+    pub fn ids(&mut self, destination: DestinationId, limits: IdLimits, ids: &[StoredId]) {
+        self.write_ids(destination, None, limits, ids);
+    }
+
+    /// Writes again what is still wanted of the ids in segment `from`.
+    pub(crate) fn carry_ids(
+        &mut self,
+        destination: DestinationId,
+        from: u32,
+        limits: IdLimits,
+        ids: &[StoredId],
+    ) {
+        self.write_ids(destination, Some(from), limits, ids);
+    }
+
+    fn write_ids(
+        &mut self,
+        destination: DestinationId,
+        from: Option<u32>,
+        limits: IdLimits,
+        ids: &[StoredId],
+    ) {
+        if ids.is_empty() {
+            return;
+        }
+        // Those of new messages stop where messages do; those that free a segment go on.
+        let adds = from.is_none();
+        self.begin(padded(HEADER + ID_HEADER + ids.len() * ID), 0, adds);
+        if !self.too_large {
+            encode::ids(
+                &mut self.gather.open.octets,
+                self.transaction,
+                destination,
+                from,
+                limits,
+                ids,
+            );
+        }
+    }
+
     /// Drops a destination. Its references must have been removed, in this batch at the latest: what is left pins segments until
     /// the next start.
     pub fn drop_destination(&mut self, id: DestinationId) {
@@ -250,6 +299,36 @@ impl<'a> Batch<'a> {
         self.plain(Kind::Liveness, index(as_of), u64::from(about), octets);
     }
 
+    /// Makes room for copies of `length` octets with `targets` references in all. False if they would take the last segment that
+    /// removals can count on.
+    pub(crate) fn room_for_copies(
+        &mut self,
+        length: usize,
+        records: usize,
+        targets: usize,
+    ) -> bool {
+        let footer = targets * ENTRY + records * PLACE;
+        let next = u32::from(!self.gather.fits(length, footer));
+        if !self.room.allows_copies(self.gather.open.segment + next) {
+            return false;
+        }
+        if next > 0 {
+            self.gather.roll();
+        }
+        self.mark = Some(self.gather.mark());
+        true
+    }
+
+    /// Copies the Add or Place in `inner` forward from where it is now; see `forward.rs`.
+    pub(crate) fn copy(&mut self, name: Locator, from: Locator, inner: &[u8]) {
+        let targets = record::head(inner).map_or(0, |head| index(head.count));
+        let length = padded(encode::copy_length(targets, inner)).max(targets * GRANULE);
+        self.begin(length, targets * ENTRY + PLACE, false);
+        if !self.too_large {
+            encode::copy(&mut self.gather.open.octets, name, from, inner, targets);
+        }
+    }
+
     fn plain(&mut self, kind: Kind, count: usize, subject: u64, octets: &[u8]) {
         self.begin(padded(HEADER + octets.len()), 0, false);
         if !self.too_large {
@@ -306,7 +385,8 @@ impl<'a> Batch<'a> {
                     definitions.define_destination(id, kind, &name)
                 }
                 Change::Subscription(definition) => definitions.define_subscription(definition),
-                Change::DropDestination(id) => drop(definitions.destinations.remove(&id)),
+                Change::Declare(id, text) => drop(definitions.declared.insert(id, text)),
+                Change::DropDestination(id) => definitions.drop_destination(id),
                 Change::DropSubscription(id) => drop(definitions.subscriptions.remove(&id)),
             }
         }

@@ -179,14 +179,8 @@ pub(crate) fn load(values: &Values) -> Option<Checkpoint> {
         (segment.version, segment.saved) = (1, 1);
         state.segments.insert(id, segment);
     }
-    let bodies: Vec<Locator> = state
-        .segments
-        .values()
-        .flat_map(|segment| segment.places.values().copied())
-        .collect();
-    for body in bodies {
-        state.pin(body);
-    }
+    state.find_copies();
+    state.recount();
     let (definitions, progress) = definitions::decode(checked(values.get("definitions")?)?)?;
     state.progress = progress;
     state.applied = covered.sequence;

@@ -57,6 +57,14 @@ impl Room {
     }
 }
 
+impl Room {
+    /// True if copies may go to `segment`: they use the reserve too, except the last segment of it.
+    pub(crate) fn allows_copies(&self, segment: u32) -> bool {
+        !self.starved.load(Ordering::Relaxed)
+            || segment < self.prepared_through.load(Ordering::Relaxed)
+    }
+}
+
 /// A batch on its way to the writer.
 #[derive(Debug)]
 pub(crate) struct Gathered {

@@ -24,6 +24,10 @@ pub struct StoreConfig {
     pub checkpoint_interval: Duration,
     /// Time between attempts to prepare a segment while the disk is full. Default 500 ms.
     pub full_retry: Duration,
+    /// Octets per second that are copied out of segments that are mostly dead; 0 copies none. Default 16 MiB.
+    pub compact_bytes_per_s: u64,
+    /// Begins with the last checkpoint; else a start reads the whole journal. Default true.
+    pub trust_checkpoint: bool,
     /// Gather buffers above this size are given back after use. Default 4 MiB.
     pub gather_keep: usize,
     /// Seed of the salts. `None` takes it from the system; tests give one.
@@ -46,6 +50,8 @@ impl Default for StoreConfig {
             bytes_max: None,
             checkpoint_interval: Duration::from_secs(5),
             full_retry: Duration::from_millis(500),
+            compact_bytes_per_s: 16 << 20,
+            trust_checkpoint: true,
             gather_keep: 4 << 20,
             salt_seed: None,
             #[cfg(feature = "sim")]

@@ -17,6 +17,8 @@ const BIT_SELECTOR: u64 = 2;
 pub(crate) struct Definitions {
     pub(crate) destinations: BTreeMap<DestinationId, (u8, String)>,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, SubscriptionDefinition>,
+    /// What clients have declared of destinations, opaque.
+    pub(crate) declared: BTreeMap<DestinationId, String>,
     /// Highest id ever defined: what is not above it and not here was dropped.
     pub(crate) highest_destination: u32,
     /// The same of subscriptions, so that a dropped one's id is not used again.
@@ -27,6 +29,11 @@ impl Definitions {
     pub(crate) fn define_destination(&mut self, id: DestinationId, kind: u8, name: &str) {
         self.highest_destination = self.highest_destination.max(id.0);
         self.destinations.insert(id, (kind, name.to_owned()));
+    }
+
+    pub(crate) fn drop_destination(&mut self, id: DestinationId) {
+        self.destinations.remove(&id);
+        self.declared.remove(&id);
     }
 
     pub(crate) fn define_subscription(&mut self, definition: SubscriptionDefinition) {
@@ -154,6 +161,11 @@ pub(crate) fn encode(definitions: &Definitions, progress: &Progress, out: &mut V
             put_varint(out, u64::from(*count));
         }
     }
+    put_varint(out, definitions.declared.len() as u64);
+    for (id, text) in &definitions.declared {
+        put_varint(out, u64::from(id.0));
+        put_octets(out, text.as_bytes());
+    }
 }
 
 /// Decodes the payload of a Snapshot.
@@ -218,6 +230,13 @@ pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
             }
         }
     }
+    // Version 2 ends here.
+    if !reader.is_empty() {
+        for _ in 0..reader.varint()? {
+            let id = DestinationId(reader.short()?);
+            definitions.declared.insert(id, reader.string()?);
+        }
+    }
     Some((definitions, progress))
 }
 
@@ -241,6 +260,9 @@ mod tests {
         };
         definitions.define_subscription(definition);
         definitions.highest_subscription = 9;
+        definitions
+            .declared
+            .insert(DestinationId(7), "a = 1".into());
         let mut progress = Progress::default();
         progress.used(DestinationId(7), 41);
         progress
@@ -258,7 +280,12 @@ mod tests {
         assert_eq!(numbers.sequences, progress.sequences);
         assert_eq!(numbers.positions, progress.positions);
         // What version 1 wrote had neither counters nor the highest subscription.
-        let old = &octets[..octets.len() - 6];
+        let declared = 1 + 1 + 1 + "a = 1".len();
+        let second = &octets[..octets.len() - declared];
+        let (found, numbers) = decode(second).unwrap();
+        assert!(found.declared.is_empty());
+        assert_eq!(numbers.positions, progress.positions);
+        let old = &second[..second.len() - 6];
         let (found, numbers) = decode(old).unwrap();
         assert_eq!(found.highest_subscription, 3);
         assert!(numbers.positions[&SubscriptionId(3)].marks.is_empty());

@@ -103,6 +103,13 @@ impl<'a> Reader<'a> {
         Some(octets)
     }
 
+    /// A fixed number of octets.
+    pub(crate) fn array<const LENGTH: usize>(&mut self) -> Option<[u8; LENGTH]> {
+        let (octets, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*octets)
+    }
+
     pub(crate) fn string(&mut self) -> Option<String> {
         Some(String::from_utf8_lossy(self.octets()?).into_owned())
     }

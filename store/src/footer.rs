@@ -100,7 +100,7 @@ impl FooterBuilder {
     /// Takes a record in; only Adds and Places leave a trace.
     pub(crate) fn push(&mut self, offset: u32, record: &Record<'_>) {
         each_entry(offset, record, |entry| self.entry(&entry));
-        if let Record::Place { body_of, .. } = record {
+        if let Record::Place { body_of, .. } = record.unwrapped() {
             self.places.extend_from_slice(&offset.to_le_bytes());
             self.places.extend_from_slice(&[0; 4]);
             self.places.extend_from_slice(&body_of.get().to_le_bytes());
@@ -180,11 +180,11 @@ pub(crate) fn each_entry(offset: u32, record: &Record<'_>, mut give: impl FnMut(
             });
         }
     };
-    match record {
+    match record.unwrapped() {
         Record::Add { targets, message } => {
             let size = short(message.head.len() + message.body.len());
             all(
-                *targets,
+                targets,
                 size,
                 message.priority,
                 message.flags,
@@ -193,7 +193,7 @@ pub(crate) fn each_entry(offset: u32, record: &Record<'_>, mut give: impl FnMut(
         }
         Record::Place { targets, patch, .. } => {
             all(
-                *targets,
+                targets,
                 patch.body_size,
                 patch.priority,
                 patch.flags,
@@ -237,6 +237,25 @@ pub(crate) fn trailer(
         trailer_at: at,
     };
     Ok(Some((sealed, layout)))
+}
+
+/// True if a file ends with what must have been the trailer of `segment`, were it not damaged.
+pub(crate) fn is_nearly_trailer(file: &dyn File, segment: u32, salt: u64) -> io::Result<bool> {
+    let mut octets = [0; TRAILER];
+    let Some(at) = file.len()?.checked_sub(TRAILER as u64) else {
+        return Ok(false);
+    };
+    if file.read_at(&mut octets, at)? < TRAILER {
+        return Ok(false);
+    }
+    let checks = checksum(seed(salt, 0), &octets[12..]) == u32_at(&octets, 8);
+    let marks = [
+        &octets[..8] == MAGIC,
+        checks,
+        u32_at(&octets, 16) == segment,
+        u64_at(&octets, 48) == salt,
+    ];
+    Ok(marks.into_iter().filter(|&mark| mark).count() >= 2)
 }
 
 /// Sizes of the parts of a footer.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::commit::{Commit, Gathered, SyncEvent};
@@ -18,6 +19,7 @@ use crate::io::{Disk, File, is_full};
 use crate::keeper::{Mailbox, SealJob};
 use crate::liveness::SegmentState;
 use crate::locator::{Locator, Ticket};
+use crate::occupancy::Occupancies;
 use crate::prepare::Preparer;
 use crate::read::Files;
 use crate::record;
@@ -37,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     pub(crate) files: Files,
     pub(crate) mailbox: Mailbox,
+    pub(crate) occupancies: Occupancies,
+    /// Octets compaction has copied since the start.
+    pub(crate) copied: AtomicU64,
     pub(crate) on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
 }
 
@@ -156,7 +161,11 @@ impl Writer {
             version: 1,
             ..SegmentState::default()
         };
-        self.shared.state()?.segments.insert(id, state);
+        let mut known = self.shared.state()?;
+        // Between two segments, so that unwanted ids never take more memory than one segment holds.
+        known.trim_ids();
+        known.segments.insert(id, state);
+        drop(known);
         self.shared.files.insert(id, Arc::clone(&prepared.file));
         self.active = Some(Active {
             id,
@@ -260,6 +269,9 @@ impl Writer {
                 && let Some(body) = record::body_of(octets)
             {
                 record::set_body_of(octets, state.body(body));
+            }
+            if head.kind == record::Kind::Copy {
+                state.settle(&mut octets[..head.length]);
             }
             let offset = batch.offset + short(at);
             if let Some(record) = record::decode(octets) {

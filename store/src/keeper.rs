@@ -1,4 +1,4 @@
-//! What can wait: footers, deletion of dead segments, checkpoints. One thread, off the path of everybody else.
+//! What can wait: footers, deletion of dead segments, compaction, checkpoints. One thread, off the path of everybody else.
 //!
 //! A dead segment may carry news (removals, counters, names) that nothing else carries. It goes only when a later synced Snapshot has
 //! the names, and each segment it speaks of is gone or has a later synced Liveness record; see docs/format.md.
@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::checkpoint::Picture;
 use crate::clock::Stopwatch;
+use crate::compact::{self, Compactor, Scope};
 use crate::error::StoreError;
 use crate::footer::{FooterBuilder, Sealed};
+use crate::ids;
 use crate::io::{File, is_full};
 use crate::journal::Shared;
 use crate::locator::Ticket;
@@ -19,6 +22,11 @@ use crate::state::State;
 
 /// Segments sealed after which a checkpoint is due even before its time: bounds what a start after a crash must read.
 const SEALS_PER_CHECKPOINT: usize = 4;
+
+/// Time between looks for something to compact, at most.
+const LOOK: Duration = Duration::from_secs(5);
+/// Time after which a chunk that was not synced, or a search that was not finished, is looked at again.
+const SOON: Duration = Duration::from_millis(5);
 
 /// A segment to be sealed.
 pub(crate) struct SealJob {
@@ -35,6 +43,10 @@ struct Mail {
     requested: u64,
     done: u64,
     failed: Option<String>,
+    /// Compactions asked for and done, and segments that are to go whatever is in them.
+    compact: u64,
+    compacted: u64,
+    forced: BTreeSet<u32>,
     closing: bool,
     ended: bool,
 }
@@ -104,6 +116,22 @@ impl Mailbox {
         }
     }
 
+    /// Asks for everything to be compacted that is worth it, and these segments anyway; waits for it.
+    pub(crate) fn compact(&self, forced: &BTreeSet<u32>) {
+        let mut mail = self.mail();
+        mail.compact += 1;
+        mail.forced.extend(forced);
+        let mine = mail.compact;
+        mail.poked = true;
+        self.changed.notify_all();
+        while mail.compacted < mine && !mail.ended {
+            mail = self
+                .changed
+                .wait(mail)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Why the last checkpoint failed.
     pub(crate) fn checkpoint_error(&self) -> Option<String> {
         self.mail().failed.clone()
@@ -120,16 +148,21 @@ struct Plan {
     sequence: u64,
     delete: Vec<u32>,
     liveness: BTreeSet<u32>,
+    /// Dead segments whose ids are carried forward.
+    carry: BTreeSet<u32>,
     snapshot: bool,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.delete.is_empty() && self.liveness.is_empty() && !self.snapshot
+        self.delete.is_empty()
+            && self.liveness.is_empty()
+            && self.carry.is_empty()
+            && !self.snapshot
     }
 
     /// Looks for dead segments before the one being written.
-    fn make(state: &State) -> Self {
+    fn make(state: &State, forced: &BTreeSet<u32>) -> Self {
         let mut plan = Self {
             sequence: state.applied,
             ..Self::default()
@@ -141,6 +174,13 @@ impl Plan {
         {
             if state.snapshot_as_of <= id {
                 plan.snapshot = true;
+                continue;
+            }
+            if !segment.ids.is_empty() {
+                // Worth it if it frees at least twice what it writes; else they lie here until they are not wanted.
+                if 2 * ids::cost(&segment.ids) <= segment.length {
+                    plan.carry.insert(id);
+                }
                 continue;
             }
             let existing = segment
@@ -158,7 +198,7 @@ impl Plan {
                     .iter()
                     .map(|(_, about)| 64 + 2 * u64::from(about.live.ones()))
                     .sum();
-                if 2 * cost <= segment.length {
+                if 2 * cost <= segment.length || forced.contains(&id) {
                     plan.liveness
                         .extend(missing.iter().map(|(about, _)| *about));
                 }
@@ -179,6 +219,11 @@ pub(crate) struct Keeper {
     plan: Option<Plan>,
     awaited: Option<Ticket>,
     sealed: usize,
+    compactor: Compactor,
+    scope: Scope,
+    /// Since the last step of compaction, and how long until the next.
+    copied: Stopwatch,
+    pause: Duration,
 }
 
 impl Keeper {
@@ -188,6 +233,10 @@ impl Keeper {
         known: BTreeSet<u32>,
     ) -> Self {
         Self {
+            compactor: Compactor::new(Arc::clone(&shared)),
+            scope: Scope::default(),
+            copied: Stopwatch::start(),
+            pause: LOOK.min(shared.config.checkpoint_interval),
             shared,
             meta,
             known,
@@ -215,6 +264,12 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let interval = shared.config.checkpoint_interval;
         let rest = interval.saturating_sub(since.elapsed());
+        let pause = self.pause.saturating_sub(self.copied.elapsed());
+        let rest = if self.compacts() {
+            rest.min(pause)
+        } else {
+            rest
+        };
         let waited =
             shared
                 .mailbox
@@ -222,11 +277,21 @@ impl Keeper {
                 .wait_timeout_while(shared.mailbox.mail(), rest, |mail| !mail.poked);
         let mut mail = waited.unwrap_or_else(PoisonError::into_inner).0;
         mail.poked = false;
-        let (requested, closing) = (mail.requested, mail.closing);
+        let (requested, closing, compact) = (mail.requested, mail.closing, mail.compact);
         let asked = requested > mail.done;
+        let compact = Some(compact).filter(|&compact| compact > mail.compacted);
+        self.scope.forced.append(&mut mail.forced);
         drop(mail);
-        if self.step().is_err() {
+        if self.step().is_err() || (!closing && self.compact_when_due().is_err()) {
             return false;
+        }
+        if let Some(compact) = compact {
+            let done = self.compact_all();
+            shared.mailbox.mail().compacted = compact;
+            shared.mailbox.changed.notify_all();
+            if done.is_err() {
+                return false;
+            }
         }
         if asked || closing || self.sealed >= SEALS_PER_CHECKPOINT || since.elapsed() >= interval {
             let result = self.checkpoint(true);
@@ -238,6 +303,68 @@ impl Keeper {
             shared.mailbox.changed.notify_all();
         }
         !closing
+    }
+
+    fn compacts(&self) -> bool {
+        self.shared.config.compact_bytes_per_s > 0
+    }
+
+    /// Goes on with compaction if its pace allows.
+    fn compact_when_due(&mut self) -> Result<(), StoreError> {
+        let rate = self.shared.config.compact_bytes_per_s;
+        if !self.compacts() || self.copied.elapsed() < self.pause {
+            return Ok(());
+        }
+        let step = self.compact();
+        self.copied = Stopwatch::start();
+        self.pause = match step? {
+            compact::Step::Idle | compact::Step::NoRoom => {
+                LOOK.min(self.shared.config.checkpoint_interval)
+            }
+            compact::Step::Looked | compact::Step::Unsynced(_) => SOON,
+            compact::Step::Copied(octets) => SOON.max(Duration::from_micros(
+                octets.saturating_mul(1_000_000) / rate,
+            )),
+        };
+        Ok(())
+    }
+
+    /// Does one step of compaction.
+    pub(crate) fn compact(&mut self) -> Result<compact::Step, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        // What cannot be read now costs space; only what concerns the journal itself ends it.
+        self.compactor.step(&self.scope).or_else(|error| {
+            shared.commit.alive()?;
+            match error {
+                StoreError::Io { .. } => Ok(compact::Step::Idle),
+                other => Err(other),
+            }
+        })
+    }
+
+    /// Compacts without pauses until nothing is worth it, and deletes what died of it.
+    fn compact_all(&mut self) -> Result<(), StoreError> {
+        self.scope.before = Some(self.shared.state()?.as_of());
+        loop {
+            match self.compact()? {
+                compact::Step::Looked | compact::Step::Copied(_) => {}
+                compact::Step::Unsynced(ticket) => self.shared.commit.wait(ticket)?,
+                compact::Step::Idle | compact::Step::NoRoom => break,
+            }
+            self.step()?;
+        }
+        self.scope.before = None;
+        loop {
+            self.step()?;
+            let awaited = match (&self.plan, self.awaited) {
+                (Some(plan), _) => Ticket(plan.sequence),
+                (None, Some(ticket)) if ticket != Ticket(u64::MAX) => ticket,
+                _ => break,
+            };
+            self.shared.commit.wait(awaited)?;
+        }
+        self.scope.forced.clear();
+        Ok(())
     }
 
     /// Seals and deletes what can be now.
@@ -287,7 +414,11 @@ impl Keeper {
             self.awaited = None;
             let plan = match self.plan.take() {
                 Some(plan) => plan,
-                None => Plan::make(&*self.shared.state()?),
+                None => {
+                    let mut state = self.shared.state()?;
+                    state.trim_ids();
+                    Plan::make(&state, &self.scope.forced)
+                }
             };
             if plan.is_empty() {
                 self.shared.mailbox.wanted.store(0, Ordering::Release);
@@ -324,6 +455,7 @@ impl Keeper {
                 .get(&id)
                 .map_or(0, |segment| segment.length);
             self.shared.files.forget(id);
+            self.shared.occupancies.forget(id);
             let retired = self.shared.preparer.retire(id, length);
             retired.map_err(StoreError::io(
                 "remove",
@@ -345,7 +477,7 @@ impl Keeper {
 
     /// Writes the records that deletion waits for.
     fn write(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        if !plan.snapshot && plan.liveness.is_empty() {
+        if !plan.snapshot && plan.liveness.is_empty() && plan.carry.is_empty() {
             return Ok(());
         }
         let state = self.shared.state()?;
@@ -359,6 +491,11 @@ impl Keeper {
                 notes.push((about, octets));
             }
         }
+        let carried: Vec<_> = plan
+            .carry
+            .iter()
+            .filter_map(|id| Some((*id, state.segments.get(id)?.ids.clone())))
+            .collect();
         drop(state);
         let written = self.shared.commit.append(|batch| {
             if let Some(progress) = &progress {
@@ -366,6 +503,11 @@ impl Keeper {
             }
             for (about, octets) in &notes {
                 batch.liveness(*about, as_of, octets);
+            }
+            for (from, ids) in &carried {
+                for (destination, ids) in ids {
+                    batch.carry_ids(*destination, *from, ids.limits, &ids.entries);
+                }
             }
         });
         // A closed store takes nothing more; what could not be freed waits for the next start.

@@ -6,17 +6,22 @@
 //! - After the first failed write or sync nothing is accepted any more. Lack of space is not a failure.
 //! - The store knows no protocol: heads and bodies are opaque, ids and sequences come from the engine.
 //!
-//! Not here yet: compaction, spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
+//! Not here yet: spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
 
 mod batch;
 mod checkpoint;
 mod clock;
 mod commit;
+mod compact;
 mod config;
+mod damage;
 mod definitions;
 mod error;
 mod fields;
 mod footer;
+mod forward;
+mod holders;
+mod ids;
 pub mod io;
 mod journal;
 mod keeper;
@@ -25,11 +30,13 @@ mod locator;
 mod lock;
 mod message;
 mod meta;
+mod occupancy;
 mod prepare;
 mod read;
 mod record;
 mod recover;
 mod recovered;
+mod repair;
 mod replay;
 mod segment;
 #[cfg(feature = "sim")]
@@ -43,11 +50,15 @@ pub use batch::Batch;
 pub use commit::SyncEvent;
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use holders::{Holders, Holding, SegmentHolding};
 pub use locator::{DestinationId, Locator, SubscriptionId, Ticket};
-pub use message::{OwnedMessage, OwnedPatch, Patch, StoredMessage, SubscriptionDefinition};
+pub use message::{
+    IdLimits, OwnedMessage, OwnedPatch, Patch, StoredId, StoredMessage, SubscriptionDefinition,
+};
 pub use read::ReadOutcome;
 pub use recovered::{Recovered, RecoveredDestination, RecoveredEntry, RecoveredSubscription};
+pub use repair::{Repaired, repair};
 #[cfg(feature = "sim")]
 pub use store::Drive;
 pub use store::{Store, StoreUsage};
-pub use verify::{Quarantined, RecoveryReport, check};
+pub use verify::{Lost, Quarantined, RecoveryReport, check};

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fields::{Reader, index, put_varint, short};
+use crate::ids::{self, SegmentIds};
 use crate::locator::{DestinationId, Locator};
 use crate::record::GRANULE;
 
@@ -78,6 +79,8 @@ pub(crate) struct SegmentState {
     pub(crate) multi: Vec<(u32, u32)>,
     /// Live Place records by offset, and the body they refer to.
     pub(crate) places: HashMap<u32, Locator>,
+    /// Live copies by offset, and the place each was first written at: its name.
+    pub(crate) copies: HashMap<u32, Locator>,
     /// Live Place records, anywhere, whose body is here.
     pub(crate) pins: u32,
     /// Failed deliveries by bit.
@@ -86,6 +89,8 @@ pub(crate) struct SegmentState {
     pub(crate) refers: BTreeSet<u32>,
     /// The newest Liveness record about this one knows everything in segments before that.
     pub(crate) liveness_as_of: u32,
+    /// Ids of messages whose records lie here and that are wanted.
+    pub(crate) ids: SegmentIds,
     /// Rises with every change; `saved` is its value in the last checkpoint.
     pub(crate) version: u64,
     pub(crate) saved: u64,
@@ -170,6 +175,12 @@ impl SegmentState {
             self.refers.iter().map(|&id| u64::from(id)),
         );
         put_varint(out, u64::from(self.liveness_as_of));
+        ids::encode(&self.ids, out);
+        put_varint(out, self.copies.len() as u64);
+        for (&offset, name) in &self.copies {
+            put_varint(out, u64::from(offset));
+            put_varint(out, name.get());
+        }
     }
 
     /// Decodes a checkpoint value; `group` gives lists of destinations their index.
@@ -209,6 +220,12 @@ impl SegmentState {
             .collect::<Result<_, _>>()
             .ok()?;
         state.liveness_as_of = reader.short()?;
+        state.ids = ids::decode(&mut reader)?;
+        for _ in 0..reader.varint()? {
+            state
+                .copies
+                .insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
+        }
         Some(state)
     }
 }
@@ -286,6 +303,7 @@ mod tests {
         state.redeliveries.insert(129, 3);
         state.multi.push((4096, 0));
         state.places.insert(4096, Locator::new(1, 8192));
+        state.copies.insert(4128, Locator::new(2, 64));
         state.refers.extend([1, 5]);
         state.liveness_as_of = 6;
         let mut octets = Vec::new();

@@ -94,6 +94,31 @@ impl OwnedMessage {
     }
 }
 
+/// How many ids of a destination are kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdLimits {
+    /// The newest so many.
+    pub count_max: u32,
+    /// Milliseconds; `u64::MAX` for ever.
+    pub age_max_ms: u64,
+}
+
+impl IdLimits {
+    /// Whether `id` is not too old at `now_ms`.
+    pub(crate) fn is_young(self, id: &StoredId, now_ms: u64) -> bool {
+        id.time_ms.saturating_add(self.age_max_ms) > now_ms
+    }
+}
+
+/// The id of a message that must not be taken twice, and when it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct StoredId {
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// Opaque to the store.
+    pub id: u128,
+}
+
 /// A durable subscription as defined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionDefinition {

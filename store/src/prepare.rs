@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::commit::Room;
 use crate::config::StoreConfig;
 use crate::io::{Disk, File, is_full};
-use crate::segment::{self, SegmentHeader};
+use crate::segment::{self, DATA_START, SEGMENT_HEADER, SegmentHeader};
 
 /// Octets of zeros written at once.
 const ZEROS: usize = 256 * 1024;
@@ -212,7 +212,10 @@ impl Preparer {
             epoch: self.epoch,
             salt,
         };
-        file.write_at(&header.encode(), 0)?;
+        // The whole page: what a recycled file had there is of no use to anyone.
+        let mut page = vec![0; DATA_START as usize];
+        page[..SEGMENT_HEADER].copy_from_slice(&header.encode());
+        file.write_at(&page, 0)?;
         file.sync()?;
         self.disk
             .rename(temporary, &segment::path(&self.journal, id))?;

@@ -55,7 +55,7 @@ impl Files {
     }
 
     /// The file of a segment; `None` if it no longer exists.
-    fn get(
+    pub(crate) fn get(
         &self,
         disk: &dyn Disk,
         journal: &Path,
@@ -104,21 +104,27 @@ impl Shared {
     pub(crate) fn read_many(&self, at: &[Locator], out: &mut Vec<ReadOutcome>) {
         let began = out.len();
         out.resize_with(began + at.len(), || Ok(None));
+        let Ok(places) = self.places(at) else {
+            for (position, name) in at.iter().enumerate() {
+                out[began + position] = self.read(*name);
+            }
+            return;
+        };
         let mut order: Vec<usize> = (0..at.len()).collect();
-        order.sort_unstable_by_key(|&position| at[position]);
+        order.sort_unstable_by_key(|&position| places[position]);
         let mut buffer = Vec::new();
         let mut rest = order.as_slice();
         while let Some(&first) = rest.first() {
             let mut count = 1;
             while rest
                 .get(count)
-                .is_some_and(|&next| joins(at[first], at[rest[count - 1]], at[next]))
+                .is_some_and(|&next| joins(places[first], places[rest[count - 1]], places[next]))
             {
                 count += 1;
             }
             let (run, others) = rest.split_at(count);
             if self
-                .read_run(at, run, &mut buffer, &mut out[began..])
+                .read_run(at, &places, run, &mut buffer, &mut out[began..])
                 .is_err()
             {
                 // One by one, so that what is wrong with one costs no other.
@@ -130,9 +136,18 @@ impl Shared {
         }
     }
 
+    /// Where records of these names can be read.
+    fn places(&self, names: &[Locator]) -> Result<Vec<Locator>, StoreError> {
+        let durable = self.commit.durable_through();
+        let state = self.state()?;
+        let readable = names.iter().map(|&name| state.readable(name, durable));
+        Ok(readable.collect())
+    }
+
     /// Reads messages that lie close together. An error is one of the run as a whole.
     fn read_run(
         &self,
+        names: &[Locator],
         at: &[Locator],
         run: &[usize],
         buffer: &mut Vec<u8>,
@@ -141,7 +156,8 @@ impl Shared {
         let (first, last) = (at[run[0]], at[run[run.len() - 1]]);
         self.is_synced(last)?;
         let Some((file, salt)) = self.file(first)? else {
-            return Ok(());
+            // Gone, or copied meanwhile.
+            return Err(StoreError::NotSynced { at: first });
         };
         buffer.resize(index(last.offset() - first.offset()) + FIRST_READ, 0);
         let got = file
@@ -154,8 +170,8 @@ impl Shared {
                 .unwrap_or_default();
             out[position] = match parse(octets, salt, place.offset()) {
                 Parsed::Found(found) => self.resolve(Some(found)),
-                // Longer than what was read, or damaged: the single read tells.
-                Parsed::Longer(_) | Parsed::Damaged(_) => self.read(place),
+                // Longer than what was read, damaged, or copied meanwhile: the single read tells.
+                Parsed::Longer(_) | Parsed::Damaged(_) => self.read(names[position]),
             };
         }
         Ok(())
@@ -212,8 +228,26 @@ impl Shared {
         StoreError::io("read", &segment::path(&self.journal, at.segment()))(error)
     }
 
-    /// Reads one record.
-    fn fetch(&self, at: Locator) -> Result<Option<Found>, StoreError> {
+    /// Reads the record of that name. While it is read it may be copied, and its space used for something else: then it is read where
+    /// it is now.
+    fn fetch(&self, name: Locator) -> Result<Option<Found>, StoreError> {
+        let place = || Ok(self.state()?.readable(name, self.commit.durable_through()));
+        let mut at = place()?;
+        loop {
+            let found = self.fetch_at(at);
+            if matches!(found, Ok(Some(_))) {
+                return found;
+            }
+            let now = place()?;
+            if now == at {
+                return found;
+            }
+            at = now;
+        }
+    }
+
+    /// Reads the record at a place.
+    fn fetch_at(&self, at: Locator) -> Result<Option<Found>, StoreError> {
         self.is_synced(at)?;
         let Some((file, salt)) = self.file(at)? else {
             return Ok(None);
@@ -273,7 +307,11 @@ fn parse(octets: &[u8], salt: u64, offset: u32) -> Parsed {
     if !record::checks(octets, &head, salt, offset) {
         return Parsed::Damaged("its checksum does not hold");
     }
-    match record::decode(octets) {
+    found(record::decode(octets))
+}
+
+fn found(record: Option<Record<'_>>) -> Parsed {
+    match record.map(Record::unwrapped) {
         Some(Record::Add { message, .. }) => Parsed::Found(Found::Message(own(&message))),
         Some(Record::Place { body_of, patch, .. }) => {
             Parsed::Found(Found::Moved(body_of, own_patch(&patch)))

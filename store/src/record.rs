@@ -6,7 +6,7 @@
 
 use crate::fields::{self, index, short, u16_at, u32_at, u64_at};
 use crate::locator::{DestinationId, Locator, SubscriptionId};
-use crate::message::{Patch, StoredMessage, SubscriptionDefinition};
+use crate::message::{IdLimits, Patch, StoredId, StoredMessage, SubscriptionDefinition};
 
 /// Alignment of records, and what one liveness bit stands for.
 pub(crate) const GRANULE: usize = 32;
@@ -18,8 +18,21 @@ pub(crate) const MESSAGE_HEADER: usize = 64;
 pub(crate) const TARGET: usize = 12;
 /// Octets of one counter in a Marks record.
 pub(crate) const MARK: usize = 16;
+/// Octets before the reference states of a Copy.
+pub(crate) const COPY_HEADER: usize = 40;
+/// Octets of one reference state in a Copy.
+pub(crate) const STATE: usize = 4;
+/// State of a reference that was given up before the copy was written.
+pub(crate) const GONE: u32 = u32::MAX;
+
+/// Octets before the ids of an Ids record.
+pub(crate) const ID_HEADER: usize = 16;
+/// Octets of one id in an Ids record.
+pub(crate) const ID: usize = 24;
 
 const BIT_THROUGH: u8 = 1;
+const BIT_CARRIED: u8 = 1;
+const BIT_VOID: u8 = 1;
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +53,15 @@ pub(crate) enum Kind {
     Snapshot = 13,
     Liveness = 14,
     Marks = 15,
+    Ids = 16,
+    Declare = 17,
+    /// A record copied forward out of a segment that is mostly dead.
+    Copy = 20,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        const ALL: [Kind; 15] = [
+        const ALL: [Kind; 17] = [
             Kind::Add,
             Kind::Place,
             Kind::Remove,
@@ -60,7 +77,12 @@ impl Kind {
             Kind::Snapshot,
             Kind::Liveness,
             Kind::Marks,
+            Kind::Ids,
+            Kind::Declare,
         ];
+        if octet == Kind::Copy as u8 {
+            return Some(Kind::Copy);
+        }
         ALL.get(usize::from(octet).checked_sub(1)?).copied()
     }
 }
@@ -95,6 +117,8 @@ pub(crate) fn seal(octets: &mut [u8], salt: u64, offset: u32) {
 pub(crate) struct Targets<'a>(&'a [u8]);
 
 impl Targets<'_> {
+    pub(crate) const NONE: Targets<'static> = Targets(&[]);
+
     pub(crate) fn len(&self) -> usize {
         self.0.len() / TARGET
     }
@@ -150,6 +174,18 @@ pub(crate) enum Record<'a> {
         id: SubscriptionId,
         entries: &'a [u8],
     },
+    Ids {
+        destination: DestinationId,
+        /// The segment these were carried forward from.
+        from: Option<u32>,
+        limits: IdLimits,
+        entries: &'a [u8],
+    },
+    Declare {
+        id: DestinationId,
+        text: &'a str,
+    },
+    Copy(Copied<'a>),
     Outcome,
     Start {
         epoch: u64,
@@ -164,6 +200,46 @@ pub(crate) enum Record<'a> {
         as_of: u32,
         octets: &'a [u8],
     },
+}
+
+/// What a Copy says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copied<'a> {
+    /// The place the record was written at first: its name for ever.
+    pub(crate) name: Locator,
+    /// The place this copy takes over from.
+    pub(crate) from: Locator,
+    /// Nothing of it was alive any more when it was written.
+    pub(crate) void: bool,
+    states: &'a [u8],
+    /// The Add or Place, as it was.
+    pub(crate) inner: &'a [u8],
+}
+
+impl Copied<'_> {
+    /// Of each reference its failed deliveries, or `None` if it is gone.
+    pub(crate) fn references(&self) -> impl Iterator<Item = Option<u16>> {
+        let states = self.states.chunks_exact(STATE);
+        states.map(|state| u16::try_from(u32_at(state, 0)).ok())
+    }
+}
+
+impl<'a> Record<'a> {
+    /// The Add or Place that a Copy carries; any other record is what it is.
+    pub(crate) fn unwrapped(self) -> Self {
+        match self {
+            Record::Copy(copied) => decode(copied.inner).unwrap_or(self),
+            other => other,
+        }
+    }
+
+    /// The targets of an Add or Place, or of what a Copy carries.
+    pub(crate) fn targets(self) -> Targets<'a> {
+        match self.unwrapped() {
+            Record::Add { targets, .. } | Record::Place { targets, .. } => targets,
+            _ => Targets::NONE,
+        }
+    }
 }
 
 /// Length, kind, count and transaction of a record, enough to walk over it.
@@ -192,7 +268,7 @@ pub(crate) fn head(octets: &[u8]) -> Option<Head> {
 
 /// Octets from one record to the next.
 pub(crate) fn stride(head: &Head) -> usize {
-    let targets = if matches!(head.kind, Kind::Add | Kind::Place) {
+    let targets = if matches!(head.kind, Kind::Add | Kind::Place | Kind::Copy) {
         index(head.count)
     } else {
         0
@@ -251,6 +327,24 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
             id: SubscriptionId(id()?),
             entries: rest.get(..index(head.count).checked_mul(MARK)?)?,
         },
+        Kind::Ids => Record::Ids {
+            destination: DestinationId(id()?),
+            from: (octets[9] & BIT_CARRIED != 0)
+                .then(|| rest.get(12..16).map(|from| u32_at(from, 0)))
+                .flatten(),
+            limits: IdLimits {
+                age_max_ms: u64_at(rest.get(..8)?, 0),
+                count_max: u32_at(rest.get(8..12)?, 0),
+            },
+            entries: rest
+                .get(ID_HEADER..)?
+                .get(..index(head.count).checked_mul(ID)?)?,
+        },
+        Kind::Declare => Record::Declare {
+            id: DestinationId(id()?),
+            text: std::str::from_utf8(rest).ok()?,
+        },
+        Kind::Copy => decode_copy(octets, &head)?,
         Kind::Outcome => Record::Outcome,
         Kind::Start => Record::Start { epoch: subject },
         Kind::CleanStop => Record::CleanStop,
@@ -301,6 +395,34 @@ fn decode_place<'a>(octets: &'a [u8], head: &Head) -> Option<Record<'a>> {
     })
 }
 
+fn decode_copy<'a>(octets: &'a [u8], of: &Head) -> Option<Record<'a>> {
+    let states_end = COPY_HEADER.checked_add(index(of.count).checked_mul(STATE)?)?;
+    let states = octets.get(COPY_HEADER..states_end)?;
+    let inner = &octets[states_end..];
+    let carried = head(inner)?;
+    let whole = carried.length == inner.len() && carried.count == of.count;
+    if !whole || !matches!(carried.kind, Kind::Add | Kind::Place) || decode(inner).is_none() {
+        return None;
+    }
+    Some(Record::Copy(Copied {
+        from: Locator::from_u64(u64_at(octets, 24))?,
+        name: Locator::from_u64(u64_at(octets, 32))?,
+        void: octets[9] & BIT_VOID != 0,
+        states,
+        inner,
+    }))
+}
+
+/// Notes in a Copy that is not sealed yet how reference `number` stands.
+pub(crate) fn set_reference(octets: &mut [u8], number: usize, state: u32) {
+    fields::set_u32(octets, COPY_HEADER + number * STATE, state);
+}
+
+/// Notes in a Copy that is not sealed yet that nothing of it is alive.
+pub(crate) fn set_void(octets: &mut [u8]) {
+    octets[9] |= BIT_VOID;
+}
+
 /// The (sequence, locator) pairs of a Remove. Pairs no record can have are skipped.
 pub(crate) fn removals(entries: &[u8]) -> impl Iterator<Item = (u64, Locator)> {
     entries
@@ -318,6 +440,14 @@ pub(crate) fn marks(entries: &[u8]) -> impl Iterator<Item = (u64, u16)> {
     entries
         .chunks_exact(MARK)
         .map(|entry| (u64_at(entry, 0), u16_at(entry, 8)))
+}
+
+/// The ids of an Ids record.
+pub(crate) fn ids(entries: &[u8]) -> impl Iterator<Item = StoredId> {
+    entries.chunks_exact(ID).map(|entry| StoredId {
+        time_ms: u64_at(entry, 0),
+        id: u128::from(u64_at(entry, 8)) | u128::from(u64_at(entry, 16)) << 64,
+    })
 }
 
 /// The definition in a DefineSubscription record.
@@ -495,6 +625,28 @@ pub(crate) mod encode {
         pad(out, began, 0);
     }
 
+    /// Unpadded length of a Copy.
+    pub(crate) fn copy_length(targets: usize, inner: &[u8]) -> usize {
+        COPY_HEADER + targets * STATE + inner.len()
+    }
+
+    /// Copies an Add or Place; how its references stand is filled in when it is written.
+    pub(crate) fn copy(
+        out: &mut Vec<u8>,
+        name: Locator,
+        from: Locator,
+        inner: &[u8],
+        targets: usize,
+    ) {
+        let began = out.len();
+        let length = copy_length(targets, inner);
+        out.extend_from_slice(&common(Kind::Copy, length, targets, 0, from.get()));
+        out.extend_from_slice(&name.get().to_le_bytes());
+        out.resize(out.len() + targets * STATE, 0);
+        out.extend_from_slice(inner);
+        pad(out, began, targets * GRANULE);
+    }
+
     pub(crate) fn marks(
         out: &mut Vec<u8>,
         transaction: u64,
@@ -513,6 +665,34 @@ pub(crate) mod encode {
             out.extend_from_slice(&sequence.to_le_bytes());
             out.extend_from_slice(&count.to_le_bytes());
             out.extend_from_slice(&[0; 6]);
+        }
+        pad(out, began, 0);
+    }
+
+    pub(crate) fn ids(
+        out: &mut Vec<u8>,
+        transaction: u64,
+        destination: DestinationId,
+        from: Option<u32>,
+        limits: IdLimits,
+        ids: &[StoredId],
+    ) {
+        let began = out.len();
+        let mut header = common(
+            Kind::Ids,
+            HEADER + ID_HEADER + ids.len() * ID,
+            ids.len(),
+            transaction,
+            u64::from(destination.0),
+        );
+        header[9] = if from.is_some() { BIT_CARRIED } else { 0 };
+        out.extend_from_slice(&header);
+        out.extend_from_slice(&limits.age_max_ms.to_le_bytes());
+        out.extend_from_slice(&limits.count_max.to_le_bytes());
+        out.extend_from_slice(&from.unwrap_or(0).to_le_bytes());
+        for StoredId { time_ms, id } in ids {
+            out.extend_from_slice(&time_ms.to_le_bytes());
+            out.extend_from_slice(&id.to_le_bytes());
         }
         pad(out, began, 0);
     }

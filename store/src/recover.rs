@@ -14,7 +14,7 @@ use crate::commit::Begin;
 use crate::config::StoreConfig;
 use crate::definitions::{self, Definitions};
 use crate::error::StoreError;
-use crate::footer;
+use crate::footer::{self, Footer};
 use crate::io::Disk;
 use crate::liveness::SegmentState;
 use crate::locator::{DestinationId, Locator};
@@ -25,10 +25,12 @@ use crate::replay::{Scan, Slot, Slots, Window};
 use crate::segment::{BATCH_HEADER, BatchHeader, DATA_START};
 use crate::state::State;
 use crate::survey::{SegmentFile, Survey};
-use crate::verify::{Quarantined, RecoveryReport};
+use crate::verify::{Lost, Quarantined, RecoveryReport};
 
 /// Octets of the last batch written again at once.
 const REWRITE: usize = 256 * 1024;
+/// Messages in damaged ranges that a report names.
+const LOST_MAX: usize = 10_000;
 /// Files of free space kept at the start.
 const FREE_KEEP: usize = 3;
 
@@ -59,6 +61,7 @@ pub(crate) fn recover(
 ) -> Result<Recovery, StoreError> {
     let watch = Stopwatch::start();
     let journal = data.join("journal");
+    let trusts_checkpoint = config.trust_checkpoint;
     disk.create_dir(&journal)
         .map_err(StoreError::io("create", &journal))?;
     let mut survey = Survey::look(disk, &journal)?;
@@ -70,50 +73,20 @@ pub(crate) fn recover(
         .map(|found| found.state.segments.keys().copied().collect())
         .unwrap_or_default();
     let highest = checkpoint.as_ref().map_or(0, |found| found.covered.epoch);
-    replay.run(checkpoint)?;
+    replay.run(checkpoint.filter(|_| trusts_checkpoint))?;
     replay.sync_tail()?;
     replay.report.elapsed = watch.elapsed();
-    let (last, epoch) = (
-        replay.last_sequence,
-        replay.survey.highest_epoch.max(highest).max(replay.epoch) + 1,
-    );
-    let highest_id = replay.survey.highest_id.max(
-        replay
-            .state
-            .segments
-            .keys()
-            .next_back()
-            .copied()
-            .unwrap_or(0),
-    );
-    let begin = Begin {
-        segment: highest_id + 1,
-        sequence: last + 1,
-        epoch,
-    };
-    Ok(Recovery {
-        clean: replay.state.clean && replay.report.quarantined.is_empty(),
-        end: replay.state.applied_end,
-        state: replay.state,
-        definitions: replay.definitions,
-        begin,
-        leftovers: replay.survey.leftovers,
-        meta,
-        known,
-        files: replay.survey.segments,
-        report: replay.report,
-        settled: replay.settled,
-        dropped: replay.dropped,
-    })
+    replay.finish(meta, known, highest)
 }
 
-/// Reads everything and changes nothing; see [`crate::verify::check`].
-pub(crate) fn check(disk: &Arc<dyn Disk>, journal: &Path) -> Result<RecoveryReport, StoreError> {
+/// Reads everything and changes nothing.
+pub(crate) fn inspect(disk: &Arc<dyn Disk>, data: &Path) -> Result<Recovery, StoreError> {
     let watch = Stopwatch::start();
-    let mut replay = Replay::new(Survey::look(disk, journal)?, journal.to_owned());
+    let journal = data.join("journal");
+    let mut replay = Replay::new(Survey::look(disk, &journal)?, journal);
     replay.run(None)?;
     replay.report.elapsed = watch.elapsed();
-    Ok(replay.report)
+    replay.finish(None, BTreeSet::new(), 0)
 }
 
 struct Replay {
@@ -141,7 +114,10 @@ impl Replay {
         Self {
             survey,
             journal,
-            state: State::default(),
+            state: State {
+                replaying: true,
+                ..State::default()
+            },
             definitions: Definitions::default(),
             settled: 0,
             dropped: BTreeSet::new(),
@@ -156,6 +132,84 @@ impl Replay {
                 ..RecoveryReport::default()
             },
         }
+    }
+
+    /// What was read, as a start needs it.
+    fn finish(
+        mut self,
+        meta: Option<Box<dyn Meta>>,
+        known: BTreeSet<u32>,
+        highest: u64,
+    ) -> Result<Recovery, StoreError> {
+        self.find_lost()?;
+        let (last, epoch) = (
+            self.last_sequence,
+            self.survey.highest_epoch.max(highest).max(self.epoch) + 1,
+        );
+        let highest_id = self
+            .survey
+            .highest_id
+            .max(self.state.segments.keys().next_back().copied().unwrap_or(0));
+        let begin = Begin {
+            segment: highest_id + 1,
+            sequence: last + 1,
+            epoch,
+        };
+        Ok(Recovery {
+            clean: self.state.clean && self.report.quarantined.is_empty(),
+            end: self.state.applied_end,
+            state: self.state,
+            definitions: self.definitions,
+            begin,
+            leftovers: self.survey.leftovers,
+            meta,
+            known,
+            files: self.survey.segments,
+            report: self.report,
+            settled: self.settled,
+            dropped: self.dropped,
+        })
+    }
+
+    /// Learns from footers which messages lay in damaged ranges.
+    fn find_lost(&mut self) -> Result<(), StoreError> {
+        let mut ranges: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+        for range in &self.report.quarantined {
+            if let Some(id) = crate::segment::id_of(&range.file) {
+                let to = range.offset + range.len;
+                ranges.entry(id).or_default().push((range.offset, to));
+            }
+        }
+        for (id, ranges) in ranges {
+            let Some(segment) = self.survey.segments.get(&id) else {
+                continue;
+            };
+            let file = segment.open()?;
+            let path = crate::segment::path(&self.journal, id);
+            let salt = self.state.segments.get(&id).map_or(0, |state| state.salt);
+            let wrap = |error| StoreError::io("read the footer of", &path)(error);
+            let Some((_, layout)) = footer::trailer(&*file, id, salt).map_err(wrap)? else {
+                continue;
+            };
+            let Some(footer) = Footer::read(&*file, &layout, salt).map_err(wrap)? else {
+                continue;
+            };
+            for entry in footer.entries() {
+                let at = u64::from(entry.offset);
+                let hit = ranges.iter().any(|&(from, to)| (from..to).contains(&at));
+                if !hit || self.report.lost.len() >= LOST_MAX {
+                    continue;
+                }
+                let known = self.definitions.destinations.get(&entry.destination);
+                let name = known.map(|(_, name)| name.clone());
+                self.report.lost.push(Lost {
+                    destination: name.unwrap_or_else(|| format!("#{}", entry.destination.0)),
+                    sequence: entry.sequence,
+                    bytes: entry.size,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Opens the meta store if there is one, and reads its checkpoint if it can be trusted and fits the journal.
@@ -230,6 +284,7 @@ impl Replay {
             self.epoch = covered.epoch;
             self.settled = definitions.highest_destination;
             self.state = state;
+            self.state.replaying = true;
             self.definitions = definitions;
             self.forget_missing();
         }
@@ -244,7 +299,7 @@ impl Replay {
             let begin = if id == from.0 { from.1 } else { DATA_START };
             self.segment(id, begin, ids.last() == Some(&id))?;
         }
-        self.recount();
+        self.state.recount();
         Ok(())
     }
 
@@ -255,6 +310,7 @@ impl Replay {
         state
             .segments
             .retain(|id, _| survey.segments.contains_key(id));
+        state.find_copies();
     }
 
     /// Learns where epochs begin and how far the journal was synced, from the first batches and the last segment.
@@ -332,6 +388,7 @@ impl Replay {
             if let Some(state) = self.state.segments.get_mut(&id) {
                 state.salt = header.salt;
             }
+            self.look_for_gap(id, &header);
             if offset > at {
                 self.salvage(&mut scan, id, at, offset)?;
             }
@@ -343,6 +400,25 @@ impl Replay {
         self.end_of_segment(&mut scan, id, at, limit, trailer.is_some(), last)?;
         self.report.bytes_read += scan.window.read;
         Ok(())
+    }
+
+    /// Numbers of batches rise by one. A jump from one segment to its neighbour means that the end of the first is lost.
+    fn look_for_gap(&mut self, id: u32, header: &BatchHeader) {
+        let expected = self.last_sequence + 1;
+        let neighbours = self.tail.is_some_and(|(before, ..)| before + 1 == id);
+        if let (true, Some((before, _, end))) =
+            (neighbours && header.sequence > expected, self.tail)
+        {
+            let file = format!("{before:08x}.seg");
+            if !self
+                .report
+                .quarantined
+                .iter()
+                .any(|range| range.file == file)
+            {
+                self.quarantine(before, end, 0, "synced batches are missing");
+            }
+        }
     }
 
     /// Damage at the end of a segment shows in its trailer, or, in the last segment, in what the checkpoint knew to be synced.
@@ -398,7 +474,10 @@ impl Replay {
         for &(offset, length) in &slots.bad {
             self.quarantine(id, offset, length, "batch header does not check");
         }
-        self.apply(scan, id, &slots.good)
+        self.apply(scan, id, &slots.good)?;
+        // What was kept can be read.
+        self.state.applied_end = self.state.applied_end.max(Some(Locator::new(id, to)));
+        Ok(())
     }
 
     /// Reads one batch. False if it is the torn tail.
@@ -459,8 +538,11 @@ impl Replay {
             Record::DefineDestination { id, kind, name } => {
                 self.definitions.define_destination(id, kind, name)
             }
+            Record::Declare { id, text } => {
+                self.definitions.declared.insert(id, text.to_owned());
+            }
             Record::DropDestination { id } => {
-                self.definitions.destinations.remove(&id);
+                self.definitions.drop_destination(id);
                 self.dropped.insert(id);
             }
             Record::DefineSubscription { octets } => {
@@ -480,22 +562,6 @@ impl Replay {
             _ => {}
         }
         self.state.apply(at, record);
-    }
-
-    /// Makes pins follow from the places that are left.
-    fn recount(&mut self) {
-        self.state
-            .segments
-            .values_mut()
-            .for_each(|segment| segment.pins = 0);
-        let places = self
-            .state
-            .segments
-            .values()
-            .flat_map(|segment| segment.places.values());
-        for body in places.copied().collect::<Vec<_>>() {
-            self.state.pin(body);
-        }
     }
 
     /// The last batch may have been in memory only: the process was killed, or its sync failed, after which Linux takes the pages for

@@ -9,7 +9,7 @@ use crate::footer::{self, Entry, Footer};
 use crate::io::File;
 use crate::liveness::Bitmap;
 use crate::locator::{DestinationId, Locator};
-use crate::message::SubscriptionDefinition;
+use crate::message::{StoredId, SubscriptionDefinition};
 use crate::recover::Recovery;
 use crate::replay::{Scan, Slots};
 use crate::segment::{BATCH_HEADER, DATA_START};
@@ -47,6 +47,10 @@ pub struct RecoveredDestination {
     pub next_sequence: u64,
     /// Live references by sequence.
     pub entries: Vec<RecoveredEntry>,
+    /// Ids it must not take again, oldest first. They may be older than their limits say.
+    pub ids: Vec<StoredId>,
+    /// What was declared of it; empty if nothing was.
+    pub declared: String,
 }
 
 /// A live reference to a message.
@@ -100,6 +104,12 @@ pub(crate) fn collect(
         recovery.report.warnings.push(warning);
         recovery.definitions.define_destination(id, 0, "");
     }
+    let mut ids = recovery.state.all_ids();
+    for id in ids.keys().copied().collect::<Vec<_>>() {
+        if !recovery.definitions.destinations.contains_key(&id) {
+            recovery.state.drop_ids(id);
+        }
+    }
     let definitions = &recovery.definitions;
     let progress = &mut recovery.state.progress;
     progress
@@ -120,6 +130,8 @@ pub(crate) fn collect(
             name: name.clone(),
             next_sequence,
             entries,
+            ids: ids.remove(&id).unwrap_or_default(),
+            declared: definitions.declared.get(&id).cloned().unwrap_or_default(),
         }
     };
     let destinations = definitions.destinations.iter().map(destination).collect();
@@ -187,7 +199,7 @@ fn segment(
             .or_default()
             .push(RecoveredEntry {
                 sequence: entry.sequence,
-                at: Locator::new(id, entry.offset),
+                at: recovery.state.name_of(Locator::new(id, entry.offset)),
                 expires_ms: entry.expires_ms,
                 size: entry.size,
                 redeliveries: state.redeliveries.get(&bit).copied().unwrap_or(0),
@@ -217,7 +229,7 @@ fn segment(
 }
 
 /// Gives every reference in a segment, from its footer or else by reading all of it. Returns the octets read.
-fn each_entry(
+pub(crate) fn each_entry(
     file: &dyn File,
     length: u64,
     id: u32,

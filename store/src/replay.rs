@@ -23,6 +23,7 @@ pub(crate) struct Window<'a> {
     file: &'a dyn File,
     buffer: Vec<u8>,
     start: u64,
+    size: usize,
     /// Octets read so far.
     pub(crate) read: u64,
 }
@@ -33,7 +34,16 @@ impl<'a> Window<'a> {
             file,
             buffer: Vec::new(),
             start: 0,
+            size: WINDOW,
             read: 0,
+        }
+    }
+
+    /// A view that reads `size` octets at once.
+    pub(crate) fn sized(file: &'a dyn File, size: usize) -> Self {
+        Self {
+            size,
+            ..Self::new(file)
         }
     }
 
@@ -52,10 +62,10 @@ impl<'a> Window<'a> {
     fn fill(&mut self, at: u64, length: usize) -> io::Result<()> {
         let size = self.file.len()?.saturating_sub(at);
         let wanted = length
-            .max(WINDOW)
+            .max(self.size)
             .min(usize::try_from(size).map_err(io::Error::other)?);
         self.buffer.resize(wanted, 0);
-        self.buffer.shrink_to(WINDOW);
+        self.buffer.shrink_to(self.size);
         self.start = at;
         let got = match self.file.read_at(&mut self.buffer, at) {
             Ok(got) => got,
@@ -85,6 +95,8 @@ impl<'a> Window<'a> {
 pub(crate) struct Slot {
     pub(crate) offset: u32,
     pub(crate) length: usize,
+    /// With its padding.
+    pub(crate) stride: usize,
     pub(crate) kind: Kind,
     pub(crate) count: u32,
     pub(crate) transaction: u64,
@@ -202,6 +214,7 @@ impl<'a> Scan<'a> {
         let slot = Slot {
             offset: at,
             length: head.length,
+            stride,
             kind: head.kind,
             count: head.count,
             transaction: head.transaction,

@@ -6,8 +6,9 @@ use crate::fields::{set_u32, set_u64, u32_at, u64_at};
 use crate::record::{checksum, seed};
 
 /// Version of everything in the journal.
-pub(crate) const VERSION: u32 = 2;
-/// Oldest version that can still be read: it had no Marks records and shorter Snapshots.
+pub(crate) const VERSION: u32 = 3;
+/// Oldest version that can still be read: version 1 had no Marks records, 2 no Ids, Declare and Copy, and both shorter
+/// Snapshots.
 const VERSION_MIN: u32 = 1;
 /// Where the first batch begins: the header has its own page.
 pub(crate) const DATA_START: u32 = 4096;
@@ -155,16 +156,18 @@ mod tests {
         let good = header.encode();
         assert_eq!(SegmentHeader::decode(&good), HeaderFound::Good(header));
         let mut damaged = good;
-        damaged[12] = 3;
+        damaged[12] = 9;
         assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Bad);
         let sum = checksum(0, &damaged[12..]);
         set_u32(&mut damaged, 8, sum);
-        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(3));
-        let mut old = good;
-        old[12] = 1;
-        let sum = checksum(0, &old[12..]);
-        set_u32(&mut old, 8, sum);
-        assert_eq!(SegmentHeader::decode(&old), HeaderFound::Good(header));
+        assert_eq!(SegmentHeader::decode(&damaged), HeaderFound::Version(9));
+        for version in [1, 2] {
+            let mut old = good;
+            old[12] = version;
+            let sum = checksum(0, &old[12..]);
+            set_u32(&mut old, 8, sum);
+            assert_eq!(SegmentHeader::decode(&old), HeaderFound::Good(header));
+        }
     }
 
     #[test]

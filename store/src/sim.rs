@@ -168,6 +168,18 @@ impl SimDisk {
         self.world().operations
     }
 
+    /// File syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.world().syncs
+    }
+
+    /// Octets allocated to files.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        self.world().allocated()
+    }
+
     /// Lets the power go at the `n`th changing operation from now (1 is the next).
     pub fn crash_in(&self, n: u64) {
         let mut world = self.world();

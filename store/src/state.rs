@@ -4,9 +4,10 @@
 //! - Applied is not synced: whoever acts on the state (deletion, checkpoint) first waits until `applied` is.
 //! - Names (`Definitions`) are not here: they belong to the gathering side, which must know them exactly.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::definitions::Progress;
+use crate::forward::Forwards;
 use crate::liveness::{SegmentState, bit_of};
 use crate::locator::{DestinationId, Locator};
 use crate::record::{self, Record, Targets};
@@ -18,14 +19,23 @@ pub(crate) struct State {
     pub(crate) groups: Vec<Box<[DestinationId]>>,
     pub(crate) group_index: HashMap<Box<[DestinationId]>, u32>,
     pub(crate) progress: Progress,
+    /// Where records that were copied are now.
+    pub(crate) forwards: Forwards,
     /// Sequence of the last batch applied.
     pub(crate) applied: u64,
     /// First octet not applied.
     pub(crate) applied_end: Option<Locator>,
     /// The newest Snapshot knows everything in segments before this one.
     pub(crate) snapshot_as_of: u32,
+    /// Octets of the newest Snapshot.
+    pub(crate) snapshot_bytes: u64,
     /// A segment has become dead since somebody last looked.
     pub(crate) dead_seen: bool,
+    /// The latest time anybody has told, for the age of ids.
+    pub(crate) now_ms: u64,
+    /// Records are being read: Places that are gone since may have held bodies that later ones hold, so no copy is let go of before
+    /// the end.
+    pub(crate) replaying: bool,
     /// The last record was a CleanStop.
     pub(crate) clean: bool,
 }
@@ -42,13 +52,14 @@ impl State {
         group
     }
 
-    /// The body behind `at`: itself, or what a live Place there refers to.
-    pub(crate) fn body(&self, at: Locator) -> Locator {
+    /// The body behind the record `name`: itself, or what a live Place of that name refers to.
+    pub(crate) fn body(&self, name: Locator) -> Locator {
+        let at = self.place_of(name);
         self.segments
             .get(&at.segment())
             .and_then(|segment| segment.places.get(&at.offset()))
             .copied()
-            .unwrap_or(at)
+            .unwrap_or(name)
     }
 
     /// The segment being written: everything in those before it is applied.
@@ -72,6 +83,7 @@ impl State {
             Record::Place {
                 targets, body_of, ..
             } => self.place(at, targets, body_of),
+            Record::Copy(copied) => self.copy(at, &copied, record.targets()),
             Record::Remove {
                 destination,
                 entries,
@@ -84,7 +96,10 @@ impl State {
             } => {
                 self.redelivered(at, destination, message, count);
             }
-            Record::DropDestination { id } => drop(self.progress.sequences.remove(&id)),
+            Record::DropDestination { id } => {
+                self.progress.sequences.remove(&id);
+                self.drop_ids(id);
+            }
             Record::DropSubscription { id } => drop(self.progress.positions.remove(&id)),
             Record::Acknowledge {
                 id,
@@ -103,13 +118,21 @@ impl State {
                     self.progress.merge(progress);
                 }
                 self.snapshot_as_of = self.snapshot_as_of.max(as_of);
+                self.snapshot_bytes = octets.len() as u64;
             }
             Record::Liveness {
                 about,
                 as_of,
                 octets,
             } => self.liveness(at, about, as_of, octets),
+            Record::Ids {
+                destination,
+                from,
+                limits,
+                entries,
+            } => self.note_ids(at, destination, from, limits, record::ids(entries)),
             Record::DefineDestination { .. }
+            | Record::Declare { .. }
             | Record::DefineSubscription { .. }
             | Record::Outcome
             | Record::Start { .. }
@@ -121,8 +144,7 @@ impl State {
         for (destination, sequence) in targets.iter() {
             self.progress.used(destination, sequence);
         }
-        let group =
-            (targets.len() > 1).then(|| self.group(targets.iter().map(|(id, _)| id).collect()));
+        self.note_group(at, targets);
         let Some(segment) = self.segments.get_mut(&at.segment()) else {
             return;
         };
@@ -130,10 +152,17 @@ impl State {
         for bit in first..first + crate::fields::short(targets.len()) {
             segment.live.set(bit);
         }
-        segment
-            .multi
-            .extend(group.map(|group| (at.offset(), group)));
         segment.version += 1;
+    }
+
+    /// Notes the list of destinations of a record with several targets.
+    pub(crate) fn note_group(&mut self, at: Locator, targets: Targets<'_>) {
+        if targets.len() > 1 {
+            let group = self.group(targets.iter().map(|(id, _)| id).collect());
+            if let Some(segment) = self.segments.get_mut(&at.segment()) {
+                segment.multi.push((at.offset(), group));
+            }
+        }
     }
 
     fn place(&mut self, at: Locator, targets: Targets<'_>, body_of: Locator) {
@@ -145,16 +174,10 @@ impl State {
         self.pin(body);
     }
 
-    /// Counts one live Place more on the segment of its body.
-    pub(crate) fn pin(&mut self, body: Locator) {
-        if let Some(segment) = self.segments.get_mut(&body.segment()) {
-            segment.pins += 1;
-        }
-    }
-
     fn remove(&mut self, at: Locator, destination: DestinationId, entries: &[u8]) {
         let mut spoken_of = 0;
-        for (_, message) in record::removals(entries) {
+        for (_, name) in record::removals(entries) {
+            let message = self.place_of(name);
             if let Some(bit) = self.bit(destination, message) {
                 self.release(message, bit);
             }
@@ -165,13 +188,8 @@ impl State {
         }
     }
 
-    fn redelivered(
-        &mut self,
-        at: Locator,
-        destination: DestinationId,
-        message: Locator,
-        count: u16,
-    ) {
+    fn redelivered(&mut self, at: Locator, destination: DestinationId, name: Locator, count: u16) {
+        let message = self.place_of(name);
         let Some(bit) = self.bit(destination, message) else {
             return;
         };
@@ -199,7 +217,7 @@ impl State {
     }
 
     /// Notes that records in `from` speak of the existing older segment `about`.
-    fn refer(&mut self, from: u32, about: u32) {
+    pub(crate) fn refer(&mut self, from: u32, about: u32) {
         if from == about || !self.segments.contains_key(&about) {
             return;
         }
@@ -237,37 +255,72 @@ impl State {
         }
         // The segment being written is looked at when it is sealed.
         self.dead_seen |= segment.is_dead() && message.segment() < as_of;
-        if segment.places.contains_key(&message.offset()) {
-            self.unplace(message);
+        if segment.places.contains_key(&message.offset())
+            || segment.copies.contains_key(&message.offset())
+        {
+            self.forget(message);
         }
     }
 
-    /// Forgets the Place at `message` if its last reference is gone.
-    fn unplace(&mut self, message: Locator) {
-        let Some(segment) = self.segments.get_mut(&message.segment()) else {
-            return;
-        };
-        let first = bit_of(message.offset());
-        let targets = segment.group_of(message.offset()).map_or(1, |group| {
+    /// References that the record at `at` had.
+    pub(crate) fn targets(&self, at: Locator) -> u32 {
+        let segment = self.segments.get(&at.segment());
+        let group = segment.and_then(|segment| segment.group_of(at.offset()));
+        group.map_or(1, |group| {
             crate::fields::short(self.groups[crate::fields::index(group)].len())
-        });
-        if (first..first + targets).any(|bit| segment.live.get(bit)) {
-            return;
+        })
+    }
+
+    /// Offsets of the records in segment `id` that are bodies of live Places.
+    pub(crate) fn pinned_in(&self, id: u32) -> BTreeSet<u32> {
+        let pins = self.segments.get(&id).map_or(0, |segment| segment.pins);
+        if pins == 0 {
+            return BTreeSet::new();
         }
-        let Some(body) = segment.places.remove(&message.offset()) else {
-            return;
-        };
-        if let Some(segment) = self.segments.get_mut(&body.segment()) {
-            segment.pins = segment.pins.saturating_sub(1);
-            self.dead_seen |= segment.is_dead();
+        let places = self.forwards.pinned().map(|name| self.place_of(name));
+        places
+            .filter(|at| at.segment() == id)
+            .map(Locator::offset)
+            .collect()
+    }
+
+    /// Offsets of the records in segment `id` that must stay, rising.
+    pub(crate) fn survivors(&self, id: u32) -> BTreeSet<u32> {
+        let mut offsets = self.pinned_in(id);
+        if let Some(segment) = self.segments.get(&id) {
+            offsets.extend(
+                segment
+                    .live
+                    .iter()
+                    .filter_map(|bit| self.offset_of(id, bit)),
+            );
+        }
+        offsets
+    }
+
+    /// True if the record of that name at `at` must stay: it has a reference, or is the body of a Place.
+    pub(crate) fn stays(&self, at: Locator, name: Locator) -> bool {
+        self.place_of(name) == at && (self.forwards.is_pinned(name) || self.is_live(at))
+    }
+
+    /// True if a reference to the record at `at` is left.
+    pub(crate) fn is_live(&self, at: Locator) -> bool {
+        let first = bit_of(at.offset());
+        self.segments.get(&at.segment()).is_some_and(|segment| {
+            (first..first + self.targets(at)).any(|bit| segment.live.get(bit))
+        })
+    }
+
+    /// Clears a bit of which only the number is known.
+    pub(crate) fn release_bit(&mut self, id: u32, bit: u32) {
+        if let Some(offset) = self.offset_of(id, bit) {
+            self.release(Locator::new(id, offset), bit);
         }
     }
 
-    /// Clears a bit of which only the number is known; which record it belongs to follows from the lists.
-    pub(crate) fn release_bit(&mut self, id: u32, bit: u32) {
-        let Some(segment) = self.segments.get(&id) else {
-            return;
-        };
+    /// Offset of the record a bit belongs to: it follows from the lists.
+    pub(crate) fn offset_of(&self, id: u32, bit: u32) -> Option<u32> {
+        let segment = self.segments.get(&id)?;
         let granule = crate::fields::short(record::GRANULE);
         let own = bit * granule;
         let before = segment.multi.partition_point(|&(offset, _)| offset <= own);
@@ -279,6 +332,6 @@ impl State {
                     < crate::fields::short(self.groups[crate::fields::index(group)].len())
             })
             .map_or(own, |(offset, _)| offset);
-        self.release(Locator::new(id, offset), bit);
+        Some(offset)
     }
 }

@@ -1,25 +1,33 @@
 //! The facade: opens a store, hands work to its threads, closes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crate::batch::Batch;
 use crate::commit::{Commit, SyncEvent};
+#[cfg(feature = "sim")]
+use crate::compact;
 use crate::config::StoreConfig;
+use crate::damage;
 use crate::error::StoreError;
+use crate::holders::Holders;
 use crate::io::Disk;
 use crate::journal::{Shared, Writer};
 use crate::keeper::{Keeper, Mailbox};
 use crate::locator::{Locator, Ticket};
 use crate::lock::DirectoryLock;
 use crate::message::OwnedMessage;
+use crate::meta::Meta;
+use crate::occupancy::Occupancies;
 use crate::prepare::{self, Preparer};
 use crate::read::Files;
 use crate::read::ReadOutcome;
 use crate::record::Kind;
-use crate::recover;
+use crate::recover::{self, Recovery};
 use crate::recovered::{self, Recovered};
 
 /// What the store occupies.
@@ -33,6 +41,8 @@ pub struct StoreUsage {
     pub live_references: u64,
     /// Octets handed over and not on disk yet.
     pub pending_bytes: usize,
+    /// Octets that compaction has copied since the start.
+    pub compacted_bytes: u64,
     /// Why no further segment can be prepared, if so.
     pub shortage: Option<String>,
     /// Why the last checkpoint could not be written, if so. It costs a longer start, nothing else.
@@ -53,6 +63,8 @@ pub enum Drive {
     Keep,
     /// Write a checkpoint.
     Checkpoint,
+    /// Copy some of what is left in a segment that is mostly dead.
+    Compact,
 }
 
 /// Parts that threads own, or the caller drives.
@@ -99,43 +111,10 @@ impl Store {
             .then(|| DirectoryLock::take(dir))
             .transpose()?;
         let mut recovery = recover::recover(&disk, dir, &config)?;
-        let (destinations, subscriptions) = recovered::collect(&mut recovery)?;
-        let recovered = Recovered {
-            epoch: recovery.begin.epoch,
-            clean: recovery.clean,
-            destinations,
-            subscriptions,
-            highest_destination: recovery.definitions.highest_destination,
-            highest_subscription: recovery.definitions.highest_subscription,
-            report: recovery.report,
-        };
-        let begin = recovery.begin;
-        let journal = dir.join("journal");
-        let disk_of_preparer = Arc::clone(&disk);
-        let preparer = Preparer::new(
-            disk_of_preparer,
-            journal.clone(),
-            &config,
-            begin.segment,
-            begin.epoch,
-            recovery.leftovers,
-        );
-        let shared = Arc::new(Shared {
-            disk,
-            journal,
-            epoch: begin.epoch,
-            epoch_first: begin.sequence,
-            commit: Commit::new(&config, begin, recovery.definitions),
-            config,
-            preparer,
-            state: Mutex::new(recovery.state),
-            files: Files::default(),
-            mailbox: Mailbox::default(),
-            on_sync,
-        });
-        shared.commit.recovered_through(recovery.end);
+        note_damage(&*disk, dir, &mut recovery);
+        let (recovered, shared, meta, known) = assemble(recovery, disk, dir, config, on_sync)?;
         let writer = Writer::new(Arc::clone(&shared));
-        let keeper = Keeper::new(Arc::clone(&shared), recovery.meta, recovery.known);
+        let keeper = Keeper::new(Arc::clone(&shared), meta, known);
         let mut store = Self {
             shared,
             threads: Mutex::default(),
@@ -151,6 +130,29 @@ impl Store {
                 .spawn(parts)
                 .map_err(StoreError::io("start threads for", dir))?;
         }
+        Ok((store, recovered))
+    }
+
+    /// Opens the store in `dir` for reading only: changes nothing, trusts nothing but the journal, takes no appends. For tools; the
+    /// directory must not be in use.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn inspect(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Recovered), StoreError> {
+        let lock = disk
+            .is_real()
+            .then(|| DirectoryLock::take(dir))
+            .transpose()?;
+        let recovery = recover::inspect(&disk, dir)?;
+        let config = StoreConfig::default();
+        let (recovered, shared, ..) = assemble(recovery, disk, dir, config, Box::new(|_| {}))?;
+        shared.commit.close();
+        let store = Self {
+            shared,
+            threads: Mutex::default(),
+            manual: None,
+            lock: Mutex::new(lock),
+        };
         Ok((store, recovered))
     }
 
@@ -198,6 +200,16 @@ impl Store {
         write: impl FnOnce(&mut Batch<'_>) -> R,
     ) -> Result<(R, Ticket), StoreError> {
         self.shared.commit.append(write)
+    }
+
+    /// Tells the time, by which ids grow old. Told now and then; between the times nothing grows old.
+    ///
+    /// # Errors
+    /// `Dead` if a thread of the store panicked.
+    pub fn set_time(&self, now_ms: u64) -> Result<(), StoreError> {
+        let mut state = self.shared.state()?;
+        state.now_ms = state.now_ms.max(now_ms);
+        Ok(())
     }
 
     /// The last completed ticket.
@@ -264,6 +276,31 @@ impl Store {
         self.shared.mailbox.checkpoint()
     }
 
+    /// Copies what is left in segments that are more than half garbage out of them, and deletes them, as fast as the disk allows. The
+    /// store does so by itself at its own pace. With no room for copies it does what it can.
+    pub fn compact(&self) {
+        self.shared.mailbox.compact(&BTreeSet::new());
+    }
+
+    /// Empties these segments, whatever is in them, and deletes them. Those that are left are given back.
+    pub(crate) fn evacuate(&self, segments: &BTreeSet<u32>) -> Result<BTreeSet<u32>, StoreError> {
+        let ticket = self.shared.commit.gather()?.last_ticket();
+        self.wait(ticket)?;
+        self.shared.mailbox.compact(segments);
+        self.shared.commit.alive()?;
+        let state = self.shared.state()?;
+        let left = segments.iter().filter(|id| state.segments.contains_key(id));
+        Ok(left.copied().collect())
+    }
+
+    /// Who holds the disk. Reads the footers of segments that have changed since the last time.
+    ///
+    /// # Errors
+    /// If a segment cannot be read, or `Dead` if a thread of the store panicked.
+    pub fn holders(&self) -> Result<Holders, StoreError> {
+        self.shared.holders()
+    }
+
     /// What the store occupies.
     ///
     /// # Errors
@@ -276,6 +313,7 @@ impl Store {
             segments: state.segments.len(),
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
+            compacted_bytes: self.shared.copied.load(Ordering::Relaxed),
             shortage,
             checkpoint_error: self.shared.mailbox.checkpoint_error(),
             is_full: self.is_full(),
@@ -372,6 +410,7 @@ impl Store {
             },
             Drive::Keep => parts.keeper.step().map(|()| true),
             Drive::Checkpoint => parts.keeper.checkpoint(false),
+            Drive::Compact => Ok(!matches!(parts.keeper.compact()?, compact::Step::Idle)),
         }
     }
 }
@@ -381,6 +420,70 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Tells of damage in a file. If that fails, the report says so, and the start goes on.
+fn note_damage(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) {
+    let report = &mut recovery.report;
+    if report.quarantined.is_empty() && report.dropped_transactions == 0 {
+        return;
+    }
+    match damage::write(disk, dir, recovery.begin.epoch, report) {
+        Ok(path) => report.damage_file = Some(path),
+        Err(error) => report.warnings.push(error.to_string()),
+    }
+}
+
+/// What was recovered, for the engine and for the parts of the store.
+#[expect(
+    clippy::type_complexity,
+    reason = "parts that go their own ways, used twice"
+)]
+fn assemble(
+    mut recovery: Recovery,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    config: StoreConfig,
+    on_sync: Box<dyn Fn(SyncEvent) + Send + Sync>,
+) -> Result<(Recovered, Arc<Shared>, Option<Box<dyn Meta>>, BTreeSet<u32>), StoreError> {
+    let (destinations, subscriptions) = recovered::collect(&mut recovery)?;
+    let recovered = Recovered {
+        epoch: recovery.begin.epoch,
+        clean: recovery.clean,
+        destinations,
+        subscriptions,
+        highest_destination: recovery.definitions.highest_destination,
+        highest_subscription: recovery.definitions.highest_subscription,
+        report: recovery.report,
+    };
+    let begin = recovery.begin;
+    let journal = dir.join("journal");
+    let disk_of_preparer = Arc::clone(&disk);
+    let preparer = Preparer::new(
+        disk_of_preparer,
+        journal.clone(),
+        &config,
+        begin.segment,
+        begin.epoch,
+        recovery.leftovers,
+    );
+    let shared = Arc::new(Shared {
+        disk,
+        journal,
+        epoch: begin.epoch,
+        epoch_first: begin.sequence,
+        commit: Commit::new(&config, begin, recovery.definitions),
+        config,
+        preparer,
+        state: Mutex::new(recovery.state),
+        files: Files::default(),
+        mailbox: Mailbox::default(),
+        occupancies: Occupancies::default(),
+        copied: AtomicU64::new(0),
+        on_sync,
+    });
+    shared.commit.recovered_through(recovery.end);
+    Ok((recovered, shared, recovery.meta, recovery.known))
 }
 
 /// The thread that prepares segments.

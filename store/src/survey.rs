@@ -118,6 +118,16 @@ impl Survey {
                 reason: "segment header does not check",
             });
         }
+        // It was filled and synced before it got its name.
+        let made = header.map_or(0, |header| u64::from(header.length));
+        if length < made {
+            self.quarantined.push(Quarantined {
+                file: format!("{id:08x}.seg"),
+                offset: length,
+                len: made - length,
+                reason: "the file is shorter than it was made",
+            });
+        }
         self.segments.insert(
             id,
             SegmentFile {

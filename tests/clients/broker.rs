@@ -1,6 +1,7 @@
 //! One broker process, on a port of its own.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -24,18 +25,69 @@ pub(crate) enum Transport {
     /// The client finds the authority in the file that `FERRYMQ_CA` names.
     Tls,
     WebSocket,
+    /// The same file.
+    WebSocketTls,
 }
 
 impl Transport {
+    /// The same one over TLS.
+    pub(crate) fn secured(self) -> Self {
+        match self {
+            Self::Tcp | Self::Tls => Self::Tls,
+            Self::WebSocket | Self::WebSocketTls => Self::WebSocketTls,
+        }
+    }
+
     /// What an address begins with, as the client programs know it.
-    fn scheme(self) -> &'static str {
+    pub(crate) fn scheme(self) -> &'static str {
         match self {
             Self::Tcp => "",
             Self::Tls => "tls://",
             Self::WebSocket => "ws://",
+            Self::WebSocketTls => "wss://",
         }
     }
+
+    /// The section of its listener, and the flag that switches it on beside plain TCP.
+    fn listener(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Tcp => ("stomp", None),
+            Self::Tls => ("stomp_tls", Some("--stomp-tls")),
+            Self::WebSocket => ("websocket", Some("--websocket")),
+            Self::WebSocketTls => ("websocket_tls", Some("--websocket-tls")),
+        }
+    }
+
+    fn is_tls(self) -> bool {
+        self == self.secured()
+    }
 }
+
+/// What a broker serves with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    pub(crate) store: Store,
+    /// With TLS its certificate is its own authority, in the file `certificate.pem`.
+    pub(crate) transport: Transport,
+    /// Whether there are users and access rules, those of [`USER`].
+    pub(crate) guarded: bool,
+    /// The only origin whose pages may connect by WebSocket; without it that of the broker's host.
+    pub(crate) origin: Option<&'a str>,
+}
+
+/// Who may read and write the queues `orders.>` of a guarded broker, and nothing else.
+const USER: (&str, &str) = ("orders", "the secret of orders");
+
+const GUARDED: &str = r#"
+[security]
+users_file = "users"
+
+[[security.acl]]
+queue = "orders.>"
+read = ["user:orders"]
+write = ["user:orders"]
+admin = ["user:orders"]
+"#;
 
 /// A broker, killed at the latest when this goes.
 pub(crate) struct Broker {
@@ -45,65 +97,59 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts one whose files are in `directory` and waits until it serves.
+    /// Starts one whose files are in `directory`, on plain TCP for everybody, and waits until it serves.
     ///
     /// # Errors
     /// If it ends instead.
     pub(crate) fn start(directory: &Path, store: Store) -> Result<Self> {
-        Self::start_over(directory, store, Transport::Tcp)
+        let setup = Setup {
+            store,
+            transport: Transport::Tcp,
+            guarded: false,
+            origin: None,
+        };
+        Self::start_with(directory, setup)
     }
 
-    /// The same, for clients that come over `transport`. With TLS its certificate is its own authority, in the file
-    /// `certificate.pem`.
+    /// Starts one that serves so, and waits until it does.
     ///
     /// # Errors
     /// If it ends instead.
-    pub(crate) fn start_over(directory: &Path, store: Store, transport: Transport) -> Result<Self> {
+    pub(crate) fn start_with(directory: &Path, setup: Setup<'_>) -> Result<Self> {
         let ready = directory.join("ready.json");
         // A broker started here before wrote one too.
         if ready.exists() {
             fs::remove_file(&ready).context("cannot remove the old ready file")?;
         }
         let log = directory.join("log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ferrymq"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FERRYMQ__") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = ferrymq(directory);
         command
-            .current_dir(directory)
             .args(["serve", "--stomp", "127.0.0.1:0", "--ready-file"])
             .arg(&ready)
-            .stdin(Stdio::null())
+            // A body of 10 MiB and its head are one message.
+            .env("FERRYMQ__WEBSOCKET__MESSAGE_BYTES_MAX", "11 MiB")
             .stderr(File::create(&log).context("cannot create the log")?);
-        match store {
+        match setup.store {
             Store::Ephemeral => command.arg("--ephemeral"),
             Store::Journal => command.args(["--data", "data"]),
         };
-        let listener = match transport {
-            Transport::Tcp => "stomp",
-            Transport::WebSocket => {
-                // A body of 10 MiB and its head are one message.
-                command
-                    .args(["--websocket", "127.0.0.1:0"])
-                    .env("FERRYMQ__WEBSOCKET__MESSAGE_BYTES_MAX", "11 MiB");
-                "websocket"
-            }
-            Transport::Tls => {
-                let pair = rcgen::generate_simple_self_signed([
-                    "localhost".to_owned(),
-                    "127.0.0.1".to_owned(),
-                ])?;
-                fs::write(directory.join("certificate.pem"), pair.cert.pem())?;
-                fs::write(directory.join("key.pem"), pair.signing_key.serialize_pem())?;
-                command
-                    .args(["--stomp-tls", "127.0.0.1:0"])
-                    .env("FERRYMQ__TLS__CERTIFICATE", "certificate.pem")
-                    .env("FERRYMQ__TLS__PRIVATE_KEY", "key.pem");
-                "stomp_tls"
-            }
-        };
+        let (listener, flag) = setup.transport.listener();
+        if let Some(flag) = flag {
+            command.args([flag, "127.0.0.1:0"]);
+        }
+        if setup.transport.is_tls() {
+            write_certificate(directory)?;
+            command
+                .env("FERRYMQ__TLS__CERTIFICATE", "certificate.pem")
+                .env("FERRYMQ__TLS__PRIVATE_KEY", "key.pem");
+        }
+        if setup.guarded {
+            add_user(directory)?;
+            fs::write(directory.join("activemq.toml"), GUARDED)?;
+        }
+        if let Some(origin) = setup.origin {
+            command.env("FERRYMQ__WEBSOCKET__ORIGINS", origin);
+        }
         let mut child = command.spawn().context("ferrymq does not run")?;
         let started = until("the ready file", || {
             if let Ok(text) = fs::read_to_string(&ready) {
@@ -123,7 +169,7 @@ impl Broker {
         Ok(Self {
             child,
             log,
-            address: format!("{}{address}", transport.scheme()),
+            address: format!("{}{address}", setup.transport.scheme()),
         })
     }
 
@@ -165,6 +211,40 @@ impl Broker {
         ensure!(!log.contains("panicked at"), "the broker panicked:\n{log}");
         Ok(())
     }
+}
+
+/// A command of ours in `directory`, whatever the environment says of configuration.
+fn ferrymq(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrymq"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FERRYMQ__") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(directory).stdin(Stdio::null());
+    command
+}
+
+fn write_certificate(directory: &Path) -> Result<()> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let pair = rcgen::generate_simple_self_signed(names)?;
+    fs::write(directory.join("certificate.pem"), pair.cert.pem())?;
+    fs::write(directory.join("key.pem"), pair.signing_key.serialize_pem())?;
+    Ok(())
+}
+
+fn add_user(directory: &Path) -> Result<()> {
+    let (name, password) = USER;
+    let mut passwd = ferrymq(directory)
+        .args(["passwd", "--file", "users", "--stdin", name])
+        .stdout(Stdio::null())
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let mut stdin = passwd.stdin.take().context("no standard input")?;
+    stdin.write_all(password.as_bytes())?;
+    drop(stdin);
+    ensure!(passwd.wait()?.success(), "ferrymq passwd makes no user");
+    Ok(())
 }
 
 fn read(path: &Path) -> String {

@@ -6,9 +6,12 @@
 //! - A client whose toolchain is missing is reported as ignored with the reason; with `CI=true` it fails.
 
 mod broker;
+mod browser;
 mod conformance;
 mod crash;
+mod pages;
 mod program;
+mod retry;
 mod scenarios;
 mod toolchain;
 #[path = "../it/wait.rs"]
@@ -20,10 +23,10 @@ use std::thread;
 use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::broker::{Broker, Transport};
+use crate::broker::{Broker, Setup, Transport};
 use crate::program::Program;
 use crate::scenarios::{SCENARIOS, Scenario};
-use crate::toolchain::{GO, JAVA, NODE, PYTHON, RUBY, Toolchain, Unready};
+use crate::toolchain::{CHROMIUM, GO, JAVA, NODE, PERL, PYTHON, RUBY, Toolchain, Unready};
 
 /// A client library and the program that uses it.
 struct Client {
@@ -31,62 +34,115 @@ struct Client {
     toolchain: &'static Toolchain,
     script: &'static str,
     transport: Transport,
+    /// The protocol versions it is asked to speak.
+    versions: &'static [&'static str],
     /// Scenarios that its interface cannot tell.
     without: &'static [&'static str],
+    /// Whether it runs in a page of ours.
+    in_page: bool,
 }
+
+/// What holds where nothing else is said.
+const CLIENT: Client = Client {
+    name: "",
+    toolchain: &PYTHON,
+    script: "",
+    transport: Transport::Tcp,
+    versions: &["1.0", "1.1", "1.2"],
+    without: &[],
+    in_page: false,
+};
 
 static CLIENTS: &[Client] = &[
     Client {
         name: "python stomp.py",
         toolchain: &PYTHON,
         script: "client.py",
-        transport: Transport::Tcp,
-        without: &[],
+        ..CLIENT
     },
     Client {
         name: "python stomp.py over TLS",
         toolchain: &PYTHON,
         script: "client.py",
         transport: Transport::Tls,
-        without: &[],
+        without: &[retry::NAME],
+        ..CLIENT
     },
     Client {
         name: "node @stomp/stompjs",
         toolchain: &NODE,
         script: "stompjs.mjs",
-        transport: Transport::Tcp,
-        without: &[],
+        ..CLIENT
     },
     Client {
         name: "node @stomp/stompjs over WebSocket",
         toolchain: &NODE,
         script: "stompjs.mjs",
         transport: Transport::WebSocket,
-        without: &[],
+        ..CLIENT
+    },
+    Client {
+        name: "chromium @stomp/stompjs over WebSocket",
+        toolchain: &CHROMIUM,
+        script: "chromium.mjs",
+        transport: Transport::WebSocket,
+        // A browser takes its time to start.
+        versions: &["1.2"],
+        in_page: true,
+        ..CLIENT
     },
     Client {
         name: "node stompit",
         toolchain: &NODE,
         script: "stompit.mjs",
-        transport: Transport::Tcp,
-        without: &[],
+        // An ERROR is an event that nobody can listen to in the Node of today, which ends the process.
+        without: &["login"],
+        ..CLIENT
     },
     Client {
         name: "go go-stomp",
         toolchain: &GO,
-        script: "",
-        transport: Transport::Tcp,
         // It can unsubscribe only what it is subscribed to, and a durable name that is in use cannot be removed (SUB-7).
         without: &["durable-removed"],
+        ..CLIENT
     },
     Client {
         name: "ruby stomp",
         toolchain: &RUBY,
         script: "client.rb",
-        transport: Transport::Tcp,
-        without: &[],
+        ..CLIENT
+    },
+    Client {
+        name: "java spring-messaging",
+        toolchain: &JAVA,
+        script: "ferrymq.Spring",
+        // A JVM takes its time to start.
+        versions: &["1.2"],
+        // It has no transactions, and does not tell of heart-beats.
+        without: &["commit", "abort", "heart-beats"],
+        ..CLIENT
+    },
+    Client {
+        name: "perl Net::Stomp",
+        toolchain: &PERL,
+        script: "client.pl",
+        // It knows neither heart-beats nor escapes.
+        without: &["heart-beats", "escapes"],
+        ..CLIENT
     },
 ];
+
+impl Client {
+    /// The command that runs it, and the only origin that its broker knows.
+    fn command(&self) -> Result<(Command, Option<String>), Unready> {
+        let mut command = self.toolchain.command(self.script)?;
+        let origin = self.in_page.then(pages::origin);
+        if let Some(origin) = &origin {
+            command.env("FERRYMQ_PAGES", origin);
+        }
+        Ok((command, origin))
+    }
+}
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -100,14 +156,32 @@ fn main() -> ExitCode {
                 continue;
             }
             for version in scenario.versions {
+                if !client.versions.contains(version) {
+                    continue;
+                }
                 let name = format!("{}: {} (STOMP {version})", client.name, scenario.title);
                 trials.push(Trial::ignorable_test(name, || {
-                    told(client.toolchain.command(client.script), |command| {
-                        tell(command, client.transport, scenario, version)
+                    told(client.command(), |(command, origin)| {
+                        tell(
+                            command,
+                            client.transport,
+                            origin.as_deref(),
+                            scenario,
+                            version,
+                        )
                     })
                 }));
             }
         }
+        if client.without.contains(&retry::NAME) {
+            continue;
+        }
+        let name = format!("{}: {}", client.name, retry::TITLE);
+        trials.push(Trial::ignorable_test(name, || {
+            told(client.command(), |(command, origin)| {
+                retry::tell(command, client.transport, origin, "1.2")
+            })
+        }));
     }
     trials.push(Trial::ignorable_test(crash::TITLE, || {
         let ready = PYTHON
@@ -116,6 +190,12 @@ fn main() -> ExitCode {
         told(ready, |(producer, consumer)| {
             crash::tell(producer, consumer)
         })
+    }));
+    trials.push(Trial::ignorable_test(browser::FOREIGN, || {
+        told(CHROMIUM.command("chromium.mjs"), browser::tell_foreign)
+    }));
+    trials.push(Trial::ignorable_test(browser::EXAMPLE, || {
+        told(CHROMIUM.command("chromium.mjs"), browser::tell_example)
     }));
     trials.push(Trial::ignorable_test(conformance::TITLE, || {
         told(JAVA.command("ferrymq.Conformance"), conformance::tell)
@@ -155,11 +235,22 @@ fn short(reason: &str) -> String {
 fn tell(
     mut command: Command,
     transport: Transport,
+    origin: Option<&str>,
     scenario: &Scenario,
     version: &str,
 ) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let broker = Broker::start_over(directory.path(), scenario.store, transport)?;
+    let setup = Setup {
+        store: scenario.store,
+        transport: if scenario.guarded {
+            transport.secured()
+        } else {
+            transport
+        },
+        guarded: scenario.guarded,
+        origin,
+    };
+    let broker = Broker::start_with(directory.path(), setup)?;
     command
         .arg(broker.address())
         .args([scenario.name, version])

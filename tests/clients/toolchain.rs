@@ -34,6 +34,8 @@ struct Runner {
     arguments: Vec<PathBuf>,
     /// Where the scripts stand; `None`, if the program is the client.
     scripts: Option<PathBuf>,
+    /// What its environment has to say.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// A runner that is prepared when it is first asked for.
@@ -41,8 +43,10 @@ pub(crate) struct Toolchain(LazyLock<Result<Runner, Unready>>);
 
 pub(crate) static PYTHON: Toolchain = Toolchain(LazyLock::new(python));
 pub(crate) static NODE: Toolchain = Toolchain(LazyLock::new(node));
+pub(crate) static CHROMIUM: Toolchain = Toolchain(LazyLock::new(chromium));
 pub(crate) static GO: Toolchain = Toolchain(LazyLock::new(go));
 pub(crate) static RUBY: Toolchain = Toolchain(LazyLock::new(ruby));
+pub(crate) static PERL: Toolchain = Toolchain(LazyLock::new(perl));
 pub(crate) static JAVA: Toolchain = Toolchain(LazyLock::new(java));
 
 impl Toolchain {
@@ -50,7 +54,9 @@ impl Toolchain {
     pub(crate) fn command(&self, script: &str) -> Result<Command, Unready> {
         let runner = self.0.as_ref().map_err(Clone::clone)?;
         let mut command = Command::new(&runner.program);
-        command.args(&runner.arguments);
+        command
+            .args(&runner.arguments)
+            .envs(runner.environment.iter().cloned());
         if let Some(scripts) = &runner.scripts {
             command.arg(scripts.join(script));
         }
@@ -97,7 +103,11 @@ fn node() -> Result<Runner, Unready> {
     let scripts = fs::read_dir(source("node")).map_err(broken)?;
     for script in scripts {
         let script = script.map_err(broken)?.path();
-        if script.extension() == Some(OsStr::new("mjs")) {
+        if ["mjs", "html"]
+            .map(OsStr::new)
+            .map(Some)
+            .contains(&script.extension())
+        {
             copy(
                 &script,
                 &home
@@ -107,6 +117,18 @@ fn node() -> Result<Runner, Unready> {
         }
     }
     Ok(runner("node", &[], Some(home.path)))
+}
+
+/// Node, with a script that drives the browser.
+fn chromium() -> Result<Runner, Unready> {
+    let browser = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| run(Command::new(name).arg("--version")).is_ok())
+        .ok_or_else(|| Unready::Missing("no chromium".to_owned()))?;
+    let found = run(Command::new("sh").args(["-c", &format!("command -v {browser}")]))?;
+    let mut runner = node()?;
+    runner.environment.push(("CHROMIUM", found.trim().into()));
+    Ok(runner)
 }
 
 /// One program with `go-stomp` in it.
@@ -180,7 +202,14 @@ fn ruby() -> Result<Runner, Unready> {
     ))
 }
 
-/// JORAM's JMS suite over FuseSource's JMS client for STOMP; the script is the class to run.
+/// `Net::Stomp`, as Perl finds it: Debian's `libnet-stomp-perl`.
+fn perl() -> Result<Runner, Unready> {
+    let modules = ["-MNet::Stomp", "-MIO::Socket::SSL", "-MJSON::PP", "-e", ""];
+    run(Command::new("perl").args(modules))?;
+    Ok(runner("perl", &[], Some(source("perl"))))
+}
+
+/// JORAM's JMS suite over FuseSource's JMS client for STOMP, and Spring's client; the script is the class to run.
 fn java() -> Result<Runner, Unready> {
     let version = run(Command::new("mvn").arg("--version"))?;
     let home = Home::locked("java")?;
@@ -219,8 +248,10 @@ fn java() -> Result<Runner, Unready> {
     ))
 }
 
-const JAVA_CLASSES: [&str; 2] = [
+const JAVA_CLASSES: [&str; 4] = [
     "src/main/java/ferrymq/Conformance.java",
+    "src/main/java/ferrymq/Json.java",
+    "src/main/java/ferrymq/Spring.java",
     "src/main/java/ferrymq/StompAdmin.java",
 ];
 
@@ -249,6 +280,7 @@ fn runner(program: impl Into<PathBuf>, arguments: &[&Path], scripts: Option<Path
         program: program.into(),
         arguments: arguments.iter().map(PathBuf::from).collect(),
         scripts,
+        environment: Vec::new(),
     }
 }
 
@@ -260,14 +292,11 @@ struct Home {
 
 impl Home {
     fn locked(name: &str) -> Result<Self, Unready> {
-        let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
-        fs::create_dir_all(&clients).map_err(broken)?;
-        let lock = File::create(clients.join(format!("{name}.lock"))).map_err(broken)?;
+        let path = home(name);
+        fs::create_dir_all(path.parent().expect("it is below target")).map_err(broken)?;
+        let lock = File::create(path.with_extension("lock")).map_err(broken)?;
         lock.lock().map_err(broken)?;
-        Ok(Self {
-            path: clients.join(name),
-            _lock: lock,
-        })
+        Ok(Self { path, _lock: lock })
     }
 
     /// Fills the directory by `fetch` unless that was done for the same `stamp`.
@@ -287,6 +316,12 @@ impl Home {
         fetch()?;
         fs::write(mark, stamp).map_err(broken)
     }
+}
+
+/// Where a toolchain has what was fetched for it.
+pub(crate) fn home(name: &str) -> PathBuf {
+    let clients = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
+    clients.join(name)
 }
 
 /// Where the client programs of a language stand.

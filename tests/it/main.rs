@@ -2,10 +2,12 @@
 
 mod cli;
 mod destinations;
+mod duplicates;
 mod hostile;
 mod namespaces;
 mod restart;
 mod security;
+mod store_tools;
 mod tidy;
 mod topics;
 mod transport;

@@ -126,6 +126,64 @@ fn temporary_destinations_routes_and_dead_letters_keep_to_it() {
     );
 }
 
+/// Destinations as RabbitMQ's clients name them, what they declare, and their durable subscriptions.
+#[test]
+fn other_dialects_keep_to_it_too() {
+    let server = Server::of(config(|config| {
+        config.security.namespace[0].destinations_max = 6;
+    }));
+    let (mut a1, mut a2) = (connect(&server, "a1"), connect(&server, "a2"));
+    let (mut b, mut ops) = (connect(&server, "b"), connect(&server, "ops"));
+    let head = "SUBSCRIBE id:s destination:/exchange/amq.topic/news durable:true auto-delete:false";
+    a1.ask(head);
+    b.ask(head);
+    a2.ask_with("SEND destination:/topic/news", "of a");
+    a1.message("of a")
+        .check("MESSAGE destination:/topic/news !original-destination");
+    b.fence();
+    let declare =
+        "x-message-ttl:60000 x-dead-letter-exchange:amq.direct x-dead-letter-routing-key:dead";
+    a1.ask(&format!(
+        "SUBSCRIBE id:q destination:/queue/work ack:client-individual {declare} x-max-length:5"
+    ));
+    a2.ask_with(
+        "SEND destination:/amq/queue/work reply-to:/amq/queue/work",
+        "job",
+    );
+    let job = a1.message("job");
+    job.check("MESSAGE destination:/queue/work reply-to:/queue/work expires");
+    for client in [&mut b, &mut ops] {
+        client.refused(
+            "SEND destination:/amq/queue/work",
+            "ERROR message~'does not exist'",
+        );
+    }
+    ops.ask_with("SEND destination:/amq/queue/acme.work", "of ops");
+    a1.message("of ops");
+    let work = ferrymq::broker::Destination::queue("acme.work");
+    let declared = server.engine().declared(&work).expect("it is declared");
+    assert_eq!(declared.dead_letter_queue.as_deref(), Some("acme.dead"));
+    // The topic, its subscription, the queue, what fences go to; two more may be.
+    a1.fence();
+    a1.send("/queue/one", "");
+    a1.ask(
+        "SUBSCRIBE id:two destination:/topic/news durable:true auto-delete:false x-queue-name:two",
+    );
+    for head in [
+        "SUBSCRIBE id:3 destination:/topic/news durable:true auto-delete:false",
+        "SEND destination:/queue/two",
+        "SEND destination:/queue/two x-max-length:5",
+    ] {
+        a1.refused(head, "ERROR message~'destinations_max = 6'");
+    }
+    a1.ask("UNSUBSCRIBE id:two destination:/topic/news durable:true auto-delete:false x-queue-name:two");
+    b.put_with("SEND destination:/topic/news", "of b");
+    b.message("of b");
+    // There is room again.
+    a1.send("/queue/two", "");
+    a1.fence();
+}
+
 #[test]
 fn client_ids_and_texts_are_the_users_own_too() {
     let server = Server::of(config(|config| {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{DeadLetterStrategy, DestinationPolicy};
+use super::{DeadLetterStrategy, Declared, DestinationPolicy};
 use crate::broker::destination::{Destination, Kind};
 use crate::broker::pattern::Pattern;
 
@@ -122,6 +122,15 @@ impl Policies {
     #[must_use]
     pub fn of(&self, destination: &Destination) -> DestinationPolicy {
         self.choose(destination.kind.into(), &destination.name)
+    }
+
+    /// The policy of `destination`, of which a client has `declared` something: what entries say wins.
+    #[must_use]
+    pub fn of_declared(&self, destination: &Destination, declared: &Declared) -> DestinationPolicy {
+        let mut base = self.base.clone();
+        declared.apply(&mut base);
+        let chain = self.chain(destination.kind.into(), &destination.name);
+        lay_over(&base, chain.into_iter())
     }
 
     /// Whether the entry that decides about `destination` is for `other` too (without one: every other of its kind), as

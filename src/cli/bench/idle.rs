@@ -15,10 +15,6 @@ use crate::cli::client::{Client, Command, ConnectArgs, Identity};
 
 /// Connections from one local address; an address has about 28,000 ports to connect from.
 const PER_SOURCE: u32 = 20_000;
-/// The broker's memory counts as settled when it stays the same for that long.
-const SETTLED: Duration = Duration::from_millis(500);
-/// It is read at the latest after that many looks.
-const LOOKS_MAX: u32 = 20;
 
 /// Arguments of `ferrymq bench idle`.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     // The first connection makes the broker load what any connection needs.
     let first = open(args, 0)?;
-    let before = settled_rss(args.pid)?;
+    let before = process::settled_rss(args.pid)?;
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(args.connections.into())
     } else {
@@ -83,7 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let opening_s = clock.ns() as f64 / 1e9;
     bar.finish_and_clear();
-    let after = settled_rss(args.pid)?;
+    let after = process::settled_rss(args.pid)?;
     let idle = Reading::of(args.pid)?;
     let held = Stopwatch::start();
     thread::sleep(Duration::from_secs_f64(args.hold));
@@ -148,18 +144,4 @@ fn open(args: &Args, index: u32) -> anyhow::Result<TcpStream> {
     };
     client.request(Command::Subscribe, &[("id", "0"), ("destination", &queue)])?;
     Ok(client.into_parts().0)
-}
-
-/// The broker's resident memory once it no longer changes.
-fn settled_rss(pid: u32) -> anyhow::Result<u64> {
-    let mut last = process::memory(pid, "VmRSS")?;
-    for _ in 0..LOOKS_MAX {
-        thread::sleep(SETTLED);
-        let now = process::memory(pid, "VmRSS")?;
-        if now == last {
-            break;
-        }
-        last = now;
-    }
-    Ok(last)
 }

@@ -8,6 +8,8 @@
 //! `options` says what a load is, `scenario` runs it once with `produce` and `consume`, `report` shows it.
 
 mod consume;
+mod crowd;
+mod delayed;
 mod idle;
 mod latency;
 mod options;
@@ -41,7 +43,9 @@ Examples:
   ferrymq bench run --rate 1000 --seconds 10 --json
   ferrymq bench versus --pid 4711 --runs 5 --rate 1000 --seconds 5
   ferrymq bench sync --dir /var/lib/ferrymq --size 1024 --window 1,100,1000
-  ferrymq bench idle --pid 4711 --connections 10000";
+  ferrymq bench idle --pid 4711 --connections 10000
+  ferrymq bench crowd --pid 4711 --queues 100000 --seconds 5
+  ferrymq bench delayed --pid 4711 --count 1000000";
 
 /// Arguments of `ferrymq bench`.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,6 +67,10 @@ enum What {
     Versus(Box<versus::Args>),
     /// Open many idle connections and look at the broker's memory
     Idle(idle::Args),
+    /// Open many queues and look at the broker's memory, and at a busy queue beside them
+    Crowd(Box<crowd::Args>),
+    /// Schedule many messages and look at the broker's memory, and at how punctual it is
+    Delayed(delayed::Args),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -85,6 +93,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         What::Sync(args) => sync::run(args),
         What::Versus(args) => versus::run(args),
         What::Idle(args) => idle::run(args),
+        What::Crowd(args) => crowd::run(args),
+        What::Delayed(args) => delayed::run(args),
     }
 }
 

@@ -6,11 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 /// Nanoseconds of one tick of `/proc/PID/stat`; Linux fixes USER_HZ at 100 on every architecture we build for.
 const TICK_NS: u64 = 10_000_000;
+
+/// The memory of a process counts as settled when it stays the same for that long.
+const SETTLED: Duration = Duration::from_millis(500);
+/// It is read at the latest after that many looks.
+const SETTLING_LOOKS_MAX: u32 = 20;
 
 /// A reading of a process's counters.
 #[derive(Debug, Clone)]
@@ -95,6 +101,23 @@ pub(crate) fn memory(pid: u32, key: &str) -> anyhow::Result<u64> {
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|kib| kib.trim().parse::<u64>().ok());
     Ok(kib.with_context(|| format!("process {pid} shows no {key}"))? * 1024)
+}
+
+/// The process's resident memory in octets, once it no longer changes.
+///
+/// # Errors
+/// As [`memory`].
+pub(crate) fn settled_rss(pid: u32) -> anyhow::Result<u64> {
+    let mut last = memory(pid, "VmRSS")?;
+    for _ in 0..SETTLING_LOOKS_MAX {
+        std::thread::sleep(SETTLED);
+        let now = memory(pid, "VmRSS")?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
 }
 
 /// Makes sleeps end on time: by default the kernel may let them last 50 µs longer, which would be measured as latency. Threads

@@ -214,6 +214,12 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// Whether a producer gets an error where it would wait for space.
     "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>;
 
+    /// How many ids of messages (`message-dedup-id`) are remembered to recognise duplicates; 0: none, every message is
+    /// taken (not in ActiveMQ).
+    "dedupWindow" = dedup.ids_max as Plain<u32>;
+    /// How long an id is remembered; 0: until newer ones push it out (not in ActiveMQ).
+    "dedupWindowTime" = dedup.age_max_ms as Millis;
+
     /// Whether the broker's time replaces the sender's, and the expiry moves along.
     "timestamping.enabled" | "timestamping" = timestamping.enabled as Plain<bool>;
     /// The longest time to live; 0: any. Above 0 it turns `timestamping` on.
@@ -226,7 +232,8 @@ static EFFECTIVE: &[PolicyKey] = effective! {
 
 const NOT_BUILT: &str = "the feature it belongs to is not built yet";
 const ADVISORIES: &str = "advisory messages are not built yet";
-const AUDIT: &str = "duplicate detection of the broker is not built yet";
+const AUDIT: &str =
+    "it audits producers of OpenWire, which is not built yet; ids of STOMP have dedupWindow";
 const CURSORS: &str =
     "a backlog leaves memory by itself (memory.queue_window_bytes); there are no cursors to choose";
 const GROUPS: &str = "groups are always exact";

@@ -202,7 +202,7 @@ impl Config {
     pub fn pattern_syntax(&self) -> Syntax {
         Syntax {
             separator: self.destinations.path_separator.chars().next(),
-            hash_is_rest: self.destinations.wildcard_style == WildcardStyle::Artemis,
+            hash_is_rest: self.destinations.wildcard_style != WildcardStyle::ActiveMq,
         }
     }
 

@@ -4,10 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Known, Registry};
 use crate::broker::selector::{Selector, SelectorOptions};
-use crate::broker::{Destination, Filter, Pattern};
+use crate::broker::{Destination, Filter, Kind, Pattern};
 use crate::engine::cell::Cell;
 use crate::engine::filter::SelectorFilter;
 use crate::engine::routes::{Branch, Cause, Composite, Forward, Route, Rules};
+use crate::engine::shared;
 
 impl Registry {
     /// The rules of virtual destinations.
@@ -52,10 +53,16 @@ impl Registry {
                     feed(&rules, rule, topic, queue);
                 }
             }
+            let topic = shared::topic_of(&queue.destination)
+                .and_then(|topic| known.cells.get(&Destination::topic(topic)));
+            if let Some(topic) = topic {
+                share(topic, queue);
+            }
         }
     }
 
-    /// Settles the routes that a new destination brings, which others may be made for.
+    /// Settles the routes that a new destination brings, which others may be made for. Others are looked at only if its
+    /// name can have something to do with them: there may be very many.
     pub(super) fn link(&self, known: &mut Known, cell: &Arc<Cell>) {
         let rules = self.route_rules();
         let name = &cell.destination;
@@ -81,6 +88,26 @@ impl Registry {
             for topic in known.cells.values().filter(feeds) {
                 feed(&rules, rule, topic, cell);
             }
+        }
+        self.link_shared(known, cell);
+    }
+
+    /// Settles the routes from topics to their shared subscriptions that a new destination brings.
+    fn link_shared(&self, known: &Known, cell: &Arc<Cell>) {
+        let name = &cell.destination;
+        match (name.kind, shared::topic_of(name)) {
+            (Kind::Queue, Some(topic)) => {
+                if let Some(topic) = known.cells.get(&Destination::topic(topic)) {
+                    share(topic, cell);
+                }
+            }
+            (Kind::Topic, _) => {
+                let queues = known.shared.get(&name.name).into_iter().flatten();
+                for queue in queues.filter_map(|queue| known.cells.get(queue)) {
+                    share(cell, queue);
+                }
+            }
+            (Kind::Queue, None) => {}
         }
     }
 
@@ -135,6 +162,18 @@ impl Registry {
             may_drop: false,
         }
     }
+}
+
+/// What is sent to `topic` goes to its shared subscription behind `queue` too.
+fn share(topic: &Arc<Cell>, queue: &Arc<Cell>) {
+    let route = Route {
+        to: Arc::clone(queue),
+        filter: None,
+        aware: None,
+        tells_origin: true,
+        may_drop: false,
+    };
+    topic.routes.add(Cause::Shared, route);
 }
 
 /// What is sent to `topic` goes to `queue` too.

@@ -165,6 +165,7 @@ fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
         directory: directory.to_owned(),
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
+        compaction_rate: 16 << 20,
     };
     opening::open(&values, durability).unwrap()
 }

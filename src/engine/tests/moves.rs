@@ -150,6 +150,7 @@ fn a_transaction_to_a_topic_gives_its_memory_back() {
             cell: Arc::clone(&cell),
             message,
             may_drop: false,
+            named: 0,
         });
     }
     engine.memory.charge(transaction.bytes);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::dedup::DedupId;
 use crate::broker::policy::{DestinationPolicy, Limits, Overflow, Policy, Scope};
 use crate::broker::{Kind, Pattern, Policies};
 use crate::engine::policy::Admission;
@@ -358,6 +359,23 @@ fn limits_are_those_of_all_destinations_together() {
     send(3).expect("those that find no room are dropped");
     assert_eq!((queue_len(&limited), queue_len(&free)), (1, 4));
     assert_eq!(limited.routes.dropped(), 3);
+    // Those after a copy that finds no room are still found where they stand.
+    let mut transaction = crate::engine::commit::Transaction::default();
+    for id in [1, 2, 1] {
+        let cells = [Arc::clone(&topic)];
+        let sends = engine.spread(&cells, Message::clone(&message(1, 1, 10, false)));
+        let guard = crate::engine::dedup::Guard {
+            cells: &cells,
+            id: DedupId(id),
+            persistent: false,
+        };
+        transaction.add_once(guard, sends);
+    }
+    let again = engine.commit(transaction, &mut work);
+    let again = again.map_err(|(_, error)| error).expect("as before");
+    assert_eq!(again, [false, false, true]);
+    assert_eq!((queue_len(&limited), queue_len(&free)), (1, 6));
+    assert_eq!(limited.routes.dropped(), 5);
     let pending = |_: &Cell| crate::broker::policy::Usage::default();
     let mut sends = engine.spread(&[limited], Message::clone(&message(1, 1, 10, false)));
     let refused = engine.admit(&mut sends, false, pending);
@@ -414,4 +432,47 @@ fn selectors_are_remembered_over_a_restart_and_forgotten_with_their_rule() {
     let engine = stored(directory.path());
     engine.set_routes(rules(remembered));
     check(&engine, &[]);
+}
+
+/// A topic that is made again finds the shared subscriptions that are still there, and new rules leave them alone.
+#[test]
+fn shared_subscriptions_are_found_again() {
+    let engine = engine();
+    let name = named("/topic/t");
+    let topic = engine.registry.get_or_create(&name);
+    for id in ["1", "2"] {
+        engine.open_shared(&topic, id).expect("it is made");
+    }
+    drop(topic);
+    let check = |expected: &[&str]| {
+        let found = spread(&engine, "/topic/t", 4);
+        assert_eq!(names(&found), expected);
+    };
+    let (one, two) = ("/queue/ActiveMQ.Shared.1.t", "/queue/ActiveMQ.Shared.2.t");
+    check(&[one, two, "/topic/t"]);
+    engine.registry.remove(&name);
+    check(&[one, two, "/topic/t"]);
+    engine.set_routes(Rules {
+        composites: vec![composite(
+            Kind::Topic,
+            "t",
+            vec![forward("/queue/a", None)],
+            Keeps::Never,
+        )],
+        ..Rules::default()
+    });
+    check(&[one, two, "/queue/a"]);
+    let mut work = Work::default();
+    engine
+        .remove_shared(&name, "1", &mut work)
+        .expect("nobody consumes it");
+    check(&[two, "/queue/a"]);
+    engine.registry.remove(&name);
+    check(&[two, "/queue/a"]);
+    engine.set_routes(Rules::default());
+    engine
+        .remove_shared(&name, "2", &mut work)
+        .expect("nobody consumes it");
+    check(&["/topic/t"]);
+    assert!(!engine.registry.get_or_create(&name).routes.is_any());
 }

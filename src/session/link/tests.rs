@@ -132,6 +132,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
             origin: 1,
         },
         durable: None,
+        after: None,
     };
     session.subscribe(1, request, b"").unwrap();
     session

@@ -226,15 +226,15 @@ fn damage_in_the_last_batch_is_not_taken_for_a_torn_tail() {
 fn another_format_version_is_refused() {
     let (disk, places) = filled();
     disk.tamper(&file_of(places[0]), |octets| {
-        octets[12..16].copy_from_slice(&3_u32.to_le_bytes());
+        octets[12..16].copy_from_slice(&9_u32.to_le_bytes());
         let sum = crc32fast::hash(&octets[12..64]);
         octets[8..12].copy_from_slice(&sum.to_le_bytes());
     });
     assert!(matches!(
         open(&disk, config()),
         Err(StoreError::Version {
-            found: 3,
-            known: 2,
+            found: 9,
+            known: 3,
             ..
         })
     ));

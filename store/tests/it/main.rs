@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod compact;
 mod crash;
+mod damage;
 mod faults;
 mod model;
 mod real;
 mod support;
+mod upgrade;

@@ -21,6 +21,9 @@ pub(crate) struct Destination {
     pub(crate) name: String,
     pub(crate) next: u64,
     pub(crate) entries: BTreeMap<u64, Entry>,
+    /// Times of ids, the id being the same number.
+    pub(crate) ids: Vec<u64>,
+    pub(crate) declared: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -129,6 +132,8 @@ pub(crate) fn of(store: &Store, recovered: &Recovered) -> Result<Model, String> 
                 name,
                 next: destination.next_sequence,
                 entries,
+                ids: destination.ids.iter().map(|id| id.time_ms).collect(),
+                declared: destination.declared.clone(),
             },
         );
     }
@@ -156,6 +161,12 @@ pub(crate) fn difference(expected: &Model, found: &Model) -> String {
             return format!(
                 "destination {id}: {} {}, not {} {}",
                 other.name, other.next, destination.name, destination.next
+            );
+        }
+        if (&destination.ids, &destination.declared) != (&other.ids, &other.declared) {
+            return format!(
+                "destination {id}: ids {:?} {:?}, not {:?} {:?}",
+                other.ids, other.declared, destination.ids, destination.declared
             );
         }
         for (sequence, entry) in &destination.entries {

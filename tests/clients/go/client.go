@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/go-stomp/stomp/v3"
@@ -36,9 +40,28 @@ func (l listening) Read(octets []byte) (int, error) {
 	return count, err
 }
 
-func open(clientID string, heartBeat time.Duration) *client {
-	tcp, err := net.Dial("tcp", address)
+// dial opens a connection; an address that begins with tls:// is spoken to by TLS, and FERRYMQ_CA names the authority.
+func dial() net.Conn {
+	authority, isTLS := strings.CutPrefix(address, "tls://")
+	tcp, err := net.Dial("tcp", authority)
 	check(err)
+	if !isTLS {
+		return tcp
+	}
+	pem, err := os.ReadFile(os.Getenv("FERRYMQ_CA"))
+	check(err)
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(pem)
+	return tls.Client(tcp, &tls.Config{RootCAs: authorities, ServerName: "localhost"})
+}
+
+func open(clientID string, heartBeat time.Duration, more ...func(*stomp.Conn) error) *client {
+	c, err := tryOpen(clientID, heartBeat, more...)
+	check(err)
+	return c
+}
+
+func tryOpen(clientID string, heartBeat time.Duration, more ...func(*stomp.Conn) error) (*client, error) {
 	beats := make(chan struct{}, 16)
 	options := []func(*stomp.Conn) error{
 		stomp.ConnOpt.AcceptVersion(stomp.Version(version)),
@@ -47,9 +70,20 @@ func open(clientID string, heartBeat time.Duration) *client {
 	if clientID != "" {
 		options = append(options, stomp.ConnOpt.Header("client-id", clientID))
 	}
-	conn, err := stomp.Connect(listening{tcp, beats}, options...)
-	check(err)
-	return &client{conn: conn, beats: beats}
+	conn, err := stomp.Connect(listening{dial(), beats}, append(options, more...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &client{conn: conn, beats: beats}, nil
+}
+
+// sendWith sends with headers, given as names and values in turn.
+func (c *client) sendWith(destination, body string, headers ...string) {
+	var options []func(*frame.Frame) error
+	for at := 0; at < len(headers); at += 2 {
+		options = append(options, stomp.SendOpt.Header(headers[at], headers[at+1]))
+	}
+	check(c.conn.Send(destination, "", []byte(body), options...))
 }
 
 func (c *client) send(destination string, bodies ...string) {

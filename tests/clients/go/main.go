@@ -36,6 +36,8 @@ func main() {
 		"connect": connect, "ack-auto": ackAuto, "ack-client": ackClient, "ack-individual": ackIndividual,
 		"nack": nack, "commit": commit, "abort": abort, "durable": durable, "heart-beats": heartBeats,
 		"utf8": utf8, "escapes": escapes, "binary": binary, "big": big, "receipts": receipts, "drain": drain,
+		"selector": selector, "delayed": delayed, "request-reply": requestReply, "virtual-topic": virtualTopic, "login": login,
+		"retry": retry,
 	}
 	scenarios[scenario]()
 }
@@ -274,5 +276,119 @@ func drain() {
 			check(err)
 			say(result{"number": number, "redelivered": message.Header.Get("redelivered") == "true"})
 		}
+	})
+}
+
+func selector() {
+	with(func(c *client) {
+		for _, paint := range [][2]string{{"red", "3"}, {"red", "7"}, {"blue", "9"}, {"red", "9"}} {
+			c.sendWith("/queue/paint", paint[0]+" "+paint[1], "colour", paint[0], "weight", paint[1])
+		}
+		c.subscribe("/queue/paint", stomp.AckClientIndividual, "selector", "colour = 'red' AND weight > 5")
+		c.ack(c.show())
+		c.ack(c.show())
+	})
+	with(func(c *client) {
+		c.subscribe("/queue/paint", stomp.AckAuto)
+		c.show()
+		c.show()
+	})
+}
+
+func delayed() {
+	with(func(c *client) {
+		begun := time.Now()
+		c.sendWith("/queue/later", "later", "AMQ_SCHEDULED_DELAY", "300", "persistent", "true")
+		c.send("/queue/later", "at once")
+		c.subscribe("/queue/later", stomp.AckAuto)
+		c.show()
+		c.show()
+		say(result{"waited": time.Since(begun) > 290*time.Millisecond})
+	})
+}
+
+func requestReply() {
+	with(func(requester *client) {
+		with(func(service *client) {
+			requester.subscribe("/temp-queue/replies", stomp.AckAuto)
+			requester.sendWith("/queue/service", "6 * 7", "reply-to", "/temp-queue/replies", "correlation-id", "c-1")
+			service.subscribe("/queue/service", stomp.AckAuto)
+			request := service.receive()
+			correlation := request.Header.Get("correlation-id")
+			say(result{"request": string(request.Body), "correlation": correlation})
+			service.sendWith(request.Header.Get("reply-to"), "42", "correlation-id", correlation)
+			reply := requester.receive()
+			say(result{"reply": string(reply.Body), "correlation": reply.Header.Get("correlation-id")})
+		})
+	})
+}
+
+func virtualTopic() {
+	billing, stock := "/queue/Consumer.billing.VirtualTopic.orders", "/queue/Consumer.stock.VirtualTopic.orders"
+	showCopies := func(c *client) {
+		for range [2]int{} {
+			message := c.receive()
+			say(result{"body": string(message.Body), "origin": message.Header.Get("original-destination")})
+		}
+	}
+	with(func(c *client) {
+		c.subscribe(billing, stomp.AckAuto) // From now on it collects.
+	})
+	with(func(c *client) {
+		c.subscribe(stock, stomp.AckAuto)
+		c.sendPersistent("/topic/VirtualTopic.orders", "order 1")
+		c.sendPersistent("/topic/VirtualTopic.orders", "order 2")
+		showCopies(c)
+	})
+	with(func(c *client) {
+		c.subscribe(billing, stomp.AckAuto)
+		showCopies(c)
+	})
+}
+
+func login() {
+	_, err := tryOpen("", 0, stomp.ConnOpt.Login("orders", "a guess"))
+	say(result{"refused": text(err)})
+	c := open("", 0, stomp.ConnOpt.Login("orders", "the secret of orders"))
+	c.send("/queue/orders.new", "allowed")
+	c.subscribe("/queue/orders.new", stomp.AckAuto)
+	c.show()
+	// Without a receipt the library tells nobody.
+	err = c.conn.Send("/queue/billing", "", []byte("forbidden"), stomp.SendOpt.Receipt)
+	say(result{"denied": text(err)})
+}
+
+// text is what the broker says in an ERROR.
+func text(err error) string {
+	if refused := (stomp.Error{}); errors.As(err, &refused) {
+		return refused.Message
+	}
+	panic(fmt.Errorf("not refused: %v", err))
+}
+
+func retry() {
+	with(func(c *client) {
+		c.sendPersistent("/queue/poison", "bad")
+		c.subscribe("/queue/poison", stomp.AckClientIndividual,
+			"activemq.maximumRedeliveries", "2",
+			"activemq.initialRedeliveryDelay", "50",
+			"activemq.useExponentialBackOff", "true",
+			"activemq.backOffMultiplier", "4")
+		begun := time.Now()
+		check(c.conn.Nack(c.show()))
+		check(c.conn.Nack(c.show()))
+		last := c.show()
+		say(result{"backed-off": time.Since(begun) > 240*time.Millisecond})
+		check(c.conn.Nack(last))
+		with(func(undertaker *client) {
+			undertaker.subscribe("/queue/ActiveMQ.DLQ", stomp.AckClientIndividual)
+			dead := undertaker.receive()
+			say(result{
+				"dead":     string(dead.Body),
+				"origin":   dead.Header.Get("original-destination"),
+				"failures": dead.Header.Get("dlqDeliveryCount"),
+			})
+		})
+		c.ack(c.show())
 	})
 }

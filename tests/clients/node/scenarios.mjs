@@ -1,10 +1,6 @@
-// The scenarios for any STOMP library of Node: tell(open) is given a function that opens a connection with it.
+// The scenarios for any STOMP library of JavaScript, in Node or in a page: tell(scenario, open) is given a function that
+// opens a connection with it.
 // What they must print stands in scenarios.rs beside this directory.
-
-import { createHash } from 'node:crypto';
-
-export const [address, scenario, version] = process.argv.slice(2);
-export const [host, port] = [address.slice(0, address.lastIndexOf(':')), Number(address.split(':').at(-1))];
 
 const DEADLINE_MS = 30_000;
 
@@ -12,6 +8,7 @@ const DEADLINE_MS = 30_000;
 export class Inbox {
   #items = [];
   #waiting = [];
+  #failure;
 
   put(item) {
     const waiting = this.#waiting.shift();
@@ -20,11 +17,13 @@ export class Inbox {
   }
 
   fail(error) {
+    this.#failure ??= error;
     for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
   }
 
   take() {
     if (this.#items.length > 0) return Promise.resolve(this.#items.shift());
+    if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error('nothing came')), DEADLINE_MS);
       const done = (end) => (value) => {
@@ -37,14 +36,16 @@ export class Inbox {
 }
 
 const say = (result) => console.log(JSON.stringify(result));
-const text = (message) => Buffer.from(message.body).toString('utf8');
+const text = (message) => new TextDecoder().decode(message.body);
+const hex = (octets) => Array.from(new Uint8Array(octets), (octet) => octet.toString(16).padStart(2, '0')).join('');
 
 /**
- * `open({ clientId, heartBeatMs })` resolves to a client with: version, messages (an Inbox of { headers, body, … }), beats
+ * `open({ clientId, heartBeatMs, login: [name, passcode] })` resolves to a client with: version, messages (an Inbox of { headers, body, … }), beats
  * (an Inbox), send(destination, body, headers, onReceipt), subscribe(destination, ack, headers), unsubscribe(headers),
- * ack(message, transaction), nack(message), begin(id), commit(id), abort(id), close().
+ * ack(message, transaction), nack(message), begin(id), commit(id), abort(id), close(), drop().
+ * What the broker says in an ERROR is the text of the error that `open` and the inboxes throw.
  */
-export async function tell(open) {
+export async function tell(scenario, open) {
   async function connected(work, options = {}) {
     const client = await open(options);
     await work(client);
@@ -74,6 +75,20 @@ export async function tell(open) {
     client.subscribe(destination);
     await show(client);
   });
+
+  /** Shows the copies that have come to a queue behind a virtual topic. */
+  async function showCopies(client, count) {
+    for (const message of await take(client, count)) {
+      say({ body: text(message), origin: message.headers['original-destination'] });
+    }
+  }
+
+  const impatient = {
+    'activemq.maximumRedeliveries': '2',
+    'activemq.initialRedeliveryDelay': '50',
+    'activemq.useExponentialBackOff': 'true',
+    'activemq.backOffMultiplier': '4',
+  };
 
   const durable = { 'activemq.subscriptionName': 'news' };
 
@@ -222,17 +237,17 @@ export async function tell(open) {
 
     binary: () => connected(async (client) => {
       const octets = [...Array(256).keys(), 0, 0];
-      client.send('/queue/binary', Buffer.from(octets));
+      client.send('/queue/binary', Uint8Array.from(octets));
       client.subscribe('/queue/binary');
-      say({ hex: Buffer.from((await client.messages.take()).body).toString('hex') });
+      say({ hex: hex((await client.messages.take()).body) });
     }),
 
     big: () => connected(async (client) => {
       const numbers = Array.from({ length: 1 << 20 }, (_, number) => String(number).padStart(10, '0'));
-      client.send('/queue/big', Buffer.from(numbers.join('')));
+      client.send('/queue/big', new TextEncoder().encode(numbers.join('')));
       client.subscribe('/queue/big');
       const { body } = await client.messages.take();
-      say({ octets: body.length, sha256: createHash('sha256').update(body).digest('hex') });
+      say({ octets: body.length, sha256: hex(await crypto.subtle.digest('SHA-256', body)) });
     }),
 
     receipts: () => connected(async (client) => {
@@ -245,6 +260,86 @@ export async function tell(open) {
       say({ receipts });
       client.subscribe('/queue/receipts');
       say({ bodies: (await take(client, 100)).map(text) });
+    }),
+
+    selector: async () => {
+      await connected(async (client) => {
+        for (const [colour, weight] of [['red', '3'], ['red', '7'], ['blue', '9'], ['red', '9']]) {
+          client.send('/queue/paint', `${colour} ${weight}`, { colour, weight });
+        }
+        client.subscribe('/queue/paint', 'client-individual', { selector: "colour = 'red' AND weight > 5" });
+        for (let count = 0; count < 2; count++) client.ack(await show(client));
+      });
+      await connected(async (client) => {
+        client.subscribe('/queue/paint');
+        for (let count = 0; count < 2; count++) await show(client);
+      });
+    },
+
+    delayed: () => connected(async (client) => {
+      const begun = performance.now();
+      client.send('/queue/later', 'later', { AMQ_SCHEDULED_DELAY: '300', persistent: 'true' });
+      send(client, '/queue/later', 'at once');
+      client.subscribe('/queue/later');
+      for (let count = 0; count < 2; count++) await show(client);
+      say({ waited: performance.now() - begun > 290 });
+    }),
+
+    'request-reply': () => connected((requester) => connected(async (service) => {
+      requester.subscribe('/temp-queue/replies');
+      requester.send('/queue/service', '6 * 7', { 'reply-to': '/temp-queue/replies', 'correlation-id': 'c-1' });
+      service.subscribe('/queue/service');
+      const request = await service.messages.take();
+      const correlation = request.headers['correlation-id'];
+      say({ request: text(request), correlation });
+      service.send(request.headers['reply-to'], '42', { 'correlation-id': correlation });
+      const reply = await requester.messages.take();
+      say({ reply: text(reply), correlation: reply.headers['correlation-id'] });
+    })),
+
+    'virtual-topic': async () => {
+      const [billing, stock] = ['billing', 'stock'].map((name) => `/queue/Consumer.${name}.VirtualTopic.orders`);
+      // From now on it collects.
+      await connected(async (client) => client.subscribe(billing));
+      await connected(async (client) => {
+        client.subscribe(stock);
+        client.send('/topic/VirtualTopic.orders', 'order 1', { persistent: 'true' });
+        client.send('/topic/VirtualTopic.orders', 'order 2', { persistent: 'true' });
+        await showCopies(client, 2);
+      });
+      await connected(async (client) => {
+        client.subscribe(billing);
+        await showCopies(client, 2);
+      });
+    },
+
+    login: async () => {
+      await open({ login: ['orders', 'a guess'] }).catch((error) => say({ refused: error.message }));
+      const client = await open({ login: ['orders', 'the secret of orders'] });
+      send(client, '/queue/orders.new', 'allowed');
+      client.subscribe('/queue/orders.new');
+      await show(client);
+      send(client, '/queue/billing', 'forbidden');
+      await client.messages.take().catch((error) => say({ denied: error.message }));
+      // Some libraries give a connection up that has met an ERROR.
+      client.drop();
+    },
+
+    retry: () => connected(async (client) => {
+      client.send('/queue/poison', 'bad', { persistent: 'true' });
+      client.subscribe('/queue/poison', 'client-individual', impatient);
+      const begun = performance.now();
+      for (let count = 0; count < 2; count++) client.nack(await show(client));
+      const last = await show(client);
+      say({ 'backed-off': performance.now() - begun > 240 });
+      client.nack(last);
+      await connected(async (undertaker) => {
+        undertaker.subscribe('/queue/ActiveMQ.DLQ', 'client-individual');
+        const dead = await undertaker.messages.take();
+        const { 'original-destination': origin, dlqDeliveryCount: failures } = dead.headers;
+        say({ dead: text(dead), origin, failures });
+      });
+      client.ack(await show(client));
     }),
   };
 

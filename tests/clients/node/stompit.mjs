@@ -1,15 +1,17 @@
 // What stompit sees of the broker: stompit.mjs ADDRESS SCENARIO VERSION prints one JSON line per result.
 
 import stompit from 'stompit';
-import { Inbox, host, port, tell, version } from './scenarios.mjs';
+import { ca, host, isTls, port, scenario, version } from './arguments.mjs';
+import { Inbox, tell } from './scenarios.mjs';
 
-async function open({ clientId, heartBeatMs = 0 }) {
+async function open({ clientId, heartBeatMs = 0, login }) {
   const messages = new Inbox();
   const beats = new Inbox();
   const connectHeaders = { 'accept-version': version, 'heart-beat': `${heartBeatMs},${heartBeatMs}` };
   if (clientId) connectHeaders['client-id'] = clientId;
+  if (login) [connectHeaders.login, connectHeaders.passcode] = login;
   const stomp = await new Promise((resolve, reject) => {
-    const options = { host, port, connectHeaders, heartbeatDelayMargin: 2 * heartBeatMs };
+    const options = { host, port, connectHeaders, heartbeatDelayMargin: 2 * heartBeatMs, ...(isTls && { ssl: true, ca }) };
     stompit.connect(options, (error, client) => (error ? reject(error) : resolve(client)));
   });
   stomp.on('error', (error) => {
@@ -52,7 +54,8 @@ async function open({ clientId, heartBeatMs = 0 }) {
     close: () => new Promise((resolve, reject) => {
       stomp.disconnect((error) => (error ? reject(error) : resolve()));
     }),
+    drop: () => stomp.destroy(),
   };
 }
 
-await tell(open);
+await tell(scenario, open);

@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 
 import stomp
 
@@ -26,6 +27,10 @@ CONNECTIONS = {
 
 def say(**result):
     print(json.dumps(result), flush=True)
+
+
+class Refused(Exception):
+    """An ERROR frame."""
 
 
 class Inbox(stomp.ConnectionListener):
@@ -48,7 +53,7 @@ class Inbox(stomp.ConnectionListener):
         self.receipts.put(frame.headers["receipt-id"])
 
     def on_error(self, frame):
-        self.messages.put(RuntimeError(f"ERROR {frame.headers} {frame.body}"))
+        self.messages.put(Refused(frame.headers["message"]))
 
     def on_heartbeat(self):
         self.beats.release()
@@ -58,7 +63,7 @@ class Inbox(stomp.ConnectionListener):
 
 
 class Client:
-    def __init__(self, client_id=None, heartbeats=(0, 0)):
+    def __init__(self, client_id=None, heartbeats=(0, 0), login=(None, None)):
         # Before 1.1 there are no heart-beats. The scale bears a busy machine.
         more = {} if VERSION == "1.0" else {"heartbeats": heartbeats, "heart_beat_receive_scale": 3}
         self.stomp = CONNECTIONS[VERSION]([(HOST, int(PORT))], auto_decode=False, **more)
@@ -66,7 +71,10 @@ class Client:
             self.stomp.set_ssl([(HOST, int(PORT))], ca_certs=os.environ["FERRYMQ_CA"])
         self.inbox = Inbox()
         self.stomp.set_listener("inbox", self.inbox)
-        self.stomp.connect(wait=True, headers={"client-id": client_id} if client_id else {})
+        try:
+            self.stomp.connect(*login, wait=True, headers={"client-id": client_id} if client_id else {})
+        except stomp.exception.ConnectFailedException:
+            self.receive()  # Raises what was refused.
 
     def __enter__(self):
         return self
@@ -85,7 +93,7 @@ class Client:
 
     def receive(self):
         frame = self.inbox.messages.get(timeout=DEADLINE_S)
-        if isinstance(frame, RuntimeError):
+        if isinstance(frame, Refused):
             raise frame
         return frame
 
@@ -282,6 +290,104 @@ def receipts():
         say(receipts=[int(client.inbox.receipts.get(timeout=DEADLINE_S)) for _ in range(100)])
         client.subscribe("/queue/receipts")
         say(bodies=[client.receive().body.decode() for _ in range(100)])
+
+
+def selector():
+    with Client() as client:
+        for colour, weight in [("red", 3), ("red", 7), ("blue", 9), ("red", 9)]:
+            client.send("/queue/paint", f"{colour} {weight}", colour=colour, weight=weight)
+        client.subscribe("/queue/paint", "client-individual", selector="colour = 'red' AND weight > 5")
+        for _ in range(2):
+            client.ack(client.show())
+    with Client() as client:
+        client.subscribe("/queue/paint")
+        for _ in range(2):
+            client.show()
+
+
+def delayed():
+    with Client() as client:
+        begun = time.monotonic()
+        client.send("/queue/later", "later", AMQ_SCHEDULED_DELAY="300", persistent="true")
+        client.send("/queue/later", "at once")
+        client.subscribe("/queue/later")
+        for _ in range(2):
+            client.show()
+        say(waited=time.monotonic() - begun > 0.29)
+
+
+def request_reply():
+    with Client() as requester, Client() as service:
+        requester.subscribe("/temp-queue/replies")
+        headers = {"reply-to": "/temp-queue/replies", "correlation-id": "c-1"}
+        requester.send("/queue/service", "6 * 7", **headers)
+        service.subscribe("/queue/service")
+        request = service.receive()
+        correlation = request.headers["correlation-id"]
+        say(request=request.body.decode(), correlation=correlation)
+        service.send(request.headers["reply-to"], "42", **{"correlation-id": correlation})
+        reply = requester.receive()
+        say(reply=reply.body.decode(), correlation=reply.headers["correlation-id"])
+
+
+def virtual_topic():
+    def show_copies(client):
+        for _ in range(2):
+            frame = client.receive()
+            say(body=frame.body.decode(), origin=frame.headers["original-destination"])
+
+    billing, stock = [f"/queue/Consumer.{name}.VirtualTopic.orders" for name in ("billing", "stock")]
+    with Client() as client:
+        client.subscribe(billing)  # From now on it collects.
+    with Client() as client:
+        client.subscribe(stock)
+        client.send("/topic/VirtualTopic.orders", "order 1", "order 2", persistent="true")
+        show_copies(client)
+    with Client() as client:
+        client.subscribe(billing)
+        show_copies(client)
+
+
+def login():
+    try:
+        Client(login=("orders", "a guess"))
+    except Refused as refused:
+        say(refused=str(refused))
+    with Client(login=("orders", "the secret of orders")) as client:
+        client.send("/queue/orders.new", "allowed")
+        client.subscribe("/queue/orders.new")
+        client.show()
+        client.send("/queue/billing", "forbidden")
+        try:
+            client.receive()
+        except Refused as refused:
+            say(denied=str(refused))
+
+
+IMPATIENT = {
+    "activemq.maximumRedeliveries": "2",
+    "activemq.initialRedeliveryDelay": "50",
+    "activemq.useExponentialBackOff": "true",
+    "activemq.backOffMultiplier": "4",
+}
+
+
+def retry():
+    with Client() as client:
+        client.send("/queue/poison", "bad", persistent="true")
+        client.subscribe("/queue/poison", "client-individual", **IMPATIENT)
+        begun = time.monotonic()
+        for _ in range(2):
+            client.nack(client.show())
+        last = client.show()
+        say(**{"backed-off": time.monotonic() - begun > 0.24})
+        client.nack(last)
+        with Client() as undertaker:
+            undertaker.subscribe("/queue/ActiveMQ.DLQ", "client-individual")
+            dead = undertaker.receive()
+            headers = dead.headers
+            say(dead=dead.body.decode(), origin=headers["original-destination"], failures=headers["dlqDeliveryCount"])
+        client.ack(client.show())
 
 
 def produce():

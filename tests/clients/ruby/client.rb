@@ -1,4 +1,5 @@
 # What Ruby's stomp gem sees of the broker: client.rb ADDRESS SCENARIO VERSION prints one JSON line per result.
+# An ADDRESS that begins with tls:// is spoken to by TLS; FERRYMQ_CA names the authority.
 #
 # The same scenarios stand in the other languages beside this directory; what they must print stands in scenarios.rs.
 
@@ -9,7 +10,8 @@ require 'stomp'
 require 'timeout'
 
 DEADLINE_S = 30
-HOST, PORT = ARGV[0].split(':')
+TLS = ARGV[0].start_with?('tls://')
+HOST, PORT = ARGV[0].delete_prefix('tls://').split(':')
 SCENARIO = ARGV[1].tr('-', '_')
 VERSION = ARGV[2]
 DURABLE = { 'activemq.subscriptionName' => 'news' }.freeze
@@ -19,22 +21,28 @@ def say(**result)
   $stdout.flush
 end
 
+# An ERROR frame.
+class Refused < StandardError; end
+
 # One connection with at most one subscription.
 class Client
   attr_reader :stomp
 
-  def initialize(headers = {})
+  def initialize(headers = {}, login: nil)
+    host = { host: HOST, port: Integer(PORT) }
+    host[:ssl] = Stomp::SSLParams.new(ts_files: ENV.fetch('FERRYMQ_CA')) if TLS
+    host[:login], host[:passcode] = login if login
     @stomp = Stomp::Connection.new(
-      hosts: [{ host: HOST, port: Integer(PORT) }],
+      hosts: [host],
       reliable: false,
       connect_headers: { 'accept-version' => VERSION, 'host' => HOST }.merge(headers)
     )
-    raise "#{@stomp.connection_frame}" if @stomp.connection_frame.command != 'CONNECTED'
+    raise Refused, @stomp.connection_frame.headers['message'] if @stomp.connection_frame.command != 'CONNECTED'
   end
 
   # Opens one for some work, and closes it.
-  def self.with(headers = {})
-    client = new(headers)
+  def self.with(headers = {}, login: nil)
+    client = new(headers, login: login)
     yield client
     client.stomp.disconnect(receipt: 'bye')
     raise 'no RECEIPT for DISCONNECT' if client.stomp.disconnect_receipt.headers['receipt-id'] != 'bye'
@@ -50,6 +58,7 @@ class Client
 
   def take(command = 'MESSAGE')
     frame = Timeout.timeout(DEADLINE_S) { @stomp.receive }
+    raise Refused, frame.headers['message'] if frame&.command == 'ERROR'
     raise "#{frame} instead of #{command}" if frame.nil? || frame.command != command
 
     frame
@@ -181,26 +190,26 @@ def abort
 end
 
 def durable
-  Client.with('client-id' => 'durable') do |client|
+  Client.with({ 'client-id' => 'durable' }) do |client|
     client.subscribe('/topic/news', 'client-individual', DURABLE)
     client.send('/topic/news', 'online')
     client.ack(client.show)
   end
   Client.with { |other| other.send('/topic/news', 'offline 1', 'offline 2', persistent: 'true') }
-  Client.with('client-id' => 'durable') do |client|
+  Client.with({ 'client-id' => 'durable' }) do |client|
     client.subscribe('/topic/news', 'client-individual', DURABLE)
     2.times { client.ack(client.show) }
   end
 end
 
 def durable_removed
-  Client.with('client-id' => 'durable') do |client|
+  Client.with({ 'client-id' => 'durable' }) do |client|
     client.subscribe('/topic/old', 'auto', DURABLE)
     client.stomp.unsubscribe('/topic/old', {}, 's')
     client.stomp.unsubscribe('/topic/old', DURABLE, 's')
     client.send('/topic/old', 'unheard', persistent: 'true')
   end
-  Client.with('client-id' => 'durable') do |client|
+  Client.with({ 'client-id' => 'durable' }) do |client|
     client.subscribe('/topic/old', 'auto', DURABLE)
     client.send('/topic/old', 'heard')
     client.show
@@ -208,7 +217,7 @@ def durable_removed
 end
 
 def heart_beats
-  Client.with('heart-beat' => '300,300') do |client|
+  Client.with({ 'heart-beat' => '300,300' }) do |client|
     # The library counts on a thread of its own.
     Timeout.timeout(DEADLINE_S) { Thread.pass until client.stomp.hbrecv_count >= 5 }
     say(beats: 5)
@@ -262,4 +271,116 @@ def receipts
   end
 end
 
-Object.send(:method, SCENARIO).call
+def selector
+  Client.with do |client|
+    [['red', 3], ['red', 7], ['blue', 9], ['red', 9]].each do |colour, weight|
+      client.send('/queue/paint', "#{colour} #{weight}", colour: colour, weight: weight.to_s)
+    end
+    client.subscribe('/queue/paint', 'client-individual', 'selector' => "colour = 'red' AND weight > 5")
+    2.times { client.ack(client.show) }
+  end
+  Client.with do |client|
+    client.subscribe('/queue/paint')
+    2.times { client.show }
+  end
+end
+
+def now_s
+  Process.clock_gettime(Process::CLOCK_MONOTONIC)
+end
+
+def delayed
+  Client.with do |client|
+    begun = now_s
+    client.send('/queue/later', 'later', AMQ_SCHEDULED_DELAY: '300', persistent: 'true')
+    client.send('/queue/later', 'at once')
+    client.subscribe('/queue/later')
+    2.times { client.show }
+    say(waited: now_s - begun > 0.29)
+  end
+end
+
+def request_reply
+  Client.with do |requester|
+    Client.with do |service|
+      requester.subscribe('/temp-queue/replies')
+      requester.send('/queue/service', '6 * 7', 'reply-to': '/temp-queue/replies', 'correlation-id': 'c-1')
+      service.subscribe('/queue/service')
+      request = service.take
+      correlation = request.headers['correlation-id']
+      say(request: request.body, correlation: correlation)
+      service.send(request.headers['reply-to'], '42', 'correlation-id': correlation)
+      reply = requester.take
+      say(reply: reply.body, correlation: reply.headers['correlation-id'])
+    end
+  end
+end
+
+def show_copies(client)
+  2.times do
+    message = client.take
+    say(body: message.body, origin: message.headers['original-destination'])
+  end
+end
+
+def virtual_topic
+  billing, stock = %w[billing stock].map { |name| "/queue/Consumer.#{name}.VirtualTopic.orders" }
+  Client.with { |client| client.subscribe(billing) } # From now on it collects.
+  Client.with do |client|
+    client.subscribe(stock)
+    client.send('/topic/VirtualTopic.orders', 'order 1', 'order 2', persistent: 'true')
+    show_copies(client)
+  end
+  Client.with do |client|
+    client.subscribe(billing)
+    show_copies(client)
+  end
+end
+
+def login
+  begin
+    Client.new(login: ['orders', 'a guess'])
+  rescue Refused => e
+    say(refused: e.message)
+  end
+  Client.with(login: ['orders', 'the secret of orders']) do |client|
+    client.send('/queue/orders.new', 'allowed')
+    client.subscribe('/queue/orders.new')
+    client.show
+    client.send('/queue/billing', 'forbidden')
+    begin
+      client.take
+    rescue Refused => e
+      say(denied: e.message)
+    end
+  end
+end
+
+IMPATIENT = {
+  'activemq.maximumRedeliveries' => '2',
+  'activemq.initialRedeliveryDelay' => '50',
+  'activemq.useExponentialBackOff' => 'true',
+  'activemq.backOffMultiplier' => '4'
+}.freeze
+
+def retry_dead
+  Client.with do |client|
+    client.send('/queue/poison', 'bad', persistent: 'true')
+    client.subscribe('/queue/poison', 'client-individual', IMPATIENT)
+    begun = now_s
+    2.times { client.nack(client.show) }
+    last = client.show
+    say('backed-off': now_s - begun > 0.24)
+    client.nack(last)
+    Client.with do |undertaker|
+      undertaker.subscribe('/queue/ActiveMQ.DLQ', 'client-individual')
+      dead = undertaker.take
+      headers = dead.headers
+      say(dead: dead.body, origin: headers['original-destination'], failures: headers['dlqDeliveryCount'])
+    end
+    client.ack(client.show)
+  end
+end
+
+# `retry` is a word of the language.
+Object.send(:method, SCENARIO == 'retry' ? :retry_dead : SCENARIO).call

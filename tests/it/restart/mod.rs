@@ -1,8 +1,12 @@
 //! What survives a stop and a crash. Spec: behaviour SND-4, SUB-5, TX-3, TX-5, RED-5, RED-7, DLQ-4, ACK-7.
 
+mod dialects;
+mod duplicates;
 mod durables;
+mod ledger;
 mod load;
 mod process;
+mod rounds;
 mod scheduling;
 mod stopping;
 

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::Case;
 use super::{
-    acknowledging, browsing, choosing, connecting, durable, ending, grouping, heart_beats,
-    policies, redelivering, scheduling, selecting, sending, subscribing, syntax, transactions,
+    acknowledging, browsing, choosing, connecting, dialects, durable, ending, grouping,
+    heart_beats, policies, redelivering, scheduling, selecting, sending, subscribing, syntax,
+    transactions,
 };
-use crate::{destinations, hostile, restart, security, topics, transport, virtual_topics};
+use crate::{
+    destinations, duplicates, hostile, restart, security, topics, transport, virtual_topics,
+};
 
 /// The numbers of the list; it has gaps.
 #[rustfmt::skip]
@@ -38,15 +41,14 @@ const LIST: &[u16] = &[
 #[rustfmt::skip]
 const NOT_YET: &[(&str, &[u16])] = &[
     ("needs a JMS client, or JMS messages", &[72, 73, 74, 76, 154, 155, 318, 319, 320]),
-    ("duplicate detection is not built", &[152]),
     ("advisories are refused (DST-14)", &[203, 204, 205, 206]),
-    ("other dialects are not built; what could be mistaken is refused", &[333, 334, 335, 336, 338, 339, 340, 343]),
     ("OpenWire is not built", &[352]),
 ];
 
 /// Cases that are tests of their own elsewhere.
-const ELSEWHERE: [&[&str]; 7] = [
+const ELSEWHERE: [&[&str]; 8] = [
     destinations::COVERED,
+    duplicates::COVERED,
     hostile::COVERED,
     restart::COVERED,
     security::COVERED,
@@ -55,11 +57,12 @@ const ELSEWHERE: [&[&str]; 7] = [
     virtual_topics::COVERED,
 ];
 
-const TABLES: [&[Case]; 16] = [
+const TABLES: [&[Case]; 17] = [
     acknowledging::CASES,
     browsing::CASES,
     choosing::CASES,
     connecting::CASES,
+    dialects::CASES,
     durable::CASES,
     ending::CASES,
     grouping::CASES,

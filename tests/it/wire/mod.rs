@@ -8,6 +8,8 @@ mod choosing;
 pub(crate) mod client;
 mod connecting;
 mod coverage;
+mod declaring;
+mod dialects;
 mod durable;
 mod ending;
 mod grouping;

@@ -27,6 +27,9 @@ pub struct Send<'a> {
     pub expires_ms: u64,
     /// `expiration` (RabbitMQ): milliseconds from now; counts only without `expires`.
     pub expiration_ms: Option<u64>,
+    /// By which the message is known if it comes again (SND-6): `message-dedup-id`, `_AMQ_DUPL_ID` or
+    /// `x-deduplication-header`. An empty one counts as none.
+    pub dedup_id: Option<Cow<'a, str>>,
     /// `timestamp`, if the client gave one.
     pub timestamp_ms: Option<u64>,
     /// Text rather than bytes: no `content-length`, or `amq-msg-type:text`.
@@ -51,6 +54,9 @@ const OPTIONAL: u128 = set(&[
     Known::Expiration,
     Known::Timestamp,
     Known::AmqMsgType,
+    Known::MessageDedupId,
+    Known::AmqDuplId,
+    Known::DeduplicationHeader,
 ]);
 
 impl<'a> Send<'a> {
@@ -75,6 +81,7 @@ impl<'a> Send<'a> {
             priority: PRIORITY_DEFAULT,
             expires_ms: 0,
             expiration_ms: None,
+            dedup_id: None,
             timestamp_ms: None,
             text: !frame.has_content_length,
             has_content_length: frame.has_content_length,
@@ -96,6 +103,7 @@ impl<'a> Send<'a> {
         self.expires_ms = natural(headers, Known::Expires)?.unwrap_or(0);
         self.expiration_ms = natural(headers, Known::Expiration)?;
         self.timestamp_ms = natural(headers, Known::Timestamp)?;
+        self.dedup_id = dedup_id(headers);
         self.text = is_text(frame)?;
         Ok(())
     }
@@ -121,6 +129,17 @@ impl<'a> Send<'a> {
     pub fn user_head_len_hint(&self) -> usize {
         user_head::len_hint(&self.headers)
     }
+}
+
+/// The names of section 4 in their order of precedence.
+fn dedup_id<'a>(headers: &Headers<'a>) -> Option<Cow<'a, str>> {
+    [
+        Known::MessageDedupId,
+        Known::AmqDuplId,
+        Known::DeduplicationHeader,
+    ]
+    .into_iter()
+    .find_map(|known| headers.get(known).filter(|id| !id.is_empty()))
 }
 
 #[inline]

@@ -26,6 +26,8 @@ pub enum AckMode {
 pub enum Prefetch {
     /// At most so many; at least 1, since STOMP has no pull.
     Messages(u32),
+    /// At most so many octets, the last message may go over: `consumer-window-size` of Artemis.
+    Bytes(u64),
     /// No bound: `prefetch-count:0` of RabbitMQ.
     Unlimited,
 }
@@ -49,7 +51,7 @@ pub struct Subscribe<'a> {
     pub browser: bool,
     /// `transformation`.
     pub transformation: Option<Cow<'a, str>>,
-    /// `activemq.prefetchSize`, or `prefetch-count`.
+    /// `activemq.prefetchSize`, or `prefetch-count`, or `consumer-window-size`.
     pub prefetch: Option<Prefetch>,
     /// `activemq.priority`, clamped to 0–127.
     pub priority: u8,
@@ -63,8 +65,10 @@ pub struct Subscribe<'a> {
     pub pending_max: Option<i64>,
     /// The durable subscription's name, by any of its four headers.
     pub durable_name: Option<Cow<'a, str>>,
-    /// `durable:true` or `persistent:true` with `auto-delete:false` (RabbitMQ).
+    /// `durable:true` or `persistent:true` (RabbitMQ).
     pub durable: bool,
+    /// `auto-delete` (RabbitMQ).
+    pub auto_delete: Option<bool>,
     /// All headers.
     pub headers: Headers<'a>,
 }
@@ -89,10 +93,6 @@ impl<'a> Subscribe<'a> {
         }
         let ack = ack_mode(&headers);
         let priority = integer(&headers, Known::ActivemqPriority)?.unwrap_or(0);
-        let durable = flag(&headers, Known::Durable) || flag(&headers, Known::Persistent);
-        let kept = headers
-            .get(Known::AutoDelete)
-            .is_some_and(|value| value == "false");
         Ok(Self {
             destination,
             id,
@@ -109,7 +109,8 @@ impl<'a> Subscribe<'a> {
             retroactive: flag(&headers, Known::ActivemqRetroactive),
             pending_max: integer(&headers, Known::ActivemqMaximumPending)?,
             durable_name: durable_name(&headers),
-            durable: durable && kept,
+            durable: durable(&headers),
+            auto_delete: auto_delete(&headers),
             headers,
         })
     }
@@ -124,6 +125,10 @@ pub struct Unsubscribe<'a> {
     pub destination: Option<Cow<'a, str>>,
     /// The durable subscription to remove for good (SUB-7).
     pub durable_name: Option<Cow<'a, str>>,
+    /// As that of [`Subscribe`].
+    pub durable: bool,
+    /// As that of [`Subscribe`].
+    pub auto_delete: Option<bool>,
     /// `receipt`.
     pub receipt: Option<Cow<'a, str>>,
     /// All headers.
@@ -147,9 +152,23 @@ impl<'a> Unsubscribe<'a> {
             id,
             destination,
             durable_name: durable_name(&headers),
+            durable: durable(&headers),
+            auto_delete: auto_delete(&headers),
             receipt: headers.get(Known::Receipt),
             headers,
         })
+    }
+}
+
+fn durable(headers: &Headers<'_>) -> bool {
+    flag(headers, Known::Durable) || flag(headers, Known::Persistent)
+}
+
+fn auto_delete(headers: &Headers<'_>) -> Option<bool> {
+    match headers.get(Known::AutoDelete).as_deref() {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => None,
     }
 }
 
@@ -162,7 +181,8 @@ fn ack_mode(headers: &Headers<'_>) -> Option<AckMode> {
     }
 }
 
-/// `activemq.prefetchSize` wins over `prefetch-count`; 0 means 1 there and no bound here.
+/// `activemq.prefetchSize` wins over `prefetch-count`, and that over `consumer-window-size`; 0 means 1 in the first and no
+/// bound in the second.
 fn prefetch(headers: &Headers<'_>) -> Result<Option<Prefetch>, FrameFault> {
     let bounded = |number: i64| {
         let number = number.clamp(1, i64::from(u32::MAX));
@@ -171,12 +191,19 @@ fn prefetch(headers: &Headers<'_>) -> Result<Option<Prefetch>, FrameFault> {
     if let Some(size) = integer(headers, Known::ActivemqPrefetchSize)? {
         return Ok(Some(bounded(size)));
     }
-    Ok(
-        integer(headers, Known::PrefetchCount)?.map(|count| match count {
+    if let Some(count) = integer(headers, Known::PrefetchCount)? {
+        return Ok(Some(match count {
             ..=0 => Prefetch::Unlimited,
             count => bounded(count),
-        }),
-    )
+        }));
+    }
+    // Octets; below 0 any number, 0 one message at a time.
+    let size = integer(headers, Known::ConsumerWindowSize)?;
+    Ok(size.map(|size| match u64::try_from(size) {
+        Err(_) => Prefetch::Unlimited,
+        Ok(0) => bounded(1),
+        Ok(bytes) => Prefetch::Bytes(bytes),
+    }))
 }
 
 /// The aliases of section 5 in their order of precedence.

@@ -60,7 +60,7 @@ public final class Conformance {
                 Test test = tests.nextElement();
                 String name = group.getSimpleName() + "." + test.toString().replaceAll("\\(.*", "");
                 if (name.contains(only)) {
-                    System.out.println("{\"test\":" + text(name) + ",\"failed\":" + run(test) + "}");
+                    System.out.println("{\"test\":" + Json.text(name) + ",\"failed\":" + run(test) + "}");
                 }
             }
         }
@@ -78,20 +78,6 @@ public final class Conformance {
         Throwable cause = result.errors().hasMoreElements()
                 ? result.errors().nextElement().thrownException()
                 : result.failures().nextElement().thrownException();
-        return text(String.valueOf(cause));
-    }
-
-    private static String text(String value) {
-        StringBuilder out = new StringBuilder("\"");
-        for (char character : value.toCharArray()) {
-            if (character == '"' || character == '\\') {
-                out.append('\\').append(character);
-            } else if (character < ' ') {
-                out.append(' ');
-            } else {
-                out.append(character);
-            }
-        }
-        return out.append('"').toString();
+        return Json.text(String.valueOf(cause));
     }
 }
