@@ -296,9 +296,15 @@ impl Story for Copied {
     fn begin(&mut self, process: &Process) {
         for queue in Self::QUEUES {
             let mut client = process.client();
+            // A queue that never had a message that is stored is not there after a crash, and collects nothing until
+            // somebody names it again.
+            let head = format!("SEND destination:/queue/{queue} persistent:true");
+            client.ask_with(&head, "first");
             client.ask(&format!(
                 "SUBSCRIBE id:1 destination:/queue/{queue} ack:client"
             ));
+            let first = client.message("first");
+            client.ask(&format!("ACK id:{}", first.must("ack")));
         }
     }
 
