@@ -24,5 +24,6 @@ pub mod telemetry;
 pub mod transport;
 
 mod start;
+mod virtual_destinations;
 
 pub use start::{Broker, Builder, Handle, RetryFailed, StartError};

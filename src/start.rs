@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{Destination, Message, Pattern};
+use crate::broker::{Destination, Message};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
 use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
@@ -22,13 +22,13 @@ use crate::engine::manage::{ManageError, Managed};
 use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
-use crate::engine::routes::{Rules, VirtualTopics};
 use crate::engine::{Engine, Settings, StoreError, TemporaryRules};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, Names, StompProperties, StompSettings, WIRE_STOMP};
 use crate::transport::certificates::{CertificateError, Certificates, ClientAuth, TlsSettings};
 use crate::transport::listener::{Listener, Protocol, Service, Speaks, Tls};
+use crate::virtual_destinations;
 
 /// The broker; see [`Broker::builder`].
 #[derive(Debug)]
@@ -108,6 +108,7 @@ impl Builder {
         let config = self.config;
         config.check()?;
         warn_of_policies(&config);
+        warn_of_virtual_destinations(&config);
         let clock = self.clock.unwrap_or_default();
         let certificates = load_certificates(&config, &clock)?;
         let security = read_security(&config, &clock).await?;
@@ -128,6 +129,7 @@ impl Builder {
             settings.advisories.broker_url = format!("tcp://{address}");
         }
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
+        engine.set_namespaces(namespaces(&config));
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
@@ -248,8 +250,8 @@ impl Handle {
         &self.engine
     }
 
-    /// Takes over what can change while the broker runs: users and access rules, the users file included; policies of
-    /// destinations, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// Takes over what can change while the broker runs: users and access rules, the users file included; virtual
+    /// destinations; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
     /// until the next start. Returns what differs.
     ///
     /// # Errors
@@ -260,13 +262,20 @@ impl Handle {
         let settings = config.security.clone();
         blocking(move || security.reload(&settings)).await??;
         self.engine.connections.wake_all();
+        self.engine.set_namespaces(namespaces(&config));
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
-        if changes.policies || !changes.at_once.is_empty() {
-            warn_of_policies(&config);
-            self.engine.set_policies(config.policies());
-        }
+        // What needs a restart stays: names are split as they were.
         running.adopt(config);
+        if changes.policies || !changes.at_once.is_empty() {
+            warn_of_policies(&running);
+            self.engine.set_policies(running.policies());
+        }
+        if changes.virtual_destinations {
+            warn_of_virtual_destinations(&running);
+            self.engine
+                .set_routes(virtual_destinations::rules(&running));
+        }
         Ok(changes)
     }
 
@@ -339,6 +348,19 @@ fn house(config: &Config) -> HouseRules {
 /// Says which keys of policies do nothing here.
 fn warn_of_policies(config: &Config) {
     for warning in config.policy_warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// What names of destinations begin with, of each namespace.
+fn namespaces(config: &Config) -> Vec<String> {
+    let namespaces = config.security.namespace.iter();
+    namespaces.map(|one| format!("{}.", one.name)).collect()
+}
+
+/// Says what of virtual destinations may not be meant so.
+fn warn_of_virtual_destinations(config: &Config) {
+    for warning in config.virtual_warnings() {
         tracing::warn!("{warning}");
     }
 }
@@ -423,7 +445,8 @@ async fn blocking<T: Send + 'static>(
 
 async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, StartError> {
     let (settings, clock) = (config.security.clone(), clock.clone());
-    Ok(blocking(move || Security::new(&settings, clock)).await??)
+    let syntax = config.pattern_syntax();
+    Ok(blocking(move || Security::new(&settings, syntax, clock)).await??)
 }
 
 async fn open_store(
@@ -452,9 +475,10 @@ fn settings(config: &Config) -> Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
         slow_subscriber_bytes_max: config.memory.slow_topic_subscriber_bytes_max.bytes(),
         outbox_bytes_max: config.stomp.outbox_bytes_max.bytes(),
-        routes: routes(config),
+        routes: virtual_destinations::rules(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
+        scheduler_bytes_max: config.scheduler.bytes_max.bytes(),
         group_reader: Some(stomp::group_of),
         advisories: AdvisorySettings {
             enabled: config.broker.advisory_support,
@@ -465,21 +489,6 @@ fn settings(config: &Config) -> Settings {
             auto_create_on_send: config.destinations.temp_auto_create_on_send,
             purge_after_ms: config.destinations.temp_purge_after.as_millis(),
         },
-    }
-}
-
-/// What is copied where. The patterns have passed the checks.
-fn routes(config: &Config) -> Rules {
-    let (keys, syntax) = (&config.virtual_topics, config.pattern_syntax());
-    let name = Pattern::parse_with(&keys.name, syntax).ok();
-    let virtual_topics = name.filter(|_| keys.enabled).map(|name| VirtualTopics {
-        name,
-        prefix: keys.prefix.clone(),
-    });
-    Rules {
-        virtual_topics,
-        mirror_prefix: keys.mirrored_queues.then(|| keys.mirror_prefix.clone()),
-        syntax,
     }
 }
 

@@ -83,6 +83,13 @@ impl Destination {
         format!("{prefix}{kind}://{}", self.physical_name())
     }
 
+    /// Whether its name, or the id of a temporary one, begins with `prefix`.
+    #[must_use]
+    pub fn is_within(&self, prefix: &str) -> bool {
+        let name = self.temporary_id().unwrap_or(&self.name);
+        name.starts_with(prefix)
+    }
+
     /// Reads what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

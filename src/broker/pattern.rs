@@ -131,6 +131,24 @@ impl Pattern {
         levels && (self.has_rest || names.next().is_none())
     }
 
+    /// Whether every name that `other` matches is one that this pattern matches too. Both are read in the same syntax.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut theirs = other.levels.iter();
+        let alike = self
+            .levels
+            .iter()
+            .all(|level| match (level, theirs.next()) {
+                (Level::Literal(literal), Some(Level::Literal(found))) => literal == found,
+                (Level::Any, found) => found.is_some(),
+                (Level::Literal(_), _) => false,
+            });
+        let rest = theirs.next().is_some() || other.has_rest;
+        // A name has at least one level, so `*.>` is all of them.
+        let all = other.levels.is_empty() && *self.levels == [Level::Any];
+        self.has_rest && (alike || all) || alike && !rest
+    }
+
     /// How specific the pattern is, for comparison with others that match the same name.
     #[must_use]
     pub fn specificity(&self) -> Specificity {
@@ -155,6 +173,12 @@ impl Pattern {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.has_rest || self.levels.contains(&Level::Any)
+    }
+
+    /// Whether it matches every name.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.levels.is_empty() && self.has_rest
     }
 
     /// The pattern as it was written.
@@ -271,6 +295,36 @@ mod tests {
         })
     }
 
+    #[test]
+    fn covering_is_told_by_levels_whatever_separates_them() {
+        let syntax = Syntax {
+            separator: Some('/'),
+            hash_is_rest: true,
+        };
+        let covers = |one: &str, other: &str| {
+            let read = |text| Pattern::parse_with(text, syntax).expect("a pattern");
+            read(one).covers(&read(other))
+        };
+        for (one, yes, no) in [
+            (
+                "a.>",
+                &["a/>", "a.#", "a", "a/b", "a.*", "a/*/c.>"][..],
+                &["#", "*", "b", "*.a"][..],
+            ),
+            ("a.*", &["a/b", "a/*"], &["a.>", "a", "a/#", "a.*.*"]),
+            (">", &["#", "a", "*", "*.>"], &[]),
+            ("*.>", &[">", "#", "a"], &[]),
+            ("a", &["a"], &["a.>", "a.#", "*", ">"]),
+        ] {
+            for other in yes {
+                assert!(covers(one, other), "{one} {other}");
+            }
+            for other in no {
+                assert!(!covers(one, other), "{one} {other}");
+            }
+        }
+    }
+
     /// The rule again, by recursion over levels.
     fn naive(pattern: &[&str], name: &[&str]) -> bool {
         match (pattern, name) {
@@ -295,6 +349,16 @@ mod tests {
             prop_assume!(!one.is_empty());
             prop_assert!(!pattern(&one).is_wildcard());
             prop_assert_eq!(pattern(&one).matches(&other), one == other);
+        }
+
+        #[test]
+        fn what_covers_matches_all_that_is_covered(one in pattern_text(), other in pattern_text(), names in prop::collection::vec(name(), 1..20)) {
+            if pattern(&one).covers(&pattern(&other)) {
+                for name in names {
+                    let name = name.join(".");
+                    prop_assert!(!pattern(&other).matches(&name) || pattern(&one).matches(&name), "{one} {other} {name}");
+                }
+            }
         }
 
         /// Making a pattern narrower makes it more specific.

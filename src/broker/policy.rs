@@ -159,6 +159,18 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages + other.messages,
+            bytes: self.bytes + other.bytes,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+        }
+    }
+}
+
 /// A limit that a destination has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {

@@ -116,6 +116,8 @@ pub struct Topic {
     /// Those that have expired and wait for the turn of a consumer.
     overdue: BTreeSet<(u64, u64)>,
     held_bytes: u64,
+    /// Octets of what is in the log, in memory or not.
+    log_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
     fetching: usize,
@@ -144,6 +146,7 @@ impl Topic {
             expiring: BTreeSet::new(),
             overdue: BTreeSet::new(),
             held_bytes: 0,
+            log_bytes: 0,
             durable_through: None,
             page_from: 0,
             fetching: 0,
@@ -229,6 +232,12 @@ impl Topic {
         slow.map(|(key, _)| key).collect()
     }
 
+    /// Octets of messages that wait for somebody, those on disk included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
     /// Takes a message in and delivers it to all who can take it now.
     pub fn publish(&mut self, now_ms: u64, incoming: Incoming, out: &mut impl Outlet) {
         self.stats.enqueued += 1;
@@ -302,6 +311,7 @@ impl Topic {
                 refs,
                 buried: false,
             };
+            self.log_bytes += bytes;
             self.log.insert(sequence, kept);
             self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
@@ -367,6 +377,7 @@ impl Topic {
                 refs,
                 buried: false,
             };
+            self.log_bytes += u64::from(kept.entry.bytes.get());
             self.log.insert(sequence, kept);
             self.note_expiry(sequence, expires_ms);
         }

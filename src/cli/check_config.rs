@@ -22,8 +22,11 @@ pub(super) struct CheckConfigArgs {
 pub(super) fn run(arguments: &CheckConfigArgs) -> anyhow::Result<()> {
     let loaded = load::load(&Sources::file(&arguments.file).with_environment())?;
     // Also what the file only names: the users file.
-    Security::new(&loaded.config.security, Clock::system())?;
-    for warning in loaded.config.policy_warnings() {
+    let syntax = loaded.config.pattern_syntax();
+    Security::new(&loaded.config.security, syntax, Clock::system())?;
+    let config = &loaded.config;
+    let warnings = config.policy_warnings().into_iter();
+    for warning in warnings.chain(config.virtual_warnings()) {
         eprintln!("ferrymq: {warning}");
     }
     writeln!(io::stdout(), "{}: ok", arguments.file.display())?;

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use ferrymq::broker::Pattern;
 use ferrymq::broker::policy::Scope;
 use ferrymq::config::load::Loaded;
+use ferrymq::config::schema::Section;
 use ferrymq::config::{Config, Origin, Sources, load};
 
 use super::serve::USUAL_FILE;
@@ -86,6 +87,8 @@ fn whole(loaded: &Loaded) -> Vec<Line> {
         }
         lines.push(Line::default());
     }
+    lines.extend(tables(loaded, &loaded.config.virtual_topic));
+    lines.extend(tables(loaded, &loaded.config.composite));
     for entry in &loaded.config.policy {
         lines.push(("[[policy]]".to_owned(), entry.origin().to_string()));
         lines.push((entry.to_string(), String::new()));
@@ -96,6 +99,24 @@ fn whole(loaded: &Loaded) -> Vec<Line> {
         lines.extend(
             settings.map(|(key, value, origin)| (format!("{key} = {value}"), origin.to_string())),
         );
+        lines.push(Line::default());
+    }
+    lines
+}
+
+/// The entries of a list, each key of them.
+fn tables<S: Section>(loaded: &Loaded, entries: &[S]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        lines.push((format!("[[{}]]", S::NAME), String::new()));
+        for key in S::keys() {
+            let value = entry.to_toml(key.name).unwrap_or_default();
+            let origin = match loaded.origin(&format!("{}[{}]", S::NAME, index + 1), key.name) {
+                Origin::File { .. } if value == key.default => Origin::Default,
+                origin => origin,
+            };
+            lines.push((format!("{} = {value}", key.name), origin.to_string()));
+        }
         lines.push(Line::default());
     }
     lines

@@ -88,6 +88,7 @@ impl Reloader {
                 }
                 info!(
                     policies = changes.policies,
+                    virtual_destinations = changes.virtual_destinations,
                     at_once = changes.at_once.join(", "),
                     "configuration read again"
                 );

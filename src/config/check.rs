@@ -9,8 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::load::entry_path;
-use super::{Config, ProxyProtocol, security};
-use crate::broker::Pattern;
+use super::{Config, ProxyProtocol, security, virtual_destinations};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,22 +267,14 @@ pub(super) fn rules(
         separator.chars().count() > 1 || separator.contains(['*', '>', ',', '?', '#']),
         format!("must be one character such as \"/\", or empty; found {separator:?}"),
     );
-    let name = &config.virtual_topics.name;
-    let pattern = Pattern::parse(name);
-    rule(
-        &["virtual_topics.name"],
-        pattern.is_err(),
-        format!(
-            "must be the name of a topic or a pattern such as \"VirtualTopic.>\"; found {name:?}"
-        ),
-    );
-    let prefix = &config.virtual_topics.prefix;
-    rule(
-        &["virtual_topics.prefix"],
-        prefix.len() < 2 || !prefix.ends_with('.') || prefix.contains(['>', ',']),
-        format!("must be levels with a dot after each, such as \"Consumer.*.\"; found {prefix:?}"),
-    );
-    problems.extend(security::problems(&config.security, refused, origin));
+    problems.extend(virtual_destinations::problems(config, refused, origin));
+    let syntax = config.pattern_syntax();
+    problems.extend(security::problems(
+        &config.security,
+        syntax,
+        refused,
+        origin,
+    ));
     // The entries are read by what these say.
     if !refused.contains("destinations.path_separator") {
         problems.extend(super::policy::rules(config));

@@ -26,7 +26,7 @@ pub enum Literal<'a> {
     Array(&'a DeArray<'a>),
     /// A table.
     Table(&'a DeTable<'a>),
-    /// Something no key takes (a date); the name of its type.
+    /// Something no key takes (a date, a number beyond all bounds); the name of its type.
     Other(&'static str),
 }
 

@@ -14,8 +14,8 @@ use super::check::{Origin, Problem, Problems, nearest, rules};
 use super::compat;
 use super::leaf::Literal;
 use super::policy;
-use super::schema::Written;
-use super::{Config, schema::SectionInfo};
+use super::schema::{Section, SectionInfo, Written};
+use super::{Composite, Config, VirtualTopic};
 
 mod lists;
 
@@ -168,6 +168,17 @@ impl Loader {
                 self.config.policy = policy::read_all(value, &at, &mut self.problems);
                 continue;
             }
+            match section {
+                VirtualTopic::NAME => {
+                    self.config.virtual_topic = self.tables(value, &at, &broken);
+                    continue;
+                }
+                Composite::NAME => {
+                    self.config.composite = self.tables(value, &at, &broken);
+                    continue;
+                }
+                _ => {}
+            }
             if !self.sections.iter().any(|known| known.name == section) {
                 self.unknown_section(name_origin, section);
                 continue;
@@ -214,8 +225,8 @@ impl Loader {
                 self.problem(origin, String::new(), text, None);
                 continue;
             };
-            if section == policy::PREFIX {
-                let text = "entries stand in the file, each written [[policy]]".to_owned();
+            if [policy::PREFIX, VirtualTopic::NAME, Composite::NAME].contains(&section) {
+                let text = format!("entries stand in the file, each written [[{section}]]");
                 self.problem(origin, String::new(), text, None);
                 continue;
             }

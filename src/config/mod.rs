@@ -4,14 +4,15 @@
 //!   repository is written from here (a test compares the two).
 //! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
 //! - All problems are found before any is reported. See `check.rs`.
-//! - `[security]`, policies, and the keys that are defaults of policies reload; every other key takes effect at the
-//!   start. See `reload.rs`.
+//! - `[security]`, virtual destinations, policies, and the keys that are defaults of policies reload; every other key
+//!   takes effect at the start. See `reload.rs`.
 //!
 //! Not here: what a value does. The core receives values, never the tree.
 
 pub mod check;
 pub mod compat;
 mod exchanges;
+mod forward;
 pub mod leaf;
 pub mod load;
 pub mod machine;
@@ -22,6 +23,7 @@ pub mod reload;
 pub mod schema;
 mod security;
 pub mod units;
+mod virtual_destinations;
 pub mod words;
 
 use std::net::SocketAddr;
@@ -29,6 +31,7 @@ use std::path::PathBuf;
 
 pub use check::{Origin, Problem, Problems};
 pub use exchanges::ExchangeMap;
+pub use forward::ForwardTo;
 pub use load::{Loaded, Sources};
 pub use network::Network;
 pub use password::HashedPassword;
@@ -38,6 +41,7 @@ pub use security::is_name;
 pub use units::{
     ByteSize, Duration, HeartBeat, LogFilter, LogFormat, ProxyProtocol, SizeOrPercent,
 };
+pub use virtual_destinations::{Composite, VirtualTopic};
 pub use words::{Compat, Dialect, GroupRedelivery, NackAction, WildcardStyle};
 
 tree! {
@@ -69,6 +73,8 @@ tree! {
         redelivery: Redelivery,
         /// Queues and topics.
         destinations: Destinations,
+        /// Messages that are delivered later.
+        scheduler: Scheduler,
         /// Messages that are copied elsewhere.
         virtual_topics: VirtualTopics,
         /// Who may come in, and what they may do.
@@ -76,6 +82,10 @@ tree! {
         /// The log.
         log: Log,
         ;
+        /// Topics with consumer queues, beside those of `virtual_topics`.
+        virtual_topic: Vec<VirtualTopic>,
+        /// Destinations that forward to others.
+        composite: Vec<Composite>,
         /// Rules for destinations by name.
         policy: Vec<PolicyEntry>,
     }
@@ -350,7 +360,17 @@ section! {
 }
 
 section! {
-    /// Messages that are copied to other destinations.
+    /// Messages that are delivered later.
+    Scheduler in "scheduler" {
+        /// The most bytes of messages that wait to be delivered later. Above it producers of such messages wait
+        /// (ActiveMQ's jobSchedulerUsage).
+        bytes_max: ByteSize = "50 GB", from "1 KiB";
+    }
+}
+
+section! {
+    /// Messages that are copied to other destinations. These keys, [[virtual_topic]] and [[composite]] are read again when
+    /// the file changes and on SIGHUP.
     VirtualTopics in "virtual_topics" {
         /// Copy what is sent to a topic that matches name to its consumer queues.
         enabled: bool = true;
@@ -362,6 +382,10 @@ section! {
         mirrored_queues: bool = false;
         /// What the name of such a topic begins with, before that of its queue.
         mirror_prefix: String = "VirtualTopic.Mirror.";
+        /// What comes behind the name of the queue.
+        mirror_postfix: String = "";
+        /// Let such copies tell the queue they were sent to, in original-destination.
+        mirror_copy_message: bool = true;
     }
 }
 
@@ -398,6 +422,8 @@ section! {
         acl: AccessRule;
         /// The certificates that stand for a user.
         certificate: CertificateUser;
+        /// The namespaces of users.
+        namespace: Namespace;
     }
 }
 
@@ -442,6 +468,23 @@ section! {
         dn: String = "";
         /// The user. It needs to exist, with or without a password.
         user: String = "";
+    }
+}
+
+section! {
+    /// A namespace, any number of times: the names of its users' destinations begin with its own name and a dot, which they
+    /// do not see, and they reach no others. A user belongs to the first namespace that names it.
+    Namespace in "security.namespace" {
+        /// The name: one or more levels of destination names, without wildcards.
+        name: String = "";
+        /// Whose it is: groups, or "user:NAME"; "*" is everybody.
+        who: Vec<String> = "";
+        /// The most connections of its users at a time; 0: any number.
+        connections_max: u32 = 0;
+        /// The most destinations in it, temporary ones included; 0: any number.
+        destinations_max: u32 = 0;
+        /// The most bytes of messages in its destinations, on disk or in memory; 0: any number.
+        bytes_max: ByteSize = "0 B";
     }
 }
 
@@ -519,6 +562,12 @@ impl Config {
         ]
     }
 
+    /// Tables that come any number of times, outside all sections.
+    #[must_use]
+    pub fn lists() -> [SectionInfo; 2] {
+        [schema::info::<VirtualTopic>(), schema::info::<Composite>()]
+    }
+
     /// Writes the configuration as a file, every key with its comment.
     #[must_use]
     pub fn render(&self) -> String {
@@ -544,6 +593,9 @@ impl Config {
         }
         file.truncate(file.trim_end().len());
         file.push_str("\n\n");
+        for list in Self::lists() {
+            render_list(&mut file, &list);
+        }
         file.push_str(POLICY_EXAMPLE);
         file
     }
@@ -554,8 +606,9 @@ const FILE_HEAD: &str = "\
 #
 # Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
 # Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
-# file, a flag over both. Check a file with: ferrymq check-config FILE. [security], the policies at the end, and the keys
-# that are their defaults, are read again when the file changes and on SIGHUP; other changes take effect at the next start.
+# file, a flag over both. Check a file with: ferrymq check-config FILE. [security], [virtual_topics] and the tables below
+# it, the policies at the end, and the keys that are their defaults, are read again when the file changes and on SIGHUP;
+# other changes take effect at the next start.
 ";
 
 const POLICY_EXAMPLE: &str = "\

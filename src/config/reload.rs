@@ -1,4 +1,5 @@
-//! What a reload changes: policies and the keys that are their defaults. Everything else waits for the next start.
+//! What a reload changes: users and rights, virtual destinations, policies and the keys that are their defaults.
+//! Everything else waits for the next start.
 
 use super::Config;
 use super::policy::keys::{self, Effect};
@@ -13,6 +14,8 @@ pub struct Changes {
     pub after_restart: Vec<String>,
     /// Whether `[[policy]]` entries differ.
     pub policies: bool,
+    /// Whether rules of virtual destinations differ.
+    pub virtual_destinations: bool,
 }
 
 impl Config {
@@ -21,6 +24,10 @@ impl Config {
     pub fn changes(&self, new: &Self) -> Changes {
         let mut changes = Changes {
             policies: self.policy != new.policy,
+            virtual_destinations: self.virtual_topics != new.virtual_topics
+                || self.virtual_topic != new.virtual_topic
+                || self.composite != new.composite
+                || self.security.namespace != new.security.namespace,
             ..Changes::default()
         };
         for section in Self::sections() {
@@ -58,24 +65,24 @@ impl Config {
             }
         }
         self.policy = new.policy;
+        self.virtual_topic = new.virtual_topic;
+        self.composite = new.composite;
         self.security = new.security;
     }
 }
 
 /// Whether a key takes effect without a restart.
 fn reloads(section: &str, key: &str) -> bool {
+    if section == "virtual_topics" {
+        return true;
+    }
     // Its lists are adopted with it.
     if section == "security" {
         return key != "verifications_max";
     }
     let is_default = |policy_key: &keys::PolicyKey| matches!(&policy_key.effect, Effect::Sets(setter) if setter.section_key == Some((section, key)));
-    // Wildcards are read anew with the entries; a profile is nothing but defaults.
-    let read_with = [
-        ("destinations", "path_separator"),
-        ("destinations", "wildcard_style"),
-        ("broker", "compat"),
-    ];
-    read_with.contains(&(section, key)) || keys::all().any(is_default)
+    // A profile is nothing but defaults.
+    (section, key) == ("broker", "compat") || keys::all().any(is_default)
 }
 
 #[cfg(test)]
@@ -93,7 +100,7 @@ mod tests {
         let changes = old.changes(&new);
         assert_eq!(changes.at_once, ["destinations.queue_prefetch"]);
         assert_eq!(changes.after_restart, ["stomp.headers_max"]);
-        assert!(changes.policies);
+        assert!(changes.policies && !changes.virtual_destinations);
         let mut running = old;
         running.adopt(new.clone());
         let left = running.changes(&new);

@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use super::check::{Origin, Problem, is_printable};
 use super::load::entry_path;
 use super::{AccessRule, Security};
+use crate::broker::Pattern;
+use crate::broker::pattern::Syntax;
 
 impl Security {
     /// Whether there are users, so that who is none of them stays outside.
@@ -44,6 +46,7 @@ pub(crate) const NAME: &str =
 struct Rules<'a> {
     refused: &'a HashSet<String>,
     origin: &'a dyn Fn(&str) -> Origin,
+    syntax: Syntax,
     problems: Vec<Problem>,
 }
 
@@ -84,6 +87,36 @@ impl Rules<'_> {
         }
     }
 
+    fn namespaces(&mut self, security: &Security) {
+        for (index, namespace) in security.namespace.iter().enumerate() {
+            let entry = entry_path("security", "namespace", index);
+            let name = &namespace.name;
+            let inside =
+                |one: &str, other: &str| format!("{one}.").starts_with(&format!("{other}."));
+            let before = security.namespace[..index].iter();
+            let near = before
+                .map(|other| &other.name)
+                .find(|other| inside(name, other) || inside(other, name));
+            if !is_namespace(name) {
+                let text = format!(
+                    "must be levels of letters, digits, '_' and '-', separated by dots; found {name:?}"
+                );
+                self.broken(format!("{entry}.name"), text);
+            } else if let Some(near) = near {
+                let text = format!("must lie apart from the namespace {near}; found {name:?}");
+                self.broken(format!("{entry}.name"), text);
+            }
+            let wrong = |who: &&String| {
+                let name = who.strip_prefix("user:").unwrap_or(who);
+                *who != "*" && !is_name(name)
+            };
+            if namespace.who.is_empty() || namespace.who.iter().any(|who| wrong(&who)) {
+                let text = "expected groups, \"user:NAME\" or \"*\", at least one";
+                self.broken(format!("{entry}.who"), text);
+            }
+        }
+    }
+
     fn rule(&mut self, entry: &str, rule: &AccessRule) {
         let kinds = [
             ("queue", &rule.queue),
@@ -93,7 +126,7 @@ impl Rules<'_> {
         let given: Vec<_> = kinds.iter().filter(|(_, name)| !name.is_empty()).collect();
         match given[..] {
             [(key, name)] => {
-                if let Some(text) = wrong_pattern(name) {
+                if let Some(text) = wrong_pattern(name, self.syntax) {
                     self.broken(format!("{entry}.{key}"), text);
                 }
             }
@@ -122,7 +155,14 @@ impl Rules<'_> {
     }
 }
 
-fn wrong_pattern(name: &str) -> Option<String> {
+/// Whether a name can be that of a namespace: it is plain levels of names, in headers and in texts.
+fn is_namespace(name: &str) -> bool {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-".contains(letter);
+    name.split('.')
+        .all(|level| !level.is_empty() && level.chars().all(is_plain))
+}
+
+fn wrong_pattern(name: &str, syntax: Syntax) -> Option<String> {
     if !is_printable(name) || name.trim() != name {
         return Some("must be a name or pattern without blanks around it".to_owned());
     }
@@ -131,12 +171,11 @@ fn wrong_pattern(name: &str) -> Option<String> {
             "must be the bare name or pattern of one destination, without prefix; found {name:?}"
         ));
     }
-    let levels: Vec<&str> = name.split('.').collect();
-    let rest_inside = levels[..levels.len() - 1].contains(&">");
-    let part = levels
-        .iter()
+    let is_separator = |letter| letter == '.' || Some(letter) == syntax.separator;
+    let part = name
+        .split(is_separator)
         .any(|level| level.len() > 1 && level.contains(['*', '>']));
-    (rest_inside || part).then(|| {
+    (part || Pattern::parse_with(name, syntax).is_err()).then(|| {
         format!(
             "* stands for a whole level and > for all that follow, at the end only; found {name:?}"
         )
@@ -146,12 +185,14 @@ fn wrong_pattern(name: &str) -> Option<String> {
 /// All problems of the section.
 pub(super) fn problems(
     security: &Security,
+    syntax: Syntax,
     refused: &HashSet<String>,
     origin: &dyn Fn(&str) -> Origin,
 ) -> Vec<Problem> {
     let mut rules = Rules {
         refused,
         origin,
+        syntax,
         problems: Vec::new(),
     };
     rules.users(security);
@@ -165,6 +206,7 @@ pub(super) fn problems(
              security.anonymous_access = true",
         );
     }
+    rules.namespaces(security);
     for (index, known) in security.certificate.iter().enumerate() {
         let entry = entry_path("security", "certificate", index);
         if !is_printable(&known.dn) {

@@ -15,6 +15,7 @@ use super::dead_letter::Audit;
 use super::dedup::NewIds;
 use super::housekeeping::Idle;
 use super::memory::Memory;
+use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox, Waiting};
 use super::pace::Pace;
 use super::policy::{self, Rules};
@@ -115,6 +116,15 @@ impl Machine {
         }
     }
 
+    /// Octets of messages, those on disk included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.usage().bytes,
+            Self::Topic(topic) => topic.bytes(),
+        }
+    }
+
     /// Reserves `count` places; returns the first.
     pub fn reserve(&mut self, count: u64) -> u64 {
         match self {
@@ -171,6 +181,8 @@ pub struct State {
     /// Consumers that were slow after the last step, where that is reported.
     slow: Vec<SubscriptionKey>,
     charged_bytes: u64,
+    /// What of it counts for its namespace.
+    pub(super) share: Share,
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
@@ -214,6 +226,8 @@ pub struct Shared {
     pub timer: Arc<Timer>,
     /// What is reported.
     pub advisories: Arc<Advisories>,
+    /// What its namespace holds.
+    pub account: Option<Arc<Account>>,
 }
 
 /// Which effects are in the journal already, because one group holds them with others.
@@ -241,6 +255,7 @@ impl Cell {
             memory,
             timer,
             advisories,
+            account,
         } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
@@ -253,6 +268,7 @@ impl Cell {
             facts: SecondaryMap::new(),
             slow: Vec::new(),
             charged_bytes,
+            share: Share::of(account),
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
@@ -533,6 +549,7 @@ impl Cell {
         } else if held < charged {
             self.memory.release(charged - held);
         }
+        state.settle_share();
         self.arm(state);
         if let Machine::Topic(topic) = &state.machine
             && topic.stats.discarded >= 2 * state.discarded_seen.max(1)

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use ferrymq_store::{StoreError, SubscriptionId};
 
 use super::cell::{Cell, Journaled, Machine, Work};
-use super::dedup::{Gate, Guarded, NewIds, guarded_cells};
-use super::policy::Admission;
-use super::routes::{copies, spread};
+use super::dedup::{Gate, Guard, Guarded, NewIds, guarded_cells};
 use super::schedule::NewJob;
+use super::spread::Routed;
 use super::{Engine, records};
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
@@ -36,9 +35,8 @@ pub struct Acknowledged {
 /// What a transaction holds until its end.
 #[derive(Default)]
 pub struct Transaction {
-    /// Messages to send, in order. The same message to several destinations stands there several times in a row: it is
-    /// stored once.
-    pub sends: Vec<(Arc<Cell>, Arc<Message>)>,
+    /// Messages to send, in order.
+    pub sends: Vec<Routed>,
     /// Messages to schedule, in order (SCH-6).
     pub jobs: Vec<NewJob>,
     /// Acknowledgements, in order.
@@ -80,69 +78,25 @@ pub enum CommitError {
     Refused(String),
 }
 
-impl Part {
-    /// Why the destination refuses these messages, if it does. One whose policy lets producers wait takes them: they
-    /// waited when they were sent.
-    fn refusal(&self) -> Option<String> {
-        let (last, rest) = self.messages.split_last()?;
-        let last = &last.message;
-        let admission = self
-            .cell
-            .admission(last.memory_bytes(), last.is_persistent(), || {
-                let bytes = rest.iter().map(|copy| copy.message.memory_bytes()).sum();
-                Usage {
-                    messages: rest.len() as u64,
-                    bytes,
-                    memory_bytes: bytes,
-                }
-            });
-        match admission {
-            Admission::Refused(text) => Some(text),
-            Admission::Open | Admission::Wait => None,
-        }
-    }
-}
-
 impl Transaction {
-    /// Adds a message for several destinations; it must not be in the memory of others. It is stored once.
-    pub fn add(&mut self, cells: &[Arc<Cell>], message: Message) {
-        let message = Arc::new(message);
-        self.sends.extend(
-            cells
-                .iter()
-                .map(|cell| (Arc::clone(cell), Arc::clone(&message))),
-        );
-    }
-
-    /// The same with the copies that follow from where it goes (VIR-1).
-    pub fn add_routed(&mut self, cells: &[Arc<Cell>], message: Message) {
-        if !cells.iter().any(|cell| cell.routes.is_any()) {
-            self.add(cells, message);
-            return;
-        }
-        for (cells, message) in spread(cells, message) {
-            self.add(&cells, message);
-        }
-    }
-
-    /// The same with an id by which each of `cells` knows the message if it comes again; there it is dropped then, with its
-    /// copies. What has gone to the others is the business of their windows. Returns the places in `guarded`.
-    pub fn add_once(&mut self, cells: &[Arc<Cell>], message: Message, id: DedupId) -> Range<usize> {
+    /// Adds a message with an id by which each of the destinations it was sent to knows it if it comes again: there it is
+    /// dropped then, with all that follows from there. What has gone to the others is the business of their windows. Returns
+    /// the places in `guarded`.
+    pub fn add_once(&mut self, guard: Guard<'_>, mut sends: Vec<Routed>) -> Range<usize> {
         let first = self.guarded.len();
-        let persistent = message.is_persistent();
-        let message = Arc::new(message);
-        for cell in cells {
+        sends.sort_by_key(|send| send.named);
+        let mut sends = sends.into_iter().peekable();
+        for (named, cell) in guard.cells.iter().enumerate() {
             let from = self.sends.len();
-            self.sends.push((Arc::clone(cell), Arc::clone(&message)));
-            for (to, copy) in copies(std::slice::from_ref(cell), &message) {
-                self.add(&to, copy);
-            }
+            self.sends.extend(std::iter::from_fn(|| {
+                sends.next_if(|send| send.named == named)
+            }));
             self.guarded.push(Guarded {
                 to: Arc::clone(cell),
-                id,
+                id: guard.id,
                 sends: from..self.sends.len(),
                 job: None,
-                persistent,
+                persistent: guard.persistent,
             });
         }
         first..self.guarded.len()
@@ -163,7 +117,9 @@ impl Transaction {
     /// How many actions it holds (TX-7).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.jobs.len() + self.acknowledged.len()
+        // One with an id counts even if it comes to nobody.
+        let sends = (self.sends.len() + self.jobs.len()).max(self.guarded.len());
+        sends + self.acknowledged.len()
     }
 
     /// Whether it holds nothing.
@@ -186,14 +142,27 @@ impl Engine {
     ) -> Result<Vec<bool>, (Box<Transaction>, CommitError)> {
         self.stamp(&mut transaction);
         let cells = guarded_cells(&transaction);
-        let gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        let mut gate = Gate::close(&cells, self.clock.wall_ms(), &mut transaction);
+        // Those whose policy lets producers wait take them: they waited when they were sent.
+        let weighed = self.weigh(&transaction.sends, gate.dropped(), |_| Usage::default());
+        let no_room = match weighed {
+            Ok(weighed) => weighed.no_room,
+            Err(text) => {
+                gate.reopen(&mut transaction);
+                return Err((Box::new(transaction), CommitError::Refused(text)));
+            }
+        };
+        gate.drop_sends(transaction.sends.len(), &no_room);
+        let without_room = no_room.iter().map(|at| &transaction.sends[*at].cell);
+        let without_room: Vec<Arc<Cell>> = without_room.cloned().collect();
         let parts = partition(&transaction.sends, gate.dropped());
-        if let Some(text) = parts.iter().find_map(Part::refusal) {
-            gate.reopen(&mut transaction);
-            return Err((Box::new(transaction), CommitError::Refused(text)));
+        let again = self
+            .apply(transaction, parts, gate, work)
+            .map_err(|(transaction, error)| (transaction, error.into()))?;
+        for cell in without_room {
+            cell.routes.count_dropped(&cell.destination);
         }
-        self.apply(transaction, parts, gate, work)
-            .map_err(|(transaction, error)| (transaction, error.into()))
+        Ok(again)
     }
 
     /// The same for messages whose destinations have let them in already.
@@ -214,8 +183,8 @@ impl Engine {
 
     fn stamp(&self, transaction: &mut Transaction) {
         let now_ms = self.clock.wall_ms();
-        for (cell, message) in &mut transaction.sends {
-            cell.stamp(now_ms, message);
+        for send in &mut transaction.sends {
+            send.cell.stamp(now_ms, &mut send.message);
         }
     }
 
@@ -293,7 +262,7 @@ impl Engine {
     fn write_group(
         &self,
         parts: &mut [Part],
-        sends: &[(Arc<Cell>, Arc<Message>)],
+        sends: &[Routed],
         new_jobs: &mut Vec<NewJob>,
         acknowledged: &[Acknowledged],
         ids: &[(Arc<Cell>, NewIds)],
@@ -366,11 +335,7 @@ impl Part {
 }
 
 /// Writes each message once for all its destinations.
-fn write_sends(
-    batch: &mut ferrymq_store::Batch<'_>,
-    parts: &mut [Part],
-    sends: &[(Arc<Cell>, Arc<Message>)],
-) {
+fn write_sends(batch: &mut ferrymq_store::Batch<'_>, parts: &mut [Part], sends: &[Routed]) {
     // For each send: its part and its place there.
     let mut copies = vec![None; sends.len()];
     for (index, part) in parts.iter().enumerate() {
@@ -379,11 +344,11 @@ fn write_sends(
         }
     }
     let mut from = 0;
-    while let Some((_, message)) = sends.get(from) {
+    while let Some(Routed { message, .. }) = sends.get(from) {
         let alike = sends[from..]
             .iter()
             .take(TARGETS_MAX)
-            .take_while(|(_, other)| Arc::ptr_eq(other, message));
+            .take_while(|other| Arc::ptr_eq(&other.message, message));
         let to = from + alike.count();
         let stored: Vec<(usize, usize)> = copies[from..to].iter().flatten().copied().collect();
         from = to;
@@ -446,9 +411,9 @@ fn apply_acknowledged(acknowledged: Acknowledged, now_ms: u64, work: &mut Work) 
 }
 
 /// The sends by destination, without those that are `dropped`.
-fn partition(sends: &[(Arc<Cell>, Arc<Message>)], dropped: &[bool]) -> Vec<Part> {
+fn partition(sends: &[Routed], dropped: &[bool]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for (send, (cell, message)) in sends.iter().enumerate() {
+    for (send, Routed { cell, message, .. }) in sends.iter().enumerate() {
         if dropped.get(send) == Some(&true) {
             continue;
         }

@@ -64,9 +64,10 @@ impl Engine {
             return;
         }
         let message = rejected.entry.message.clone();
+        let now_ms = self.clock.wall_ms();
         let grave = message
             .clone()
-            .and_then(|message| Some((self.grave(origin, &rejected, &message)?, message)));
+            .and_then(|message| Some((self.grave(now_ms, origin, &rejected, &message)?, message)));
         let Some((grave, message)) = grave else {
             if let Some(message) = message.filter(|_| rejected.expired) {
                 origin.report_end(origin.policy().advisories, News::Expired, &message);
@@ -87,7 +88,7 @@ impl Engine {
             cause: rejected.cause.clone(),
             original_expires_ms: message.expires_ms,
             failures: rejected.entry.redeliveries,
-            died_ms: self.clock.wall_ms(),
+            died_ms: now_ms,
         };
         let dead = Arc::new(message.to_dead_letter(fate, grave.expires_ms));
         let moved = Moved {
@@ -129,7 +130,13 @@ impl Engine {
     }
 
     /// Where a rejected message goes; `None` if it is dropped (DLQ-2, DLQ-5).
-    fn grave(&self, origin: &Cell, rejected: &Rejected, message: &Message) -> Option<Grave> {
+    fn grave(
+        &self,
+        now_ms: u64,
+        origin: &Cell,
+        rejected: &Rejected,
+        message: &Message,
+    ) -> Option<Grave> {
         let Rules {
             policy,
             is_dead_letter_destination,
@@ -146,7 +153,7 @@ impl Engine {
         let durable = durable.map(|name| format!("{}:{}", name.client_id, name.name));
         Some(Grave {
             destination: strategy.target(&origin.destination, durable.as_deref())?,
-            expires_ms: strategy.expires_ms(self.clock.wall_ms()),
+            expires_ms: strategy.expires_ms(now_ms),
             is_audited: strategy.enable_audit,
         })
     }

@@ -18,13 +18,25 @@ use super::schedule::NewJob;
 use crate::broker::Message;
 use crate::broker::dedup::{DedupId, DedupLimits, Window};
 
+/// What guards a message that must not be taken twice.
+#[derive(Clone, Copy)]
+pub struct Guard<'a> {
+    /// The destinations it was sent to, which are not all that it comes to (VIR-1): each looks whether it comes again.
+    pub cells: &'a [Arc<Cell>],
+    /// The id.
+    pub id: DedupId,
+    /// Whether the id survives a restart.
+    pub persistent: bool,
+}
+
 /// A destination that a message with an id is sent to.
 pub struct Guarded {
     /// The destination.
     pub to: Arc<Cell>,
     /// The id.
     pub id: DedupId,
-    /// Its places among the sends of the transaction: the message itself and the copies that follow from it.
+    /// Its places among the sends of the transaction: the message itself, unless it is only forwarded, and the copies that
+    /// follow from it.
     pub sends: Range<usize>,
     /// Its place among the jobs of the transaction, if it is scheduled.
     pub job: Option<usize>,
@@ -281,6 +293,14 @@ impl<'a> Gate<'a> {
     /// Which sends are dropped; shorter if the rest is not.
     pub(super) fn dropped(&self) -> &[bool] {
         &self.dropped
+    }
+
+    /// Drops those at these places of `count` sends, too.
+    pub(super) fn drop_sends(&mut self, count: usize, places: &[usize]) {
+        if !places.is_empty() {
+            self.dropped.resize(count, false);
+            places.iter().for_each(|at| self.dropped[*at] = true);
+        }
     }
 
     /// The ids for the journal, by destination.

@@ -1,8 +1,9 @@
 //! Durable subscriptions by client id and name (SUB-1 to SUB-7).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrymq_store::{SubscriptionDefinition, SubscriptionId, Ticket};
 
@@ -10,6 +11,7 @@ use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::choice::Choice;
 use super::outbox::Outbox;
+use super::wide::Wide;
 use crate::broker::topic::Progressed;
 use crate::broker::{AckMode, Destination, Outlet, SubscriptionKey, Window};
 
@@ -35,6 +37,31 @@ pub struct Durable {
     pub choice: Choice,
 }
 
+/// A durable subscription of either sort.
+#[derive(Clone)]
+pub(super) enum Known {
+    /// On one topic.
+    One(Durable),
+    /// On several.
+    Wide(Arc<Wide>),
+}
+
+impl Known {
+    pub(super) fn is_active(&self) -> bool {
+        match self {
+            Self::One(durable) => durable.is_active(),
+            Self::Wide(wide) => wide.is_active(),
+        }
+    }
+
+    fn has_id(&self, id: u32) -> bool {
+        match self {
+            Self::One(durable) => durable.id.0 == id,
+            Self::Wide(wide) => wide.has_part(id),
+        }
+    }
+}
+
 /// Why a durable subscription was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {
@@ -55,7 +82,7 @@ pub enum DurableError {
 /// All durable subscriptions. Its lock comes before any destination's.
 #[derive(Default)]
 pub struct Durables {
-    known: Mutex<HashMap<DurableName, Durable>>,
+    known: Mutex<HashMap<DurableName, Known>>,
     /// Since when those without a client have been seen without one, in monotonic milliseconds.
     offline: Mutex<HashMap<DurableName, u64>>,
     next_id: AtomicU32,
@@ -67,27 +94,36 @@ impl Durables {
         self.next_id.fetch_max(highest, Ordering::Relaxed);
     }
 
-    /// The name of the durable subscription `id`.
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<DurableName, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next_id(&self) -> SubscriptionId {
+        SubscriptionId(self.next_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The name of the durable subscription `id`, or of that with a part `id`.
     #[must_use]
     pub fn name_of(&self, id: u32) -> Option<DurableName> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|(_, durable)| durable.id.0 == id);
+        let known = self.lock();
+        let found = known.iter().find(|(_, durable)| durable.has_id(id));
         found.map(|(name, _)| name.clone())
     }
 
-    /// The topic of the subscription `name`, if there is one.
+    /// What the subscription `name` is on, patterns as names; nothing if there is none.
     #[must_use]
-    pub fn topic_of(&self, name: &DurableName) -> Option<Destination> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(name)
-            .map(|durable| durable.topic.destination.clone())
+    pub fn topics_of(&self, name: &DurableName) -> Vec<Destination> {
+        match self.lock().get(name) {
+            Some(Known::One(durable)) => vec![durable.topic.destination.clone()],
+            Some(Known::Wide(wide)) => wide.destinations(),
+            None => Vec::new(),
+        }
     }
 
     /// The durable subscriptions that have been without a client for `timeout_ms`, as far as calls of this have seen: the
     /// first one that finds them without begins to count (GC-2).
     pub fn offline_since(&self, now_ms: u64, timeout_ms: u64) -> Vec<DurableName> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.lock();
         let mut offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner);
         offline.retain(|name, _| known.get(name).is_some_and(|durable| !durable.is_active()));
         for (name, durable) in known.iter() {
@@ -102,19 +138,32 @@ impl Durables {
     }
 
     /// The client of a durable subscription is here: what was counted of its absence is forgotten.
-    fn is_back(&self, name: &DurableName) {
+    pub(super) fn is_back(&self, name: &DurableName) {
         self.offline
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(name);
     }
 
-    /// Adds a recovered subscription.
+    /// Adds a recovered subscription, or a recovered part of one on several topics.
     pub fn adopt(&self, name: DurableName, durable: Durable) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, durable);
+        match self.lock().entry(name) {
+            Entry::Occupied(mut known) => match known.get() {
+                Known::Wide(wide) => wide.adopt(durable),
+                Known::One(_) => drop(known.insert(Known::One(durable))),
+            },
+            Entry::Vacant(free) => drop(free.insert(Known::One(durable))),
+        }
+    }
+
+    /// All on several topics.
+    pub(super) fn wide(&self) -> Vec<Arc<Wide>> {
+        let known = self.lock();
+        let wide = known.values().filter_map(|known| match known {
+            Known::Wide(wide) => Some(Arc::clone(wide)),
+            Known::One(_) => None,
+        });
+        wide.collect()
     }
 }
 
@@ -146,31 +195,30 @@ impl Engine {
         end: ConsumerEnd<'_>,
         work: &mut Work,
     ) -> Result<(Durable, Option<Ticket>), DurableError> {
-        let mut known = self
-            .durables
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.durables.lock();
         self.durables.is_back(name);
-        if let Some(durable) = known.get(name).cloned() {
-            if durable.is_active() {
+        if let Some(before) = known.get(name).cloned() {
+            if before.is_active() {
                 return Err(DurableError::InUse);
             }
-            if Arc::ptr_eq(&durable.topic, topic) && durable.choice == *choice {
+            if let Known::One(durable) = &before
+                && Arc::ptr_eq(&durable.topic, topic)
+                && durable.choice == *choice
+            {
                 self.locals.connected(&name.client_id, end.origin);
-                durable.activate(end);
-                return Ok((durable, None));
+                durable.activate(end, None);
+                return Ok((durable.clone(), None));
             }
             // First, so that what is refused costs nothing.
             self.filter_of(choice, &topic.destination)
                 .map_err(DurableError::Selector)?;
-            self.drop_durable(&durable, work)?;
+            self.drop_known(&before, work)?;
             known.remove(name);
         }
         let (durable, ticket) = self.define_durable(name, topic, choice)?;
         self.locals.connected(&name.client_id, end.origin);
-        durable.activate(end);
-        known.insert(name.clone(), durable.clone());
+        durable.activate(end, None);
+        known.insert(name.clone(), Known::One(durable.clone()));
         Ok((durable, ticket))
     }
 
@@ -183,16 +231,12 @@ impl Engine {
         name: &DurableName,
         work: &mut Work,
     ) -> Result<Option<Ticket>, DurableError> {
-        let mut known = self
-            .durables
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.durables.lock();
         let durable = known.get(name).cloned().ok_or(DurableError::Unknown)?;
         if durable.is_active() {
             return Err(DurableError::InUse);
         }
-        let ticket = self.drop_durable(&durable, work)?;
+        let ticket = self.drop_known(&durable, work)?;
         known.remove(name);
         Ok(ticket)
     }
@@ -207,7 +251,7 @@ impl Engine {
         let selection = self
             .selection(choice, &topic.destination, local)
             .map_err(DurableError::Selector)?;
-        let id = SubscriptionId(self.durables.next_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = self.durables.next_id();
         let mut state = topic.lock();
         let start = state.topic().map_or(0, |topic| topic.next_sequence());
         let mut ticket = None;
@@ -246,6 +290,17 @@ impl Engine {
         ))
     }
 
+    pub(super) fn drop_known(
+        &self,
+        known: &Known,
+        work: &mut Work,
+    ) -> Result<Option<Ticket>, DurableError> {
+        match known {
+            Known::One(durable) => self.drop_durable(durable, work),
+            Known::Wide(wide) => Ok(self.drop_wide(wide, work)?),
+        }
+    }
+
     fn drop_durable(
         &self,
         durable: &Durable,
@@ -277,8 +332,9 @@ impl Durable {
             .is_some_and(|topic| topic.is_active(self.key))
     }
 
-    /// Gives it its consumer. Only who holds the registry's lock activates, so it is free.
-    fn activate(&self, end: ConsumerEnd<'_>) {
+    /// Gives it its consumer; with `numbers` its deliveries are numbered by those. Whoever activates has seen to it under
+    /// the registry's lock that it is free.
+    pub(super) fn activate(&self, end: ConsumerEnd<'_>, numbers: Option<&Arc<AtomicU64>>) {
         let mut state = self.topic.lock();
         let free = state
             .topic()
@@ -286,6 +342,9 @@ impl Durable {
         debug_assert!(free, "activity is looked at under the registry's lock");
         self.topic
             .attach(&mut state, self.key, end.outbox, end.encoder, end.mode);
+        if let Some(numbers) = numbers {
+            state.number_by(self.key, numbers);
+        }
     }
 }
 

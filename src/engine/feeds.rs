@@ -8,10 +8,14 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ferrymq_store::SubscriptionId;
+
 use super::Engine;
 use super::cell::{Cell, Encoder, Journaled, Machine, State, Work};
 use super::choice::Choice;
+use super::durables::ConsumerEnd;
 use super::outbox::Outbox;
+use super::wide::Wide;
 use crate::broker::advisory::{self, ConsumerFacts};
 use crate::broker::{
     AckMode, Destination, Ending, Kind, Pattern, SubscriptionKey, Which, Window, Wishes,
@@ -55,12 +59,16 @@ pub struct Feed {
     pub cell: Arc<Cell>,
     /// Its key there.
     pub key: SubscriptionKey,
+    /// The durable subscription in the journal, if it is one.
+    pub durable: Option<SubscriptionId>,
 }
 
 /// All feeds of one subscription.
 pub struct Feeds {
     blueprint: Blueprint,
     patterns: Vec<(Kind, Pattern)>,
+    /// The durable subscription whose consumer it is.
+    durable: Option<Arc<Wide>>,
     outbox: Arc<Outbox>,
     engine: Weak<Engine>,
     numbers: Arc<AtomicU64>,
@@ -97,13 +105,19 @@ impl Feeds {
         outbox: &Arc<Outbox>,
         blueprint: Blueprint,
         patterns: Vec<(Kind, Pattern)>,
+        durable: Option<Arc<Wide>>,
     ) -> Self {
+        let new = || Arc::new(AtomicU64::new(1));
+        let numbers = durable
+            .as_ref()
+            .map_or_else(new, |wide| Arc::clone(&wide.numbers));
         Self {
             blueprint,
             patterns,
+            durable,
             outbox: Arc::clone(outbox),
             engine: Arc::downgrade(engine),
-            numbers: Arc::new(AtomicU64::new(1)),
+            numbers,
             state: Mutex::default(),
         }
     }
@@ -181,18 +195,19 @@ impl Feeds {
         let free = joined.places.iter().position(Option::is_none);
         let index = free.unwrap_or(joined.places.len());
         let encoder = (self.blueprint.encode)(&cell.destination, index as u64);
-        let numbers = Some(&self.numbers);
-        let added = engine.add_consumer(cell, &self.blueprint, &self.outbox, encoder, numbers);
-        let key = match added {
-            Ok(key) => key,
+        let added = match &self.durable {
+            Some(wide) => self.add_part(wide, cell, encoder),
+            None => {
+                let numbers = Some(&self.numbers);
+                engine.add_consumer(cell, &self.blueprint, &self.outbox, encoder, numbers)
+            }
+        };
+        let feed = match added {
+            Ok(feed) => feed,
             Err(error) => {
                 tracing::error!(destination = %cell.destination, error, "no feed of a subscription");
                 return;
             }
-        };
-        let feed = Feed {
-            cell: Arc::clone(cell),
-            key,
         };
         if joined.started {
             // A destination that was just made: nothing flows yet.
@@ -203,6 +218,29 @@ impl Feeds {
             joined.places.push(None);
         }
         joined.places[index] = Some(joining);
+    }
+
+    /// The consumer of a part of the durable subscription.
+    fn add_part(
+        &self,
+        wide: &Wide,
+        cell: &Arc<Cell>,
+        encoder: Box<dyn Encoder>,
+    ) -> Result<Feed, String> {
+        let part = wide.part(cell).ok_or("the durable subscription is gone")?;
+        let end = ConsumerEnd {
+            outbox: &self.outbox,
+            encoder,
+            mode: self.blueprint.mode,
+            window: (self.blueprint.window)(cell),
+            origin: self.blueprint.origin,
+        };
+        part.activate(end, Some(&self.numbers));
+        Ok(Feed {
+            cell: Arc::clone(cell),
+            key: part.key,
+            durable: Some(part.id),
+        })
     }
 
     /// Lets deliveries flow.
@@ -231,6 +269,9 @@ impl Feeds {
                 .is_some_and(|(_, key, cell)| key == feed.key && cell == Arc::as_ptr(&feed.cell));
             let ending = if is_oldest { ending } else { Ending::Orderly };
             feed.end(now_ms, ending, work);
+        }
+        if let Some(wide) = &self.durable {
+            wide.set_active(false);
         }
     }
 
@@ -306,7 +347,7 @@ impl Engine {
         outbox: &Arc<Outbox>,
         encoder: Box<dyn Encoder>,
         numbers: Option<&Arc<AtomicU64>>,
-    ) -> Result<SubscriptionKey, String> {
+    ) -> Result<Feed, String> {
         let Blueprint {
             mode,
             choice,
@@ -314,6 +355,7 @@ impl Engine {
             ..
         } = blueprint;
         let window = (blueprint.window)(cell);
+        self.remember_selector(cell, blueprint);
         let mut wishes = blueprint.wishes.clone();
         let mut selection = crate::broker::topic::Selection::default();
         match cell.destination.kind {
@@ -335,7 +377,28 @@ impl Engine {
         if let Some(numbers) = numbers {
             state.number_by(key, numbers);
         }
-        Ok(key)
+        Ok(Feed {
+            cell: Arc::clone(cell),
+            key,
+            durable: None,
+        })
+    }
+
+    /// Remembers what a consumer of a queue chooses, where a rule wants that (VIR-2).
+    fn remember_selector(&self, cell: &Cell, blueprint: &Blueprint) {
+        if cell.destination.kind != Kind::Queue || blueprint.wishes.browser {
+            return;
+        }
+        if let Some(single) = self
+            .registry
+            .route_rules()
+            .remembers(&cell.destination.name)
+        {
+            let selector = blueprint.choice.selector.as_deref();
+            let id = || self.registry.next_id();
+            self.selectors
+                .remember(&cell.destination, selector, single, id);
+        }
     }
 
     /// Feeds a subscription from `cells` and from all destinations that match it, those that come later too.

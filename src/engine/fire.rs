@@ -3,19 +3,21 @@
 //! One thread waits for the next job and fires, because bodies are read from the store. Nothing is held of the engine
 //! while it waits, so that the data directory is free when everybody else has let go.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ferrymq_store::{RecoveredDestination, StoreError};
+use ferrymq_store::{DestinationId, RecoveredDestination, StoreError};
 
 use super::cell::{Cell, Journaled, Machine, Work};
 use super::commit::Transaction;
-use super::routes::copies;
+use super::policy::Admission;
 use super::schedule::{Browse, Jobs, Scheduling, Target, wait_readable};
 use super::{Engine, job_records, records};
+use crate::broker::policy::Usage;
 use crate::broker::queue::Incoming;
 use crate::broker::scheduler::{Due, Firing, Job, Removed, Schedule};
-use crate::broker::{Destination, Entry, Locator, Message, MessageFlags, MessageId};
+use crate::broker::{Entry, Locator, Message, MessageFlags, MessageId};
 use crate::clock::Clock;
 
 /// Jobs fired in one go: bounds what is read back and what one batch of the journal holds.
@@ -29,6 +31,8 @@ const RETRY_MS: u64 = 500;
 struct Ready {
     number: u64,
     job: Job,
+    /// The schedule that has it in the journal.
+    schedule: DestinationId,
     /// As it was scheduled; `None` if it cannot be read any more.
     scheduled: Option<Message>,
     firing: Firing,
@@ -88,11 +92,12 @@ impl Engine {
         let mut groups: Vec<(Arc<Cell>, Vec<Ready>)> = Vec::new();
         let jobs = self.scheduling.lock();
         for (Due { number, job }, scheduled) in due.drain(..).zip(messages) {
-            let Some(target) = jobs.targets.get(&job.destination) else {
+            let Some(target) = jobs.target_of(&job) else {
                 continue;
             };
             let cell = Arc::clone(&target.cell);
-            let ready = Ready::new(number, job, scheduled, now_ms, || self.fresh_id(origin));
+            let due = (number, job, target.id);
+            let ready = Ready::new(due, scheduled, now_ms, || self.fresh_id(origin));
             match groups
                 .iter_mut()
                 .find(|(known, _)| Arc::ptr_eq(known, &cell))
@@ -103,7 +108,7 @@ impl Engine {
         }
         drop(jobs);
         for (cell, mut group) in groups {
-            let copied = self.copy_routed(&cell, &group, work);
+            let copied = self.copy_routed(&cell, &mut group, work);
             let delivered = copied.and_then(|()| self.deliver(&cell, now_ms, &mut group, work));
             if let Err(error) = delivered {
                 tracing::debug!(destination = %cell.destination, %error, "scheduled messages wait");
@@ -124,21 +129,37 @@ impl Engine {
     fn copy_routed(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
-        group: &[Ready],
+        group: &mut [Ready],
         work: &mut Work,
     ) -> Result<(), StoreError> {
         if !cell.routes.is_any() {
             return Ok(());
         }
         let mut transaction = Transaction::default();
-        let cells = std::slice::from_ref(cell);
-        for (message, _) in group.iter().filter_map(|ready| ready.delivered.as_ref()) {
-            for (cells, copy) in copies(cells, message) {
-                transaction.add(&cells, copy);
+        let mut kept = Vec::with_capacity(group.len());
+        for ready in &*group {
+            let spread = ready
+                .delivered
+                .as_ref()
+                .map(|(message, _)| self.spread_from(cell, message));
+            kept.push(spread.as_ref().is_none_or(|spread| spread.kept));
+            transaction
+                .sends
+                .extend(spread.into_iter().flat_map(|spread| spread.copies));
+        }
+        // Nobody is there to wait, so only what may be dropped is held back.
+        let pending = |_: &Cell| Usage::default();
+        if let Admission::Refused(reason) = self.admit(&mut transaction.sends, true, pending) {
+            tracing::debug!(destination = %cell.destination, reason, "scheduled messages go beyond a limit");
+        }
+        self.commit_admitted(transaction, work)
+            .map_err(|(_, error)| error)?;
+        for (ready, kept) in group.iter_mut().zip(kept) {
+            if !kept {
+                ready.delivered = None;
             }
         }
-        let sent = self.commit_admitted(transaction, work);
-        sent.map(drop).map_err(|(_, error)| error)
+        Ok(())
     }
 
     /// Journals a group of jobs of one destination and puts their messages into it, all under its lock.
@@ -154,7 +175,6 @@ impl Engine {
             let starts = ready.firing.starts.is_some();
             ready.started = starts.then(|| (jobs.scheduler.reserve(), None));
         }
-        let schedule = jobs.targets.get(&cell.id.0).map(|target| target.id);
         drop(jobs);
         let mut state = cell.lock();
         let count = group
@@ -162,7 +182,7 @@ impl Engine {
             .filter(|ready| ready.delivered.is_some())
             .count();
         let first = state.machine.reserve(count as u64);
-        if let (Some(store), Some(schedule)) = (&self.store, schedule) {
+        if let Some(store) = &self.store {
             let defined = state.is_defined();
             let places = places(&state.machine, group, first);
             let appended = store.append(|batch| {
@@ -171,10 +191,11 @@ impl Engine {
                 }
                 batch.transaction(|batch| {
                     for (ready, place) in group.iter_mut().zip(places) {
-                        ready.write(batch, schedule, place.map(|sequence| (cell.id, sequence)));
+                        ready.write(batch, place.map(|sequence| (cell.id, sequence)));
                     }
-                    let gone: Vec<_> = group.iter().filter_map(Ready::record).collect();
-                    batch.remove(schedule, &gone);
+                    for (schedule, gone) in records_of(group) {
+                        batch.remove(schedule, &gone);
+                    }
                 });
             });
             appended.inspect_err(|_| state.set_defined(defined))?;
@@ -215,13 +236,14 @@ impl Engine {
                 if let Some(message) = &message {
                     self.memory.charge(message.memory_bytes());
                 }
-                let destination = job.destination;
                 let started = Job {
                     due_ms,
                     at,
                     message,
                     schedule: Some(Box::new(schedule)),
-                    destination,
+                    destination: job.destination,
+                    owner: job.owner,
+                    bytes: job.bytes,
                 };
                 jobs.scheduler.add(number, started);
             }
@@ -231,6 +253,8 @@ impl Engine {
                 message: held.clone(),
                 schedule: Some(Box::new(schedule)),
                 destination: job.destination,
+                owner: job.owner,
+                bytes: job.bytes,
             });
             let (goes_on, destination) = (next.is_some(), job.destination);
             let known = jobs.scheduler.fired(number, next);
@@ -248,6 +272,7 @@ impl Engine {
                     at: next_at,
                     message: None,
                     destination,
+                    owner: job.owner,
                 });
             }
         }
@@ -289,6 +314,7 @@ impl Engine {
             let jobs = self.scheduling.lock();
             let found = numbers
                 .iter()
+                .filter(|number| jobs.may_manage(**number, &*browse.may))
                 .filter_map(|number| jobs.scheduler.get(*number));
             let found: Vec<Job> = found.map(|job| job.clone()).collect();
             drop(jobs);
@@ -318,19 +344,21 @@ impl Engine {
         let mut work = Work::default();
         let mut jobs = self.scheduling.lock();
         for found in schedules {
-            let Some(kind) = job_records::kind_of(found.kind) else {
+            let schedule = job_records::schedule_of(found.kind, &found.name);
+            let Some((destination, owner)) = schedule else {
+                tracing::error!(name = found.name, "a schedule makes no sense");
                 continue;
             };
-            let name = found.name;
-            let cell = self.registry.get_or_create(&Destination { kind, name });
-            let id = found.id;
+            let cell = self.registry.get_or_create(&destination);
             let destination = cell.id.0;
+            let (number, owner) = jobs.owner(&owner);
             let target = Target {
                 cell,
-                id,
+                owner,
+                id: found.id,
                 defined: true,
             };
-            jobs.targets.insert(destination, target);
+            jobs.targets.insert((destination, number), target);
             jobs.scheduler.skip_to(found.next_sequence);
             for entry in found.entries {
                 let at = records::from_store(entry.at);
@@ -348,6 +376,8 @@ impl Engine {
                     message: None,
                     schedule,
                     destination,
+                    owner: number,
+                    bytes: entry.size,
                 };
                 let replaced = jobs.scheduler.add(entry.sequence, job);
                 self.forget_jobs(&jobs, replaced.as_slice(), &mut work);
@@ -390,8 +420,7 @@ impl Engine {
 
 impl Ready {
     fn new(
-        number: u64,
-        job: Job,
+        (number, job, schedule): (u64, Job, DestinationId),
         scheduled: Option<Message>,
         now_ms: u64,
         fresh_id: impl FnOnce() -> MessageId,
@@ -425,6 +454,7 @@ impl Ready {
         Self {
             number,
             job,
+            schedule,
             scheduled,
             firing,
             delivered,
@@ -439,12 +469,7 @@ impl Ready {
     }
 
     /// Writes what becomes of the job; `to` is the place of the delivered message if it is to be stored.
-    fn write(
-        &mut self,
-        batch: &mut ferrymq_store::Batch<'_>,
-        schedule: ferrymq_store::DestinationId,
-        to: Option<(ferrymq_store::DestinationId, u64)>,
-    ) {
+    fn write(&mut self, batch: &mut ferrymq_store::Batch<'_>, to: Option<(DestinationId, u64)>) {
         let (Some(of), Some(scheduled)) = (self.job.at, &self.scheduled) else {
             return;
         };
@@ -456,7 +481,7 @@ impl Ready {
                 message,
             )));
         }
-        let of = records::to_store(of);
+        let (of, schedule) = (records::to_store(of), self.schedule);
         let mut place = |number: u64, due_ms: u64, more: &Schedule| {
             let target = (schedule, number);
             let at = job_records::place(batch, target, of, scheduled, (due_ms, Some(more)));
@@ -470,6 +495,17 @@ impl Ready {
             *at = Some(place(*number, *due_ms, more));
         }
     }
+}
+
+/// The records of jobs as they were, by schedule.
+fn records_of(group: &[Ready]) -> HashMap<DestinationId, Vec<(u64, ferrymq_store::Locator)>> {
+    let mut found: HashMap<_, Vec<_>> = HashMap::new();
+    for ready in group {
+        if let Some(record) = ready.record() {
+            found.entry(ready.schedule).or_default().push(record);
+        }
+    }
+    found
 }
 
 /// The sequences of those messages of `group` that must reach the journal; the first one delivered has `first`.

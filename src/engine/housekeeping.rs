@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Engine;
 use super::cell::{Cell, Machine, Work};
+use crate::broker::Destination;
 
 /// What goes by itself, and how often it is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +149,10 @@ impl Engine {
         let gone = self.registry.remove_if(count_max, |cell| {
             cell.is_inactive(now_ms) && self.undefine(cell)
         });
+        if !gone.is_empty() {
+            self.selectors
+                .retain(|queue| !gone.contains(&Destination::queue(queue)));
+        }
         for destination in &gone {
             tracing::info!(%destination, "idle destination removed");
         }

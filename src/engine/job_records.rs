@@ -1,7 +1,7 @@
 //! Jobs of the scheduler in the journal.
 //!
-//! Each destination that something is scheduled for has a schedule: a destination of its own in the journal, whose
-//! entries are jobs by their number. An entry is a reference to the body of the message; its expiry is when the job is
+//! Each destination that something is scheduled for has a schedule for each user who did: a destination of its own in the
+//! journal, whose entries are jobs by their number. An entry is a reference to the body of the message; its expiry is when the job is
 //! due, so a start need not read a plain delayed message. The rest stands in what the reference adds:
 //!
 //! ```text
@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use super::records;
 use crate::broker::scheduler::cron::{Cron, CronError};
 use crate::broker::scheduler::{CronRule, Repeat, Schedule, Series};
-use crate::broker::{Kind, Message, MessageFlags};
+use crate::broker::{Destination, Kind, Message, MessageFlags};
 
 /// Flag of an entry: there is more to the job than its time.
 pub(super) const MORE: u8 = 1;
@@ -26,21 +26,33 @@ const BIT_KEY: u8 = 2;
 const BIT_CRON: u8 = 4;
 const BIT_AGAIN: u8 = 8;
 
-/// How the schedule of a destination is written down; [`records::kind_code`] has those of destinations.
-pub(super) fn kind_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Queue => 2,
-        Kind::Topic => 3,
+/// How the schedule of a destination is written down, of what `owner` has scheduled or, if empty, of what nobody known
+/// has: kind and name. [`records::kind_code`] has those of destinations.
+pub(super) fn schedule_name(destination: &Destination, owner: &str) -> (u8, String) {
+    let name = destination.name.as_str();
+    match (destination.kind, owner) {
+        (Kind::Queue, "") => (2, name.to_owned()),
+        (Kind::Topic, "") => (3, name.to_owned()),
+        (Kind::Queue, owner) => (6, records::fields_text([name, owner])),
+        (Kind::Topic, owner) => (7, records::fields_text([name, owner])),
     }
 }
 
-/// The kind of destination whose schedule `code` stands for.
-pub(super) fn kind_of(code: u8) -> Option<Kind> {
-    match code {
-        2 => Some(Kind::Queue),
-        3 => Some(Kind::Topic),
-        _ => None,
-    }
+/// Whether `code` stands for a schedule.
+pub(super) fn is_schedule(code: u8) -> bool {
+    matches!(code, 2 | 3 | 6 | 7)
+}
+
+/// The reverse of [`schedule_name`].
+pub(super) fn schedule_of(code: u8, name: &str) -> Option<(Destination, String)> {
+    let owned = || records::text_fields(name);
+    Some(match code {
+        2 => (Destination::queue(name), String::new()),
+        3 => (Destination::topic(name), String::new()),
+        6 => owned().map(|[name, owner]| (Destination::queue(name), owner))?,
+        7 => owned().map(|[name, owner]| (Destination::topic(name), owner))?,
+        _ => return None,
+    })
 }
 
 /// Reads a cron expression with the name of its zone; an empty one is the broker's own.
@@ -212,6 +224,20 @@ mod tests {
         });
         check(numbers(5, 6, 7).by_cron(cron_rule("0 12 * * MON", "Europe/Berlin").unwrap()));
         check(numbers(0, 0, 0).by_cron(cron_rule("* * * * *", "").unwrap()));
+    }
+
+    #[test]
+    fn a_schedule_tells_destination_and_owner() {
+        for destination in [Destination::queue("a:b"), Destination::topic("c")] {
+            for owner in ["", "ü:1"] {
+                let (code, name) = schedule_name(&destination, owner);
+                assert!(is_schedule(code));
+                let found = schedule_of(code, &name);
+                assert_eq!(found, Some((destination.clone(), owner.to_owned())));
+            }
+        }
+        assert_eq!(schedule_of(6, "5:a"), None);
+        assert_eq!(schedule_of(0, "a"), None);
     }
 
     #[test]

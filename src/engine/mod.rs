@@ -12,6 +12,7 @@ pub mod connections;
 pub mod dead_letter;
 pub mod declare;
 pub mod dedup;
+pub mod defining;
 pub mod durability;
 pub mod durables;
 pub mod feeds;
@@ -22,6 +23,7 @@ pub mod job_records;
 pub mod manage;
 pub mod memory;
 mod moving;
+pub mod namespaces;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
@@ -31,13 +33,16 @@ pub mod read_back;
 pub mod records;
 pub mod recover;
 pub mod registry;
+pub mod remembered;
 mod reporting;
 pub mod roster;
 pub mod routes;
 pub mod schedule;
 pub mod shared;
+pub mod spread;
 pub mod statistics;
 pub mod timer;
+pub mod wide;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,6 +83,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// Octets of messages that may be scheduled.
+    pub scheduler_bytes_max: u64,
     /// How the message group of a message is read, whatever its wire.
     pub group_reader: Option<GroupReader>,
     /// Whether and as whom the broker reports what happens to it.
@@ -125,6 +132,8 @@ pub struct Engine {
     pub store: Option<Arc<Store>>,
     /// Messages to be delivered later.
     pub scheduling: Arc<Scheduling>,
+    /// Selectors of consumers that may be away.
+    pub selectors: remembered::Selectors,
     /// Answers that wait for a sync.
     pub durability: Arc<Durability>,
     /// Settings.
@@ -149,7 +158,14 @@ impl Engine {
     /// Whether a queue of that name takes copies from virtual topics (VIR-1).
     #[must_use]
     pub fn is_consumer_queue(&self, name: &str) -> bool {
-        self.settings.routes.consumed_by(name).is_some()
+        self.registry.route_rules().is_consumer_queue(name)
+    }
+
+    /// Replaces the rules of virtual destinations (VIR-6). Selectors that none of them wants remembered are forgotten.
+    pub fn set_routes(&self, rules: routes::Rules) {
+        self.selectors
+            .retain(|queue| rules.remembers(queue).is_some());
+        self.registry.set_routes(rules);
     }
 
     /// Whether the store refuses messages for want of space.

@@ -2,6 +2,7 @@
 //!
 //! A send looks at one number of its cell without a lock; what a policy asks for costs something only where it asks.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,6 +39,39 @@ pub enum Admission {
     Wait,
     /// It is refused, for this reason.
     Refused(String),
+}
+
+/// What is on its way to destinations with limits, and not there yet.
+#[derive(Debug, Default)]
+pub struct Pending {
+    by_id: HashMap<u32, Usage>,
+}
+
+impl Pending {
+    /// Notes a message for a destination, if that has limits.
+    #[inline]
+    pub fn add(&mut self, cell: &Cell, message: &Message) {
+        if cell.is_limited() {
+            let bytes = message.memory_bytes();
+            let usage = self.by_id.entry(cell.id.0).or_default();
+            *usage = usage.and(Usage {
+                messages: 1,
+                bytes,
+                memory_bytes: bytes,
+            });
+        }
+    }
+
+    /// What is on its way to a destination.
+    #[must_use]
+    pub fn of(&self, cell: &Cell) -> Usage {
+        self.by_id.get(&cell.id.0).copied().unwrap_or_default()
+    }
+
+    /// Everything has arrived.
+    pub fn clear(&mut self) {
+        self.by_id.clear();
+    }
 }
 
 impl Rules {
@@ -154,12 +188,7 @@ impl Cell {
         let Machine::Queue(queue) = &state.machine else {
             return Admission::Open;
         };
-        let (held, pending) = (queue.usage(), pending());
-        let usage = Usage {
-            messages: held.messages + pending.messages,
-            bytes: held.bytes + pending.bytes,
-            memory_bytes: held.memory_bytes + pending.memory_bytes,
-        };
+        let usage = queue.usage().and(pending());
         let Some(reached) = limits.reached(usage, bytes, persistent) else {
             return Admission::Open;
         };

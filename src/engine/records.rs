@@ -12,6 +12,10 @@ const FATE_IN_HEAD: u8 = 128;
 /// The same bit of what a reference says of a placed message: what it adds begins with its identity, which may be
 /// another than the body's.
 const IDENTITY: u8 = 128;
+/// The kind of a destination that is a remembered selector; see `remembered.rs`.
+pub const KIND_SELECTOR: u8 = 4;
+/// The kind of a destination that is a durable subscription on several topics; see `wide.rs`.
+pub const KIND_WIDE: u8 = 5;
 /// Octets of an identity: origin, serial, timestamp.
 const IDENTITY_BYTES: usize = 24;
 /// Lowest bit of a stored counter: the message was in a frame to a consumer before.
@@ -34,6 +38,31 @@ pub fn kind_code(kind: Kind) -> u8 {
         Kind::Queue => 0,
         Kind::Topic => 1,
     }
+}
+
+/// Several texts in one, each with its length before it.
+pub fn fields_text<'a>(fields: impl IntoIterator<Item = &'a str>) -> String {
+    let fields = fields.into_iter();
+    fields
+        .map(|field| format!("{}:{field}", field.len()))
+        .collect()
+}
+
+/// The reverse of [`fields_text`]; `None` if it makes no sense.
+pub fn split_fields(mut text: &str) -> Option<Vec<String>> {
+    let mut fields = Vec::new();
+    while !text.is_empty() {
+        let (length, rest) = text.split_once(':')?;
+        let (field, rest) = rest.split_at_checked(length.parse().ok()?)?;
+        fields.push(field.to_owned());
+        text = rest;
+    }
+    Some(fields)
+}
+
+/// The same for so many texts.
+pub fn text_fields<const N: usize>(text: &str) -> Option<[String; N]> {
+    split_fields(text)?.try_into().ok()
 }
 
 /// The kind that `code` stands for.

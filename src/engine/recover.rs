@@ -20,6 +20,7 @@ use super::memory::Memory;
 use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
 use super::registry::Registry;
+use super::remembered::Selectors;
 use super::roster::Roster;
 use super::timer::Timer;
 use super::{Engine, Settings, StoreError, job_records, records};
@@ -88,9 +89,11 @@ impl Engine {
                 Arc::clone(&memory),
                 Arc::clone(&timer),
                 Arc::clone(&advisories),
+                Arc::clone(&properties),
             ),
             advisories,
             roster: Roster::default(),
+            selectors: Selectors::new(store.clone(), Arc::clone(&properties)),
             timer,
             durables: Durables::default(),
             locals: Locals::default(),
@@ -114,7 +117,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn adopt(&self, recovered: Recovered) {
+    fn adopt(self: &Arc<Self>, recovered: Recovered) {
         let clean = recovered.clean;
         self.registry
             .claim(DestinationId(recovered.highest_destination));
@@ -129,8 +132,16 @@ impl Engine {
         let (schedules, destinations): (Vec<_>, Vec<_>) = recovered
             .destinations
             .into_iter()
-            .partition(|found| job_records::kind_of(found.kind).is_some());
+            .partition(|found| job_records::is_schedule(found.kind));
         for found in destinations {
+            if found.kind == records::KIND_SELECTOR {
+                self.selectors.adopt(found.id, &found.name);
+                continue;
+            }
+            if found.kind == records::KIND_WIDE {
+                self.adopt_wide(found.id, &found.name);
+                continue;
+            }
             let RecoveredDestination {
                 id,
                 kind,
@@ -170,6 +181,14 @@ impl Engine {
         for found in recovered.subscriptions {
             if let Some(topic) = topics.get(&found.definition.topic) {
                 self.adopt_durable(topic, found);
+            }
+        }
+        for wide in self.durables.wide() {
+            for cell in topics
+                .values()
+                .filter(|cell| wide.matches(&cell.destination))
+            {
+                wide.join_recovered(cell);
             }
         }
         for (cell, entries) in backlogs {

@@ -12,12 +12,19 @@ use super::cell::{Cell, Machine, Shared};
 use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
+use super::namespaces::Accounts;
 use super::policy::Rules;
+use super::properties::PropertyReaders;
+use super::routes;
+use super::shared;
 use super::timer::Timer;
+use super::wide::Wide;
 use crate::broker::advisory::{Change, Event};
 use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
+
+mod linking;
 
 /// All destinations.
 pub struct Registry {
@@ -27,6 +34,10 @@ pub struct Registry {
     made_advisories: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
+    routes: RwLock<Arc<routes::Rules>>,
+    properties: Arc<PropertyReaders>,
+    /// What each namespace holds.
+    pub accounts: Accounts,
     /// What clients have declared of queues.
     pub(super) declarations: Declarations,
     store: Option<Arc<Store>>,
@@ -40,6 +51,37 @@ struct Known {
     cells: HashMap<Destination, Arc<Cell>>,
     /// Subscriptions that destinations made later may belong to.
     feeds: Vec<Arc<Feeds>>,
+    /// Durable ones, with a consumer or without.
+    durables: Vec<Arc<Wide>>,
+    /// The queues behind shared subscriptions, by the name of their topic.
+    shared: HashMap<String, Vec<Destination>>,
+}
+
+impl Known {
+    fn insert(&mut self, cell: &Arc<Cell>) {
+        let destination = &cell.destination;
+        if let Some(topic) = shared::topic_of(destination) {
+            let queues = self.shared.entry(topic.to_owned()).or_default();
+            queues.push(destination.clone());
+        }
+        self.cells.insert(destination.clone(), Arc::clone(cell));
+    }
+
+    fn remove(&mut self, destination: &Destination) -> Option<Arc<Cell>> {
+        self.forget_shared(destination);
+        self.cells.remove(destination)
+    }
+
+    fn forget_shared(&mut self, destination: &Destination) {
+        if let Some(topic) = shared::topic_of(destination)
+            && let Some(queues) = self.shared.get_mut(topic)
+        {
+            queues.retain(|queue| queue != destination);
+            if queues.is_empty() {
+                self.shared.remove(topic);
+            }
+        }
+    }
 }
 
 /// Why a destination was not made by its first use.
@@ -67,12 +109,16 @@ impl Registry {
         memory: Arc<Memory>,
         timer: Arc<Timer>,
         advisories: Arc<Advisories>,
+        properties: Arc<PropertyReaders>,
     ) -> Self {
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
             made_advisories: AtomicU32::new(0),
             policies: RwLock::new(Arc::clone(&settings.policies)),
+            routes: RwLock::new(Arc::new(settings.routes.clone())),
+            properties,
+            accounts: Accounts::default(),
             declarations: Declarations::default(),
             settings,
             store,
@@ -151,7 +197,12 @@ impl Registry {
         tracing::debug!(%destination, "destination created");
         let cell = self.make(destination.clone(), id, self.machine(destination, 1), false);
         self.note(Change::Added, destination, None);
+        // Routes may lead back to it. Nobody else sees it before the lock is gone.
+        known.insert(&cell);
         // Before anybody can send to it, so that no subscription misses its first message.
+        for wide in known.durables.iter().filter(|one| one.matches(destination)) {
+            wide.join(&cell);
+        }
         for feeds in known
             .feeds
             .iter()
@@ -164,7 +215,6 @@ impl Registry {
         } else {
             self.link(known, &cell);
         }
-        known.cells.insert(destination.clone(), Arc::clone(&cell));
         cell
     }
 
@@ -210,21 +260,6 @@ impl Registry {
         known.cells.retain(|_, cell| !advisories::is_unused(cell));
     }
 
-    /// Sets the routes up that a new destination brings.
-    fn link(&self, known: &mut Known, cell: &Arc<Cell>) {
-        let rules = &self.settings.routes;
-        for (from, to) in rules.links(cell, known.cells.values()) {
-            from.routes.add(to);
-        }
-        if let Some(mirror) = rules.mirror_of(&cell.destination) {
-            let mirror = match known.cells.get(&mirror) {
-                Some(mirror) => Arc::clone(mirror),
-                None => self.create(known, &mirror),
-            };
-            cell.routes.add(&mirror);
-        }
-    }
-
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9). `owner` is the id of
     /// its connection.
     pub fn create_temporary(&self, kind: Kind, id: &str, owner: Option<&str>) -> Arc<Cell> {
@@ -236,9 +271,9 @@ impl Registry {
             // Somebody has sent to it before; what was sent is there.
             return cell;
         }
-        let rules = Rules::of(&self.policies(), &destination);
+        let rules = self.rules(&destination);
         let machine = self.machine(&destination, 1);
-        let shared = self.shared(None);
+        let shared = self.shared(&destination, None);
         let number = self.next_id();
         let name = destination.clone();
         let cell = Cell::new(name, number, machine, rules, false, shared);
@@ -247,9 +282,7 @@ impl Registry {
         }
         let cell = Arc::new(cell);
         self.note(Change::Added, &destination, owner);
-        self.known_mut()
-            .cells
-            .insert(destination, Arc::clone(&cell));
+        self.known_mut().insert(&cell);
         cell
     }
 
@@ -309,7 +342,7 @@ impl Registry {
     /// Removes a destination. Who still holds it sends into the void.
     pub fn remove(&self, destination: &Destination) {
         self.declarations.forget(destination);
-        let removed = self.known_mut().cells.remove(destination);
+        let removed = self.known_mut().remove(destination);
         if let Some(cell) = removed {
             let owner = cell.owner.get();
             self.note(Change::Removed, destination, owner.map(String::as_str));
@@ -327,6 +360,23 @@ impl Registry {
             .collect()
     }
 
+    /// From now on `wide` learns of destinations that match it; returns those that are there.
+    pub(super) fn watch_durable(&self, wide: &Arc<Wide>) -> Vec<Arc<Cell>> {
+        let mut known = self.known_mut();
+        known.durables.push(Arc::clone(wide));
+        let cells = known.cells.values();
+        cells
+            .filter(|cell| wide.matches(&cell.destination))
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets a durable subscription that is gone.
+    pub(super) fn unwatch_durable(&self, wide: &Arc<Wide>) {
+        let mut known = self.known_mut();
+        known.durables.retain(|other| !Arc::ptr_eq(other, wide));
+    }
+
     /// Forgets a subscription that has ended.
     pub fn unwatch(&self, feeds: &Arc<Feeds>) {
         let mut known = self.known_mut();
@@ -336,6 +386,13 @@ impl Registry {
     /// The destination of that name, if there is one.
     pub fn get(&self, destination: &Destination) -> Option<Arc<Cell>> {
         self.known().cells.get(destination).cloned()
+    }
+
+    /// How many destinations there are whose names begin with `prefix`, temporary ones included.
+    pub fn count_within(&self, prefix: &str) -> usize {
+        let known = self.known();
+        let names = known.cells.keys();
+        names.filter(|name| shared::is_within(name, prefix)).count()
     }
 
     /// All destinations.
@@ -351,18 +408,11 @@ impl Registry {
         machine: Machine,
     ) -> Arc<Cell> {
         self.claim(id);
-        let cell = self.make(destination.clone(), id, machine, true);
+        let cell = self.make(destination, id, machine, true);
         let mut known = self.known_mut();
-        known.cells.insert(destination, Arc::clone(&cell));
+        known.insert(&cell);
         drop(known);
         cell
-    }
-
-    /// Sets the routes up between all that was adopted.
-    pub fn link_adopted(&self) {
-        for cell in self.all() {
-            self.link(&mut self.known_mut(), &cell);
-        }
     }
 
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
@@ -433,6 +483,7 @@ impl Registry {
             }
             !goes
         });
+        gone.iter().for_each(|name| known.forget_shared(name));
         gone
     }
 
@@ -449,20 +500,21 @@ impl Registry {
             let memory = Arc::clone(&self.advisories.memory);
             Shared {
                 memory,
-                ..self.shared(None)
+                ..self.shared(&destination, None)
             }
         } else {
-            self.shared(self.store.clone())
+            self.shared(&destination, self.store.clone())
         };
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 
-    fn shared(&self, store: Option<Arc<Store>>) -> Shared {
+    fn shared(&self, destination: &Destination, store: Option<Arc<Store>>) -> Shared {
         Shared {
             store,
             memory: Arc::clone(&self.memory),
             timer: Arc::clone(&self.timer),
             advisories: Arc::clone(&self.advisories),
+            account: self.accounts.of(destination),
         }
     }
 }

@@ -1,168 +1,313 @@
-//! Virtual topics, shared subscriptions and mirrored queues: which destinations get a copy of what is sent to another (VIR-1, VIR-3, VIR-5).
+//! Virtual destinations and shared subscriptions: which destinations get a copy of what is sent to another (VIR-1 to VIR-5).
 //!
-//! Routes are settled when a destination is made, under the registry's lock, and hang on the destination that is sent
-//! to; a destination without one costs a look at a flag.
+//! - Virtual topics, shared subscriptions, composite destinations and mirrored queues are one thing: a *branch* of routes that hangs on the
+//!   destination that is sent to. How a message takes them is the business of `spread.rs`.
+//! - Branches are settled when a destination is made and when the rules change, under the registry's lock. A
+//!   destination without one costs a look at a flag.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::cell::Cell;
-use super::shared;
 use crate::broker::pattern::Syntax;
-use crate::broker::{Destination, Kind, Message, Pattern};
+use crate::broker::{Destination, Filter, Kind, Pattern};
 
-/// Routes that a copy may follow before they count as a circle (VIR-4).
-const HOPS_MAX: usize = 8;
-
-/// A rule for virtual topics: what is sent to a matching topic is copied to its consumer queues.
-#[derive(Clone, Debug)]
-pub struct VirtualTopics {
-    /// The topics.
+/// What is sent to a matching topic is copied to its consumer queues, which are those whose name is prefix, topic and
+/// postfix (VIR-2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualTopic {
+    /// What all names begin with: topics and queues are of one namespace (SEC-9).
+    pub within: String,
+    /// The topics, with that.
     pub name: Pattern,
-    /// What the name of a consumer queue begins with before that of the topic; `*` is any one level.
+    /// Levels before the name of the topic, each with its separator; `*` is any one level.
     pub prefix: String,
+    /// Levels behind it.
+    pub postfix: String,
+    /// Only what some consumer of the queue wants is copied.
+    pub selector_aware: Option<Aware>,
+    /// A copy for which its queue has no room is dropped, instead of making the producer wait.
+    pub drop_on_resource_limit: bool,
+}
+
+/// Whom a route with an eye on selectors looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aware {
+    /// The consumers that are there.
+    Consumers,
+    /// Those that were there before, too.
+    Remembered {
+        /// Only the last selector of a queue is remembered.
+        single: bool,
+    },
+}
+
+/// Where a composite destination forwards to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    /// Where.
+    pub to: ForwardTo,
+    /// What it forwards; `None`: everything.
+    pub selector: Option<String>,
+}
+
+/// The name of where something is forwarded to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ForwardTo {
+    /// That one.
+    Named(Destination),
+    /// The topic of the same name between these (VIR-5).
+    TopicAround {
+        /// What comes before the name.
+        prefix: String,
+        /// What comes behind it.
+        postfix: String,
+    },
+}
+
+/// What is sent to a matching destination is forwarded (VIR-4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composite {
+    /// Queues or topics.
+    pub kind: Kind,
+    /// Which.
+    pub name: Pattern,
+    /// Where to.
+    pub forward_to: Vec<Forward>,
+    /// When the destination itself gets the message too.
+    pub keeps: Keeps,
+    /// Copies tell where they were sent to.
+    pub tells_origin: bool,
+}
+
+/// When a destination gets what is sent to it, although it is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Always.
+    Always,
+    /// Never (`forwardOnly`).
+    Never,
+    /// When nothing was forwarded (`sendWhenNotMatched`).
+    Unmatched,
 }
 
 /// All rules.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
-    /// Virtual topics, if there are any.
-    pub virtual_topics: Option<VirtualTopics>,
-    /// What the name of the topic begins with to which each queue's messages are copied; `None`: they are not.
-    pub mirror_prefix: Option<String>,
+    /// Virtual topics.
+    pub virtual_topics: Vec<VirtualTopic>,
+    /// Composite destinations; mirrors are such.
+    pub composites: Vec<Composite>,
     /// How names are split.
     pub syntax: Syntax,
 }
 
-impl Rules {
+impl VirtualTopic {
     /// The topics that the queue `name` consumes, if it is a consumer queue. They may be a pattern (VIR-3).
-    #[must_use]
-    pub fn consumed_by(&self, name: &str) -> Option<Pattern> {
-        let rule = self.virtual_topics.as_ref()?;
-        let mut rest = name;
-        for level in rule.prefix.trim_end_matches('.').split('.') {
-            let (found, tail) = rest.split_once('.')?;
-            if level != "*" && level != found || found.is_empty() {
+    fn consumed_by(&self, name: &str, syntax: Syntax) -> Option<Pattern> {
+        let is_separator = |letter| letter == '.' || Some(letter) == syntax.separator;
+        let fits =
+            |wanted: &str, found: &str| wanted == found || wanted == "*" && !found.is_empty();
+        let mut rest = name.strip_prefix(&*self.within)?;
+        for level in self.prefix.split_terminator(is_separator) {
+            let (found, tail) = rest.split_once(is_separator)?;
+            if !fits(level, found) {
                 return None;
             }
             rest = tail;
         }
-        let topics = Pattern::parse_with(rest, self.syntax).ok()?;
-        (rule.name.matches(rest)).then_some(topics)
-    }
-
-    /// Whether what is sent to `topic` goes to the queue `name` too.
-    fn feeds(&self, topic: &Destination, name: &str) -> bool {
-        if shared::feeds(topic, name) {
-            return true;
+        let mut postfix = self.postfix.rsplit(is_separator).peekable();
+        while let Some(level) = postfix.next() {
+            // Before the first separator there is nothing.
+            if postfix.peek().is_none() {
+                break;
+            }
+            let (head, found) = rest.rsplit_once(is_separator)?;
+            if !fits(level, found) {
+                return None;
+            }
+            rest = head;
         }
-        let rule = self.virtual_topics.as_ref();
-        topic.kind == Kind::Topic
-            && rule.is_some_and(|rule| rule.name.matches(&topic.name))
-            && self
-                .consumed_by(name)
-                .is_some_and(|topics| topics.matches(&topic.name))
-    }
-
-    /// The routes that `made`, a new destination, brings: from which destination to which. `known` are all others.
-    pub(super) fn links<'a>(
-        &self,
-        made: &'a Arc<Cell>,
-        known: impl Iterator<Item = &'a Arc<Cell>>,
-    ) -> Vec<(&'a Arc<Cell>, &'a Arc<Cell>)> {
-        let name = &made.destination;
-        if name.is_temporary() {
-            return Vec::new();
-        }
-        let link = |other: &'a Arc<Cell>| match (name.kind, other.destination.kind) {
-            (Kind::Topic, Kind::Queue) => self
-                .feeds(name, &other.destination.name)
-                .then_some((made, other)),
-            (Kind::Queue, Kind::Topic) => self
-                .feeds(&other.destination, &name.name)
-                .then_some((other, made)),
-            _ => None,
-        };
-        known.filter_map(link).collect()
-    }
-
-    /// The topic to which messages of `queue` are copied (VIR-5).
-    pub(super) fn mirror_of(&self, queue: &Destination) -> Option<Destination> {
-        let prefix = self.mirror_prefix.as_ref()?;
-        let mirrored = queue.kind == Kind::Queue && !queue.is_temporary();
-        mirrored.then(|| Destination::topic(format!("{prefix}{}", queue.name)))
+        let topics = Pattern::parse_with(&format!("{}{rest}", self.within), syntax).ok()?;
+        self.name.covers(&topics).then_some(topics)
     }
 }
 
-/// Where copies of what is sent to a destination go.
+impl Rules {
+    /// Whether a queue of that name takes copies from virtual topics (VIR-1).
+    #[must_use]
+    pub fn is_consumer_queue(&self, name: &str) -> bool {
+        let mut rules = self.virtual_topics.iter();
+        rules.any(|rule| rule.consumed_by(name, self.syntax).is_some())
+    }
+
+    /// Whether selectors of consumers of the queue `name` are remembered, and if so whether only the last one is.
+    #[must_use]
+    pub fn remembers(&self, name: &str) -> Option<bool> {
+        let remembered = |rule: &VirtualTopic| match rule.selector_aware {
+            Some(Aware::Remembered { single }) => {
+                rule.consumed_by(name, self.syntax).map(|_| single)
+            }
+            _ => None,
+        };
+        self.virtual_topics.iter().find_map(remembered)
+    }
+
+    /// The rules that make `queue` a consumer queue, each with the topics it consumes.
+    pub(super) fn feeding(&self, queue: &Destination) -> Vec<(usize, Pattern)> {
+        let rules = self.virtual_topics.iter().enumerate();
+        let feeding = rules.filter_map(|(rule, virtual_topic)| {
+            Some((rule, virtual_topic.consumed_by(&queue.name, self.syntax)?))
+        });
+        match queue.kind {
+            Kind::Queue if !queue.is_temporary() => feeding.collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The rules of virtual topics that match `topic`.
+    pub(super) fn virtual_of(&self, topic: &Destination) -> Vec<usize> {
+        let rules = self.virtual_topics.iter().enumerate();
+        let matching = rules.filter(|(_, rule)| rule.name.matches(&topic.name));
+        match topic.kind {
+            Kind::Topic if !topic.is_temporary() => matching.map(|(rule, _)| rule).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The composite destinations that `destination` is.
+    pub(super) fn composites_of(
+        &self,
+        destination: &Destination,
+    ) -> impl Iterator<Item = (usize, &Composite)> {
+        let composites = self.composites.iter().enumerate();
+        composites.filter(|(_, rule)| {
+            rule.kind == destination.kind
+                && !destination.is_temporary()
+                && rule.name.matches(&destination.name)
+        })
+    }
+}
+
+impl Forward {
+    /// Where it goes from `origin`.
+    pub(super) fn target(&self, origin: &Destination) -> Destination {
+        match &self.to {
+            ForwardTo::Named(destination) => destination.clone(),
+            ForwardTo::TopicAround { prefix, postfix } => {
+                Destination::topic(format!("{prefix}{}{postfix}", origin.name))
+            }
+        }
+    }
+}
+
+/// Which rule a branch comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Virtual(usize),
+    Composite(usize),
+    /// None: the names of shared subscriptions tell their topic.
+    Shared,
+}
+
+/// The routes that one rule gives to a destination.
+#[derive(Clone)]
+pub(super) struct Branch {
+    pub(super) cause: Cause,
+    pub(super) keeps: Keeps,
+    pub(super) routes: Vec<Route>,
+}
+
+/// One way for a copy.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) to: Arc<Cell>,
+    pub(super) filter: Option<Arc<dyn Filter>>,
+    pub(super) aware: Option<Aware>,
+    pub(super) tells_origin: bool,
+    pub(super) may_drop: bool,
+}
+
+/// The branches that hang on a destination.
 #[derive(Default)]
 pub struct Routes {
     any: AtomicBool,
-    to: RwLock<Arc<Vec<Arc<Cell>>>>,
+    branches: RwLock<Arc<Vec<Branch>>>,
+    /// Copies for this destination that were dropped for want of room.
+    dropped: AtomicU64,
 }
 
 impl Routes {
     /// Whether there are any.
+    #[inline]
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Adds one; the list is swapped, so who goes through the old one is not disturbed.
-    pub(super) fn add(&self, cell: &Arc<Cell>) {
-        let mut to = self.to.write().unwrap_or_else(PoisonError::into_inner);
-        if !to.iter().any(|known| Arc::ptr_eq(known, cell)) {
-            let mut more = Vec::clone(&to);
-            more.push(Arc::clone(cell));
-            *to = Arc::new(more);
+    /// Copies for this destination that were dropped because it had no room (`dropOnResourceLimit`).
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Counts a copy that is dropped; the log is told of the first, and each time their number has doubled.
+    pub(super) fn count_dropped(&self, destination: &Destination) {
+        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        if dropped.is_power_of_two() {
+            tracing::warn!(%destination, dropped, "no room for a copy, which is dropped (dropOnResourceLimit)");
         }
-        self.any.store(true, Ordering::Release);
     }
 
-    /// Takes one away.
-    pub(super) fn remove(&self, cell: &Arc<Cell>) {
-        let mut to = self.to.write().unwrap_or_else(PoisonError::into_inner);
-        let left = to.iter().filter(|known| !Arc::ptr_eq(known, cell));
-        *to = Arc::new(left.cloned().collect());
-        self.any.store(!to.is_empty(), Ordering::Release);
+    /// Replaces all branches; who goes through the old ones is not disturbed.
+    pub(super) fn set(&self, branches: Vec<Branch>) {
+        self.change(|all| *all = branches);
     }
 
-    fn list(&self) -> Arc<Vec<Arc<Cell>>> {
-        Arc::clone(&self.to.read().unwrap_or_else(PoisonError::into_inner))
+    fn change(&self, f: impl FnOnce(&mut Vec<Branch>)) {
+        let mut current = self
+            .branches
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut branches = Vec::clone(&current);
+        f(&mut branches);
+        let any = !branches.is_empty();
+        *current = Arc::new(branches);
+        self.any.store(any, Ordering::Release);
     }
-}
 
-/// A message and where it goes: as it is to the destinations it was sent to, and as copies that tell of each of those
-/// that copies. Bodies are shared.
-#[must_use]
-pub fn spread(cells: &[Arc<Cell>], message: Message) -> Vec<(Vec<Arc<Cell>>, Message)> {
-    let mut all = copies(cells, &message);
-    all.insert(0, (cells.to_vec(), message));
-    all
-}
-
-/// The copies alone.
-#[must_use]
-pub fn copies(cells: &[Arc<Cell>], message: &Message) -> Vec<(Vec<Arc<Cell>>, Message)> {
-    let mut copies = Vec::new();
-    for cell in cells.iter().filter(|cell| cell.routes.is_any()) {
-        let mut to = Vec::new();
-        follow(cell, 0, &mut to);
-        to.retain(|copy| !Arc::ptr_eq(copy, cell));
-        copies.push((to, message.routed_from(&cell.destination)));
+    /// Adds a route to the branch of a rule that always keeps.
+    pub(super) fn add(&self, cause: Cause, route: Route) {
+        self.change(
+            |branches| match branches.iter_mut().find(|branch| branch.cause == cause) {
+                Some(branch) => {
+                    let mut known = branch.routes.iter();
+                    if !known.any(|known| Arc::ptr_eq(&known.to, &route.to)) {
+                        branch.routes.push(route);
+                    }
+                }
+                None => branches.push(Branch {
+                    cause,
+                    keeps: Keeps::Always,
+                    routes: vec![route],
+                }),
+            },
+        );
     }
-    copies
-}
 
-fn follow(cell: &Arc<Cell>, hops: usize, to: &mut Vec<Arc<Cell>>) {
-    if hops >= HOPS_MAX || !cell.routes.is_any() {
-        return;
+    /// Takes the route to `cell` from the branch of a rule that always keeps.
+    pub(super) fn remove(&self, cause: Cause, cell: &Arc<Cell>) {
+        self.change(|branches| {
+            for branch in branches.iter_mut().filter(|branch| branch.cause == cause) {
+                branch.routes.retain(|route| !Arc::ptr_eq(&route.to, cell));
+            }
+            branches.retain(|branch| branch.cause != cause || !branch.routes.is_empty());
+        });
     }
-    for next in cell.routes.list().iter() {
-        if !to.iter().any(|known| Arc::ptr_eq(known, next)) {
-            to.push(Arc::clone(next));
-            follow(next, hops + 1, to);
-        }
+
+    pub(super) fn list(&self) -> Arc<Vec<Branch>> {
+        let branches = self.branches.read();
+        Arc::clone(&branches.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -170,27 +315,71 @@ fn follow(cell: &Arc<Cell>, hops: usize, to: &mut Vec<Arc<Cell>>) {
 mod tests {
     use super::*;
 
+    fn rule(name: &str, prefix: &str, postfix: &str, syntax: Syntax) -> Rules {
+        Rules {
+            virtual_topics: vec![VirtualTopic {
+                within: String::new(),
+                name: Pattern::parse_with(name, syntax).unwrap(),
+                prefix: prefix.to_owned(),
+                postfix: postfix.to_owned(),
+                selector_aware: None,
+                drop_on_resource_limit: false,
+            }],
+            syntax,
+            ..Rules::default()
+        }
+    }
+
+    fn consumed(rules: &Rules, name: &str) -> Option<String> {
+        let found = rules.feeding(&Destination::queue(name)).pop();
+        found.map(|(_, topics)| topics.to_string())
+    }
+
+    #[track_caller]
+    fn check(rules: &Rules, name: &str, expected: Option<&str>) {
+        assert_eq!(consumed(rules, name).as_deref(), expected, "{name}");
+    }
+
     #[test]
     fn consumer_queues_name_their_topics() {
-        let rules = Rules {
-            virtual_topics: Some(VirtualTopics {
-                name: Pattern::parse("VirtualTopic.>").unwrap(),
-                prefix: "Consumer.*.".to_owned(),
-            }),
-            ..Rules::default()
-        };
-        let topics = |name: &str| rules.consumed_by(name).map(|topics| topics.to_string());
-        let check = |name: &str, expected: Option<&str>| {
-            assert_eq!(topics(name).as_deref(), expected, "{name}");
-        };
+        let rules = rule("VirtualTopic.>", "Consumer.*.", "", Syntax::default());
+        let check = |name, expected| check(&rules, name, expected);
         check("Consumer.A.VirtualTopic.x.y", Some("VirtualTopic.x.y"));
         check("Consumer.A.VirtualTopic.>", Some("VirtualTopic.>"));
         check("Consumer.A.B.VirtualTopic.x", None);
         check("Consumer.A.Other.x", None);
+        check("Consumer.A.>", None);
         check("Consumer..VirtualTopic.x", None);
         check("Consumer", None);
-        let topic = Destination::topic("VirtualTopic.x");
-        assert!(rules.feeds(&topic, "Consumer.A.VirtualTopic.*"));
-        assert!(!rules.feeds(&topic, "Consumer.A.VirtualTopic.y"));
+        assert!(rules.is_consumer_queue("Consumer.A.VirtualTopic.*"));
+    }
+
+    #[test]
+    fn a_namespace_has_virtual_topics_of_its_own() {
+        let mut rules = rule("a.VirtualTopic.>", "Consumer.*.", "", Syntax::default());
+        rules.virtual_topics[0].within = "a.".to_owned();
+        let check = |name, expected| check(&rules, name, expected);
+        check("a.Consumer.X.VirtualTopic.y", Some("a.VirtualTopic.y"));
+        check("b.Consumer.X.VirtualTopic.y", None);
+        check("Consumer.X.VirtualTopic.y", None);
+        check("Consumer.X.a.VirtualTopic.y", None);
+    }
+
+    #[test]
+    fn a_postfix_is_cut_and_other_separators_count() {
+        let rules = rule("orders.*", "", ".for.*", Syntax::default());
+        check(&rules, "orders.eu.for.billing", Some("orders.eu"));
+        check(&rules, "orders.for.billing", None);
+        check(&rules, "orders.eu.for.", None);
+        check(&rules, "for.billing", None);
+        let both = rule(">", "a.*.", ".z", Syntax::default());
+        check(&both, "a.b.t.u.z", Some("t.u"));
+        check(&both, "a.b.z", None);
+        let syntax = Syntax {
+            separator: Some('/'),
+            ..Syntax::default()
+        };
+        let rules = rule("VirtualTopic.>", "Consumer.*.", "", syntax);
+        check(&rules, "Consumer/A/VirtualTopic/x", Some("VirtualTopic/x"));
     }
 }

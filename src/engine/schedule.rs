@@ -13,7 +13,7 @@ use ferrymq_store::{Batch, DestinationId, Store, StoreError};
 use super::cell::{Cell, Work};
 use super::{Engine, job_records, records};
 use crate::broker::scheduler::{Job, Removed, Schedule, Scheduler};
-use crate::broker::{Locator, Message};
+use crate::broker::{Destination, Locator, Message};
 
 /// A message to be scheduled.
 pub struct NewJob {
@@ -25,6 +25,8 @@ pub struct NewJob {
     pub message: Message,
     /// When it is to be delivered.
     pub schedule: Schedule,
+    /// Who schedules it; empty if that is not known.
+    owner: Box<str>,
     /// When it is due first, once it is scheduled.
     due_ms: Option<u64>,
 }
@@ -38,20 +40,37 @@ impl NewJob {
             number,
             message,
             schedule,
+            owner: Box::default(),
             due_ms: None,
         }
     }
+
+    /// The same, of a user (SCH-8).
+    #[must_use]
+    pub fn of(mut self, owner: &str) -> Self {
+        self.owner = owner.into();
+        self
+    }
 }
+
+/// Whether a job may be seen and removed: asked with its destination and who scheduled it, empty if nobody known.
+pub type MayManage<'a> = dyn Fn(&Destination, &str) -> bool + Send + 'a;
+
+/// A job is somebody else's, and stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotYours;
 
 /// Jobs that somebody wants to see.
 pub(super) struct Browse {
     pub(super) range: RangeInclusive<u64>,
     pub(super) reply: Arc<Cell>,
+    pub(super) may: Box<MayManage<'static>>,
 }
 
-/// A destination that something is scheduled for.
+/// A destination that a user has scheduled something for.
 pub(super) struct Target {
     pub(super) cell: Arc<Cell>,
+    pub(super) owner: Arc<str>,
     /// Its schedule in the journal.
     pub(super) id: DestinationId,
     pub(super) defined: bool,
@@ -61,8 +80,10 @@ pub(super) struct Target {
 #[derive(Default)]
 pub(super) struct Jobs {
     pub(super) scheduler: Scheduler,
-    /// By the number of the destination.
-    pub(super) targets: HashMap<u32, Target>,
+    /// By the numbers of destination and owner.
+    pub(super) targets: HashMap<(u32, u32), Target>,
+    /// The numbers of owners, from 1; 0 is nobody known.
+    owners: HashMap<Arc<str>, u32>,
     pub(super) browses: VecDeque<Browse>,
     pub(super) stopping: bool,
 }
@@ -118,9 +139,22 @@ impl Scheduling {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Octets of the messages of all jobs.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lock().scheduler.bytes()
+    }
 }
 
 impl Engine {
+    /// Whether a message of `bytes` octets may be scheduled; one fits when there is no other (SCH-7).
+    #[must_use]
+    pub fn has_room_for_job(&self, bytes: u64) -> bool {
+        let held = self.scheduling.bytes();
+        held == 0 || held.saturating_add(bytes) <= self.settings.scheduler_bytes_max
+    }
+
     /// A number that no other job ever has.
     #[must_use]
     pub fn reserve_job(&self) -> u64 {
@@ -162,7 +196,7 @@ impl Engine {
         let now_ms = self.clock.wall_ms();
         for job in new_jobs {
             job.due_ms = job.schedule.first_ms(now_ms);
-            self.define_schedule(&mut jobs, &job.cell)?;
+            self.define_schedule(&mut jobs, &job.cell, &job.owner)?;
         }
         Ok(Some(jobs))
     }
@@ -193,9 +227,11 @@ impl Engine {
             number,
             mut message,
             schedule,
+            owner,
             ..
         } = job;
-        self.target(jobs, &cell);
+        let (_, owner) = self.target(jobs, &cell, &owner);
+        let bytes = u32::try_from(message.size()).unwrap_or(u32::MAX);
         let message = at.is_none().then(|| {
             message.unpin();
             self.memory.charge(message.memory_bytes());
@@ -209,6 +245,8 @@ impl Engine {
                 message,
                 schedule: (!schedule.is_plain()).then(|| Box::new(schedule)),
                 destination: cell.id.0,
+                owner,
+                bytes,
             },
         );
         self.forget_jobs(jobs, replaced.as_slice(), work);
@@ -218,53 +256,89 @@ impl Engine {
     }
 
     /// The schedule of a destination, known to the journal from now on.
-    fn define_schedule(&self, jobs: &mut Jobs, cell: &Arc<Cell>) -> Result<(), StoreError> {
-        let target = self.target(jobs, cell);
+    fn define_schedule(
+        &self,
+        jobs: &mut Jobs,
+        cell: &Arc<Cell>,
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        let (target, _) = self.target(jobs, cell, owner);
         if let (Some(store), false) = (&self.store, target.defined) {
-            let destination = &cell.destination;
-            let (id, kind) = (target.id, job_records::kind_code(destination.kind));
-            store.append(|batch| batch.define_destination(id, kind, &destination.name))?;
+            let (kind, name) = job_records::schedule_name(&cell.destination, owner);
+            let id = target.id;
+            store.append(|batch| batch.define_destination(id, kind, &name))?;
             target.defined = true;
         }
         Ok(())
     }
 
-    fn target<'j>(&self, jobs: &'j mut Jobs, cell: &Arc<Cell>) -> &'j mut Target {
-        jobs.targets.entry(cell.id.0).or_insert_with(|| Target {
+    /// The schedule of a user for a destination, and the number of the user.
+    fn target<'j>(
+        &self,
+        jobs: &'j mut Jobs,
+        cell: &Arc<Cell>,
+        owner: &str,
+    ) -> (&'j mut Target, u32) {
+        let (number, owner) = jobs.owner(owner);
+        let target = jobs.targets.entry((cell.id.0, number));
+        let target = target.or_insert_with(|| Target {
             cell: Arc::clone(cell),
+            owner,
             id: self.registry.next_id(),
             defined: false,
-        })
+        });
+        (target, number)
     }
 
-    /// Removes a job; `work.ticket` covers it. Returns false if there is none.
-    pub fn remove_job(&self, number: u64, work: &mut Work) -> bool {
+    /// Removes a job that `may` be managed; `work.ticket` covers it. Returns false if there is none (SCH-8).
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn remove_job(
+        &self,
+        number: u64,
+        may: &MayManage<'_>,
+        work: &mut Work,
+    ) -> Result<bool, NotYours> {
         let mut jobs = self.scheduling.lock();
+        if !jobs.may_manage(number, may) {
+            return Err(NotYours);
+        }
         let removed = jobs.scheduler.remove(number);
         let known = removed.is_some();
         self.forget_jobs(&jobs, removed.as_slice(), work);
-        known
+        Ok(known)
     }
 
     /// Removes the job with this key on this destination. Returns false if there is none (SCH-9).
     pub fn remove_job_by_key(&self, cell: &Cell, key: &str, work: &mut Work) -> bool {
         let number = self.scheduling.lock().scheduler.by_key(cell.id.0, key);
-        number.is_some_and(|number| self.remove_job(number, work))
+        let anybody = |_: &Destination, _: &str| true;
+        number.is_some_and(|number| self.remove_job(number, &anybody, work) == Ok(true))
     }
 
-    /// Removes the jobs due in `range` (SCH-8).
-    pub fn remove_jobs(&self, range: &RangeInclusive<u64>, work: &mut Work) {
+    /// Removes the jobs due in `range` that `may` be managed (SCH-8).
+    pub fn remove_jobs(&self, range: &RangeInclusive<u64>, may: &MayManage<'_>, work: &mut Work) {
         let mut jobs = self.scheduling.lock();
         let numbers = jobs.scheduler.between(range);
         let removed: Vec<Removed> = numbers
+            .into_iter()
+            .filter(|number| jobs.may_manage(*number, may))
+            .collect::<Vec<_>>()
             .into_iter()
             .filter_map(|number| jobs.scheduler.remove(number))
             .collect();
         self.forget_jobs(&jobs, &removed, work);
     }
 
-    /// Asks for copies of the jobs due in `range`, to be sent to `reply`. Returns false if too many ask (SCH-8).
-    pub fn browse_jobs(&self, range: RangeInclusive<u64>, reply: &Arc<Cell>) -> bool {
+    /// Asks for copies of the jobs due in `range` that `may` be managed, to be sent to `reply`. Returns false if too many
+    /// ask (SCH-8).
+    pub fn browse_jobs(
+        &self,
+        range: RangeInclusive<u64>,
+        reply: &Arc<Cell>,
+        may: Box<MayManage<'static>>,
+    ) -> bool {
         let mut jobs = self.scheduling.lock();
         if jobs.browses.len() >= BROWSES_MAX {
             return false;
@@ -272,6 +346,7 @@ impl Engine {
         jobs.browses.push_back(Browse {
             range,
             reply: Arc::clone(reply),
+            may,
         });
         self.scheduling.changed.notify_all();
         true
@@ -299,10 +374,38 @@ impl Engine {
 }
 
 impl Jobs {
+    /// The number of a user, and its name.
+    pub(super) fn owner(&mut self, name: &str) -> (u32, Arc<str>) {
+        if name.is_empty() {
+            return (0, Arc::default());
+        }
+        let next = u32::try_from(self.owners.len() + 1).unwrap_or(u32::MAX);
+        if let Some((known, number)) = self.owners.get_key_value(name) {
+            return (*number, Arc::clone(known));
+        }
+        let name: Arc<str> = name.into();
+        self.owners.insert(Arc::clone(&name), next);
+        (next, name)
+    }
+
+    pub(super) fn target_of(&self, job: &Job) -> Option<&Target> {
+        self.targets.get(&(job.destination, job.owner))
+    }
+
+    /// Whether a job may be managed; one that is not there may.
+    pub(super) fn may_manage(&self, number: u64, may: &MayManage<'_>) -> bool {
+        let target = self
+            .scheduler
+            .get(number)
+            .and_then(|job| self.target_of(&job));
+        target.is_none_or(|target| may(&target.cell.destination, &target.owner))
+    }
+
     /// Writes a job in a transaction: the message, and the job that refers to it.
     pub(super) fn write(&self, batch: &mut Batch<'_>, job: &NewJob) -> Option<Locator> {
         let due_ms = job.due_ms?;
-        let schedule = self.targets.get(&job.cell.id.0)?.id;
+        let owner = self.owners.get(&*job.owner).copied().unwrap_or(0);
+        let schedule = self.targets.get(&(job.cell.id.0, owner))?.id;
         let target = (schedule, job.number);
         let body = records::add(batch, &[target], &job.message);
         let more = (!job.schedule.is_plain()).then_some(&job.schedule);
@@ -317,7 +420,10 @@ impl Jobs {
     ) -> HashMap<DestinationId, Vec<(u64, ferrymq_store::Locator)>> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for removed in removed {
-            if let (Some(at), Some(target)) = (removed.at, self.targets.get(&removed.destination)) {
+            if let (Some(at), Some(target)) = (
+                removed.at,
+                self.targets.get(&(removed.destination, removed.owner)),
+            ) {
                 let entry = (removed.number, records::to_store(at));
                 found.entry(target.id).or_default().push(entry);
             }

@@ -1,7 +1,7 @@
 //! Durable subscriptions of a topic that several connections share, as RabbitMQ has them (section 10).
 //!
 //! Each is a queue of our own that gets a copy of whatever is sent to the topic. Its name tells the topic, so a start, or
-//! a topic that is made later, finds the route again.
+//! a topic that is made later, finds the route again. It counts as the topic's own for the namespace of that (SEC-9).
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use ferrymq_store::{StoreError, Ticket};
 
 use super::Engine;
 use super::cell::{Cell, Machine, Work};
+use super::routes::Cause;
 use crate::broker::{Destination, Kind};
 
 /// What the names of such queues begin with; no client names one.
@@ -42,11 +43,20 @@ pub fn queue_of(topic: &Destination, name: &str) -> Destination {
     Destination::queue(format!("{queue}.{}", topic.name))
 }
 
-/// The topic whose messages go to the queue `name` too, if that is one of ours.
+/// The name of the topic whose messages go to `queue` too, if that is one of ours.
 #[must_use]
-pub fn topic_of(name: &str) -> Option<&str> {
-    let (_, topic) = name.strip_prefix(SHARED_PREFIX)?.split_once('.')?;
-    Some(topic)
+pub fn topic_of(queue: &Destination) -> Option<&str> {
+    let name = queue.name.strip_prefix(SHARED_PREFIX)?;
+    let (_, topic) = name.split_once('.')?;
+    (queue.kind == Kind::Queue).then_some(topic)
+}
+
+/// Whether a destination belongs to the namespace whose names begin with `prefix`.
+pub(super) fn is_within(destination: &Destination, prefix: &str) -> bool {
+    match topic_of(destination) {
+        Some(topic) => topic.starts_with(prefix),
+        None => destination.is_within(prefix),
+    }
 }
 
 impl Engine {
@@ -64,22 +74,6 @@ impl Engine {
         let cell = self.registry.get_or_create(&queue);
         let ticket = self.define_now(&cell)?;
         Ok((cell, ticket))
-    }
-
-    /// Lets the journal know a destination before there is a message in it.
-    ///
-    /// # Errors
-    /// The journal refused.
-    pub(super) fn define_now(&self, cell: &Cell) -> Result<Option<Ticket>, StoreError> {
-        let Some(store) = self.store.as_ref().filter(|_| cell.is_stored()) else {
-            return Ok(None);
-        };
-        let mut state = cell.lock();
-        if state.is_defined() {
-            return Ok(None);
-        }
-        let ((), ticket) = store.append(|batch| cell.define(&mut state, batch))?;
-        Ok(Some(ticket))
     }
 
     /// How many consumers the shared subscription `name` of `topic` has; `None` if there is no such.
@@ -105,10 +99,10 @@ impl Engine {
             return Err(SharedError::InUse);
         }
         // Nothing comes any more; then what is there goes.
-        if let Some(topic) = self.registry.get(topic) {
-            topic.routes.remove(&cell);
-        }
         self.registry.remove(&queue);
+        if let Some(topic) = self.registry.get(topic) {
+            topic.routes.remove(Cause::Shared, &cell);
+        }
         if let Err(error) = self.purge(&cell) {
             tracing::debug!(%error, "a shared subscription is no queue");
         }
@@ -135,11 +129,6 @@ impl Cell {
     }
 }
 
-/// Whether what is sent to `topic` goes to the queue `name` as a shared subscription of it.
-pub(super) fn feeds(topic: &Destination, name: &str) -> bool {
-    topic.kind == Kind::Topic && topic_of(name) == Some(topic.name.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,10 +137,12 @@ mod tests {
     fn a_name_leads_back_to_its_topic() {
         for name in ["1234", "a.b", "ü %.>", ""] {
             let queue = queue_of(&Destination::topic("a.b"), name);
-            assert_eq!(topic_of(&queue.name), Some("a.b"), "{}", queue.name);
+            assert_eq!(topic_of(&queue), Some("a.b"), "{}", queue.name);
+            assert!(is_within(&queue, "a.") && !is_within(&queue, "ActiveMQ."));
         }
         let one = queue_of(&Destination::topic("t"), "a.b");
         assert_ne!(one, queue_of(&Destination::topic("b.t"), "a"));
-        assert_eq!(topic_of("Consumer.A.VirtualTopic.x"), None);
+        let other = Destination::queue("Consumer.A.VirtualTopic.x");
+        assert_eq!(topic_of(&other), None);
     }
 }

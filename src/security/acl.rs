@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::broker::pattern::Syntax;
 use crate::broker::{Destination, Kind, Pattern};
 use crate::config::AccessRule;
 
@@ -57,14 +58,14 @@ impl Area {
 
 /// Who a rule speaks of.
 #[derive(Debug, Default)]
-struct Who {
+pub(super) struct Who {
     everybody: bool,
     groups: HashSet<String>,
     users: HashSet<String>,
 }
 
 impl Who {
-    fn of(names: &[String]) -> Self {
+    pub(super) fn of(names: &[String]) -> Self {
         let mut who = Self::default();
         for name in names {
             if name == "*" {
@@ -78,7 +79,7 @@ impl Who {
         who
     }
 
-    fn holds(&self, user: &str, groups: &[String]) -> bool {
+    pub(super) fn holds(&self, user: &str, groups: &[String]) -> bool {
         self.everybody
             || self.users.contains(user)
             || groups.iter().any(|group| self.groups.contains(group))
@@ -95,12 +96,8 @@ struct Rule {
 }
 
 impl Rule {
-    fn covers(&self, area: Area, name: &str) -> bool {
-        let rest = |name: &str| name == ">" || name.ends_with(".>");
-        // Level by level a wildcard of the name is one more level; only the rest needs a rest to cover it.
-        self.area == area
-            && self.pattern.matches(name)
-            && (!rest(name) || rest(self.pattern.as_str()))
+    fn covers(&self, area: Area, name: &Pattern) -> bool {
+        self.area == area && self.pattern.covers(name)
     }
 
     fn who(&self, right: Right) -> &Who {
@@ -116,6 +113,8 @@ impl Rule {
 #[derive(Debug)]
 pub(super) struct Acl {
     rules: Vec<Rule>,
+    /// How names are read, which may hold wildcards: as those of subscriptions are.
+    syntax: Syntax,
 }
 
 /// What names of advisory topics begin with.
@@ -123,7 +122,7 @@ const ADVISORIES: &str = "ActiveMQ.Advisory.";
 
 impl Acl {
     /// The rules as configured, which has been checked; `None` if there are none.
-    pub(super) fn of(rules: &[AccessRule]) -> Option<Self> {
+    pub(super) fn of(rules: &[AccessRule], syntax: Syntax) -> Option<Self> {
         let rule = |rule: &AccessRule| {
             let areas = [
                 (Area::Queue, &rule.queue),
@@ -133,14 +132,14 @@ impl Acl {
             let (area, pattern) = areas.into_iter().find(|(_, name)| !name.is_empty())?;
             Some(Rule {
                 area,
-                pattern: Pattern::parse(pattern).ok()?,
+                pattern: Pattern::parse_with(pattern, syntax).ok()?,
                 read: Who::of(&rule.read),
                 write: Who::of(&rule.write),
                 admin: Who::of(&rule.admin),
             })
         };
         let rules: Vec<Rule> = rules.iter().filter_map(rule).collect();
-        (!rules.is_empty()).then_some(Self { rules })
+        (!rules.is_empty()).then_some(Self { rules, syntax })
     }
 
     /// Whether the user in these groups has the right.
@@ -173,9 +172,13 @@ impl Acl {
         area: Area,
         name: &str,
     ) -> bool {
+        // What is no pattern is no destination either.
+        let Ok(name) = Pattern::parse_with(name, self.syntax) else {
+            return false;
+        };
         self.rules
             .iter()
-            .any(|rule| rule.covers(area, name) && rule.who(right).holds(user, groups))
+            .any(|rule| rule.covers(area, &name) && rule.who(right).holds(user, groups))
     }
 
     /// Who may read a destination may read what is reported of it; that temporary destinations come and go everybody
@@ -221,13 +224,17 @@ mod tests {
     }
 
     fn acl() -> Acl {
-        Acl::of(&[
+        acl_with(Syntax::default())
+    }
+
+    fn acl_with(syntax: Syntax) -> Acl {
+        let rules = [
             rule("queue", "orders.>", ["readers", "writers", "admins"]),
             rule("queue", "orders.eu.*", ["user:eve", "", ""]),
             rule("queue", "open", ["*", "*", ""]),
             rule("topic", "news.>", ["readers", "", ""]),
-        ])
-        .expect("there are rules")
+        ];
+        Acl::of(&rules, syntax).expect("there are rules")
     }
 
     fn may(user: &str, group: &str, right: Right, destination: &Destination) -> bool {
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn without_rules_there_is_no_acl() {
-        assert!(Acl::of(&[]).is_none());
+        assert!(Acl::of(&[], Syntax::default()).is_none());
     }
 
     #[test]
@@ -275,6 +282,25 @@ mod tests {
         assert!(!read("eve", "none", "orders.*.new"));
         assert!(!read("u", "readers", ">"));
         assert!(!read("u", "readers", "*"));
+    }
+
+    /// A rest that was written with another separator or as `#` passed for a plain level.
+    #[test]
+    fn wildcards_are_read_as_subscriptions_read_them() {
+        let syntax = Syntax {
+            separator: Some('/'),
+            hash_is_rest: true,
+        };
+        let read = |user: &str, group: &str, name: &str| {
+            let groups = [group.to_owned()];
+            acl_with(syntax).allows(user, &groups, Right::Read, &Destination::queue(name))
+        };
+        assert!(read("u", "readers", "orders/>") && read("u", "readers", "orders.#"));
+        assert!(read("eve", "none", "orders/eu/*") && read("eve", "none", "orders/eu/x"));
+        for name in ["orders/eu/>", "orders.eu.#", "orders.eu/#", "#", "orders/*"] {
+            assert!(!read("eve", "none", name), "{name}");
+        }
+        assert!(!read("u", "readers", "#") && !read("u", "readers", "*/#"));
     }
 
     /// Spec: behaviour SEC-6.

@@ -198,7 +198,7 @@ impl Security {
         let digest = self.digest(&snapshot, claim);
         let is_right = self.remembered.is_right(self.clock.monotonic_ms(), digest);
         is_right.then(|| {
-            let identity = Snapshot::by_password(user);
+            let identity = snapshot.by_password(user);
             Access::grant(self, Arc::clone(&snapshot), identity)
         })
     }
@@ -245,7 +245,7 @@ impl Security {
         let digest = self.digest(&snapshot, claim);
         self.remembered.right(now_ms, until_ms, digest);
         self.throttle.succeeded(claim.remote, &claim.name);
-        let identity = Snapshot::by_password(user);
+        let identity = snapshot.by_password(user);
         Access::grant(self, Arc::clone(&snapshot), identity)
     }
 

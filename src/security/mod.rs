@@ -22,12 +22,13 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-pub use access::{Access, Change, Denied};
+pub use access::{Access, Change, Denied, Rights};
 pub use acl::Right;
 pub use login::{Attempt, Login, PendingLogin};
 pub use password::Password;
-pub use snapshot::SecurityError;
+pub use snapshot::{Namespace, SecurityError};
 
+use crate::broker::pattern::Syntax;
 use crate::clock::Clock;
 use crate::config;
 use access::UserConnections;
@@ -54,6 +55,17 @@ pub enum Refused {
         /// The limit.
         max: u32,
     },
+    /// The user's namespace has as many connections as it may (SEC-9).
+    #[error(
+        "Namespace {name} has {max} connections already, which is the most it may have (security.namespace: \
+         connections_max)"
+    )]
+    Namespace {
+        /// The namespace.
+        name: String,
+        /// The limit.
+        max: u32,
+    },
 }
 
 /// Users, rules, and what is remembered of logins.
@@ -63,22 +75,29 @@ pub struct Security {
     throttle: Throttle,
     verifications: Arc<Semaphore>,
     connections: UserConnections,
+    syntax: Syntax,
     clock: Clock,
 }
 
 impl Security {
-    /// Compiles the configuration, which has been checked, and reads the users file.
+    /// Compiles the configuration, which has been checked, and reads the users file. Names of destinations are read by
+    /// `syntax`, in rules and in what is asked for.
     ///
     /// # Errors
     /// The users file is wrong.
-    pub fn new(settings: &config::Security, clock: Clock) -> Result<Arc<Self>, SecurityError> {
-        let snapshot = Snapshot::of(settings)?;
+    pub fn new(
+        settings: &config::Security,
+        syntax: Syntax,
+        clock: Clock,
+    ) -> Result<Arc<Self>, SecurityError> {
+        let snapshot = Snapshot::of(settings, syntax)?;
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(snapshot),
             remembered: Remembered::new(),
             throttle: Throttle::default(),
             verifications: Arc::new(Semaphore::new(settings.verifications_max as usize)),
             connections: UserConnections::default(),
+            syntax,
             clock,
         }))
     }
@@ -89,7 +108,7 @@ impl Security {
     /// # Errors
     /// The users file is wrong; everything stays as it was.
     pub fn reload(&self, settings: &config::Security) -> Result<(), SecurityError> {
-        let snapshot = Snapshot::of(settings)?;
+        let snapshot = Snapshot::of(settings, self.syntax)?;
         let rules = settings.acl.len();
         tracing::info!(
             users = snapshot.len(),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::acl::Acl;
+use super::acl::{Acl, Who};
 use super::throttle::Delays;
 use super::users_file::{self, UsersFileError};
-use crate::config::{Security as Settings, User};
+use crate::broker::pattern::Syntax;
+use crate::config::{self, Security as Settings, User};
 
 /// Why users and rules could not be read; nothing has changed then.
 #[derive(Debug, Error)]
@@ -50,6 +51,36 @@ pub(super) struct Identity {
     pub(super) groups: Vec<String>,
     /// Connections at a time; 0: any number.
     pub(super) connections_max: u32,
+    /// Where its destinations are.
+    pub(super) namespace: Option<Arc<Namespace>>,
+}
+
+/// Where the destinations of some users are, and how much of them there may be (SEC-9).
+#[derive(Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// What names begin with in the broker: the name and a dot.
+    pub prefix: String,
+    /// Connections at a time; 0: any number.
+    pub connections_max: u32,
+    /// Destinations, temporary ones included; 0: any number.
+    pub destinations_max: u32,
+    /// Octets of messages in them; 0: any number.
+    pub bytes_max: u64,
+}
+
+impl Namespace {
+    fn of(settings: &config::Namespace) -> (Who, Arc<Self>) {
+        let namespace = Self {
+            name: settings.name.clone(),
+            prefix: format!("{}.", settings.name),
+            connections_max: settings.connections_max,
+            destinations_max: settings.destinations_max,
+            bytes_max: settings.bytes_max.bytes(),
+        };
+        (Who::of(&settings.who), Arc::new(namespace))
+    }
 }
 
 /// The compiled configuration.
@@ -59,6 +90,7 @@ pub(super) struct Snapshot {
     users: HashMap<String, User>,
     user_by_subject: HashMap<String, String>,
     anonymous: Option<(Arc<str>, String)>,
+    namespaces: Vec<(Who, Arc<Namespace>)>,
     pub(super) acl: Option<Acl>,
     pub(super) delays: Delays,
     pub(super) login_cache_ms: u64,
@@ -67,7 +99,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Compiles settings that have been checked; reads the users file.
-    pub(super) fn of(settings: &Settings) -> Result<Self, SecurityError> {
+    pub(super) fn of(settings: &Settings, syntax: Syntax) -> Result<Self, SecurityError> {
         let file = &settings.users_file;
         let mut users = HashMap::new();
         for user in &settings.user {
@@ -92,7 +124,8 @@ impl Snapshot {
             anonymous: settings
                 .anonymous_access
                 .then(|| (anonymous.0.as_str().into(), anonymous.1.clone())),
-            acl: Acl::of(&settings.acl),
+            namespaces: settings.namespace.iter().map(Namespace::of).collect(),
+            acl: Acl::of(&settings.acl, syntax),
             delays: Delays {
                 first_ms: settings.login_delay.as_millis(),
                 max_ms: settings.login_delay_max.as_millis(),
@@ -128,6 +161,7 @@ impl Snapshot {
             proof: Proof::None,
             groups: Vec::new(),
             connections_max: 0,
+            namespace: None,
         }
     }
 
@@ -139,18 +173,35 @@ impl Snapshot {
             proof: Proof::Anonymous,
             groups: vec![group.clone()],
             connections_max: 0,
+            namespace: self.namespace_of(name, std::slice::from_ref(group)),
         })
     }
 
     /// Who has a certificate of that subject (SEC-8).
     pub(super) fn by_subject(&self, dn: &str) -> Option<Identity> {
         let user = self.user(self.user_by_subject.get(&normal(dn))?)?;
-        Some(identity(user, Proof::Certificate(dn.to_owned())))
+        Some(self.identity(user, Proof::Certificate(dn.to_owned())))
     }
 
     /// Who has shown the password of `user`.
-    pub(super) fn by_password(user: &User) -> Identity {
-        identity(user, Proof::Password)
+    pub(super) fn by_password(&self, user: &User) -> Identity {
+        self.identity(user, Proof::Password)
+    }
+
+    fn identity(&self, user: &User, proof: Proof) -> Identity {
+        Identity {
+            name: user.name.as_str().into(),
+            proof,
+            groups: user.groups.clone(),
+            connections_max: user.connections_max,
+            namespace: self.namespace_of(&user.name, &user.groups),
+        }
+    }
+
+    fn namespace_of(&self, user: &str, groups: &[String]) -> Option<Arc<Namespace>> {
+        let mut namespaces = self.namespaces.iter();
+        let found = namespaces.find(|(who, _)| who.holds(user, groups));
+        found.map(|(_, namespace)| Arc::clone(namespace))
     }
 
     /// Who somebody is now who came in under an earlier snapshot; `None` if they would not come in any more. Passwords
@@ -162,18 +213,9 @@ impl Snapshot {
         match &before.proof {
             Proof::None => None,
             Proof::Anonymous => self.anonymous(),
-            Proof::Password => self.user(&before.name).map(Self::by_password),
+            Proof::Password => Some(self.by_password(self.user(&before.name)?)),
             Proof::Certificate(dn) => self.by_subject(dn),
         }
-    }
-}
-
-fn identity(user: &User, proof: Proof) -> Identity {
-    Identity {
-        name: user.name.as_str().into(),
-        proof,
-        groups: user.groups.clone(),
-        connections_max: user.connections_max,
     }
 }
 

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::broker::Destination;
+use crate::broker::pattern::Syntax;
 use crate::config::{AccessRule, CertificateUser, HashedPassword, User};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -37,7 +38,7 @@ fn settings(users: Vec<User>) -> config::Security {
 }
 
 fn security(settings: &config::Security) -> Arc<Security> {
-    Security::new(settings, Clock::system()).expect("it is correct")
+    Security::new(settings, Syntax::default(), Clock::system()).expect("it is correct")
 }
 
 fn attempt<'a>(name: Option<&'a str>, password: Option<&'a str>) -> Attempt<'a> {

@@ -65,7 +65,7 @@ impl Session {
     /// Applies items of one destination. Returns false if the next one names no waiting delivery.
     fn apply_run(&mut self, batch: &mut Acknowledgements) -> bool {
         let cell = match self.subscription(batch.items[batch.applied].serial) {
-            Some(Subscribed::One(source)) => Arc::clone(&source.feed.cell),
+            Some(Subscribed::One(feed)) => Arc::clone(&feed.cell),
             Some(Subscribed::Many(feeds)) => {
                 let feeds = Arc::clone(feeds);
                 return self.apply_to_feeds(batch, &feeds);
@@ -77,13 +77,13 @@ impl Session {
         let mut known = true;
         cell.step(&mut self.work, Journaled::default(), |machine, out| {
             while let Some(item) = batch.items.get(batch.applied) {
-                let Some(Subscribed::One(source)) = subscriptions.get(&item.serial) else {
+                let Some(Subscribed::One(feed)) = subscriptions.get(&item.serial) else {
                     break;
                 };
-                if !Arc::ptr_eq(&source.feed.cell, &cell) {
+                if !Arc::ptr_eq(&feed.cell, &cell) {
                     break;
                 }
-                let key = source.feed.key;
+                let key = feed.key;
                 known = match machine {
                     Machine::Queue(queue) => {
                         queue.acknowledge(now_ms, key, item.which, item.ack, out)

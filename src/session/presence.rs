@@ -148,8 +148,7 @@ impl Session {
         facts: Option<&Arc<ConsumerFacts>>,
         listens: bool,
     ) {
-        if let (Some(facts), Subscribed::One(source)) = (facts, subscribed) {
-            let feed = &source.feed;
+        if let (Some(facts), Subscribed::One(feed)) = (facts, subscribed) {
             feed.cell.lock().introduce(feed.key, facts);
         }
         if let Some(facts) = facts {
@@ -161,7 +160,7 @@ impl Session {
         if listens {
             self.presence.listeners.push(serial);
             let listener = match subscribed {
-                Subscribed::One(source) => Listener::One(&source.feed),
+                Subscribed::One(feed) => Listener::One(feed),
                 Subscribed::Many(feeds) => Listener::Many(feeds),
             };
             self.engine.replay_advisories(&listener, &mut self.work);

@@ -7,16 +7,16 @@ use super::state::{Answer, Session};
 use crate::engine::StoreError;
 use crate::engine::cell::Cell;
 use crate::engine::commit::Transaction;
-use crate::engine::schedule::NewJob;
+use crate::engine::schedule::{MayManage, NewJob, NotYours};
 
 /// Jobs to be removed.
 pub enum Cancel<'a> {
-    /// By number.
-    Job(u64),
+    /// By number, if it may be managed.
+    Job(u64, &'a MayManage<'a>),
     /// By destination and key.
     Key(&'a Cell, &'a str),
-    /// Those due in a range of time, milliseconds since 1970.
-    Due(RangeInclusive<u64>),
+    /// Those due in a range of time, milliseconds since 1970, that may be managed.
+    Due(RangeInclusive<u64>, &'a MayManage<'a>),
 }
 
 impl Session {
@@ -60,16 +60,22 @@ impl Session {
     }
 
     /// Removes jobs; the answer waits until that is durable. What is not there is removed already.
-    pub fn cancel(&mut self, what: &Cancel<'_>, answer: Answer<'_>) {
+    ///
+    /// # Errors
+    /// The one that is named may not be managed.
+    pub fn cancel(&mut self, what: &Cancel<'_>, answer: Answer<'_>) -> Result<(), NotYours> {
         self.work.take_ticket();
         match what {
-            Cancel::Job(number) => drop(self.engine.remove_job(*number, &mut self.work)),
+            Cancel::Job(number, may) => {
+                self.engine.remove_job(*number, *may, &mut self.work)?;
+            }
             Cancel::Key(cell, key) => {
                 self.engine.remove_job_by_key(cell, key, &mut self.work);
             }
-            Cancel::Due(range) => self.engine.remove_jobs(range, &mut self.work),
+            Cancel::Due(range, may) => self.engine.remove_jobs(range, *may, &mut self.work),
         }
         let ticket = self.work.take_ticket();
         self.reply(ticket, answer);
+        Ok(())
     }
 }

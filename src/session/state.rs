@@ -4,9 +4,10 @@
 //! else first hands the batch over, so the order of frames is the order of effects.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::{StoreError, SubscriptionId, Ticket};
+use crate::engine::{StoreError, Ticket};
 
 use super::acknowledgements::Acknowledgements;
 use super::once::{Once, Twofold};
@@ -18,29 +19,22 @@ use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Whic
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
 use crate::engine::commit::Transaction;
-use crate::engine::dedup::Guarded;
+use crate::engine::dedup::{Guard, Guarded};
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
 use crate::engine::outbox::Outbox;
+use crate::engine::policy::{Admission, Pending};
 use crate::engine::shared::SharedError;
+use crate::engine::spread::Routed;
 
 /// An answer, rendered by the adapter; empty if the client asked for none.
 pub type Answer<'a> = &'a [u8];
-
-/// The consumer of one destination.
-#[derive(Clone)]
-pub struct Source {
-    /// The destination, and the consumer's key there.
-    pub feed: Feed,
-    /// Its id in the journal, if durable.
-    pub durable: Option<SubscriptionId>,
-}
 
 /// A subscription of this connection.
 #[derive(Clone)]
 pub enum Subscribed {
     /// To one destination.
-    One(Source),
+    One(Feed),
     /// To several.
     Many(Arc<Feeds>),
 }
@@ -67,7 +61,7 @@ pub struct SubscribeRequest {
     pub patterns: Vec<(Kind, Pattern)>,
     /// What its consumers are like.
     pub blueprint: Blueprint,
-    /// The name of the durable subscription, if it is one; then it has one destination.
+    /// The name of the durable subscription, if it is one; then all are topics.
     pub durable: Option<DurableName>,
     /// The sync before which it may not be there after a restart; the answer waits for it.
     pub after: Option<Ticket>,
@@ -81,9 +75,30 @@ struct Batch {
     ids: Vec<(usize, DedupId)>,
     /// Messages for several destinations each; either these or `messages`.
     spread: Transaction,
+    /// How much of all that goes to destinations with limits.
+    pending: Pending,
     answers: Vec<u8>,
     /// Which of `answers` are others if their message comes again.
     twofold: Twofold,
+}
+
+impl Batch {
+    /// Adds the answer of a message: `again` if all of `ids` come again.
+    fn answer_once(&mut self, ids: Range<usize>, again: Answer<'_>, answer: Answer<'_>) {
+        let at = self.answers.len();
+        self.answers.extend_from_slice(answer);
+        self.twofold.note(ids, at..self.answers.len(), again);
+    }
+}
+
+/// A message that goes where it was sent to, and nowhere else.
+fn routed(cell: &Arc<Cell>, message: Arc<Message>) -> Routed {
+    Routed {
+        cell: Arc::clone(cell),
+        message,
+        may_drop: false,
+        named: 0,
+    }
 }
 
 /// Messages handed over in one go at most.
@@ -150,17 +165,14 @@ impl Session {
         }
     }
 
-    /// Adds a message to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
+    /// Adds a message for a destination without routes to the batch; `answer` goes out when it is enqueued, or synced if it is persistent.
     pub fn send(&mut self, cell: &Arc<Cell>, message: Message, answer: Answer<'_>) {
-        if cell.routes.is_any() {
-            self.send_to_all(std::slice::from_ref(cell), message, answer);
-            return;
-        }
         self.join_batch(cell);
+        self.batch.pending.add(cell, &message);
         let message = Arc::new(message);
         match self.batch.cell {
             Some(_) => self.batch.messages.push(message),
-            None => self.batch.spread.sends.push((Arc::clone(cell), message)),
+            None => self.batch.spread.sends.push(routed(cell, message)),
         }
         self.batch.answers.extend_from_slice(answer);
     }
@@ -178,37 +190,33 @@ impl Session {
         }
     }
 
-    /// Adds a message that each of `cells` takes only if it does not come again (SND-6); `answer` as for [`Session::send`],
-    /// and `once.again` if it was taken nowhere.
+    /// Adds a message for a destination without routes, which takes it only if it does not come again (SND-6); `answer` as
+    /// for [`Session::send`], and `once.again` if it was not taken.
     pub fn send_once(
         &mut self,
-        cells: &[Arc<Cell>],
+        cell: &Arc<Cell>,
         mut message: Message,
         once: Once<'_>,
         answer: Answer<'_>,
     ) {
-        let alone = match cells {
-            [cell] if !cell.routes.is_any() => {
-                self.join_batch(cell);
-                self.batch.cell.is_some()
-            }
-            _ => {
-                self.join_spread();
-                false
-            }
-        };
+        self.join_batch(cell);
         let batch = &mut self.batch;
-        let ids = if alone {
+        batch.pending.add(cell, &message);
+        let ids = if batch.cell.is_some() {
             batch.ids.push((batch.messages.len(), once.id));
             batch.messages.push(Arc::new(message));
             batch.ids.len() - 1..batch.ids.len()
         } else {
             message.unpin();
-            batch.spread.add_once(cells, message, once.id)
+            let guard = Guard {
+                cells: std::slice::from_ref(cell),
+                id: once.id,
+                persistent: message.is_persistent(),
+            };
+            let send = routed(cell, Arc::new(message));
+            batch.spread.add_once(guard, vec![send])
         };
-        let at = batch.answers.len();
-        batch.answers.extend_from_slice(answer);
-        batch.twofold.note(ids, at..batch.answers.len(), once.again);
+        batch.answer_once(ids, once.again, answer);
     }
 
     /// Hands the batch over and begins one for `cell`, or for several. If there is no space for what is in it, it goes on
@@ -221,7 +229,7 @@ impl Session {
             let persistent: Vec<bool> = (self.batch.ids.iter())
                 .map(|(at, _)| messages.as_slice()[*at].is_persistent())
                 .collect();
-            let sends = messages.map(|message| (Arc::clone(&cell), message));
+            let sends = messages.map(|message| routed(&cell, message));
             self.batch.spread.sends.extend(sends);
             let ids = self.batch.ids.drain(..).zip(persistent);
             let guarded = ids.map(|((at, id), persistent)| Guarded {
@@ -235,46 +243,66 @@ impl Session {
         }
     }
 
-    /// Adds a message for several destinations to the batch: one copy to each, stored once, in one step of the journal
-    /// (DST-4, SND-4). `answer` as for [`Session::send`].
-    pub fn send_to_all(&mut self, cells: &[Arc<Cell>], mut message: Message, answer: Answer<'_>) {
-        self.join_spread();
+    /// Where a message for `cells` goes, copies included (DST-4, VIR-1).
+    #[must_use]
+    pub fn spread(&self, cells: &[Arc<Cell>], mut message: Message) -> Vec<Routed> {
         // Who is last to hold it cannot be known.
         message.unpin();
-        self.batch.spread.add_routed(cells, message);
+        self.engine.spread(cells, message)
+    }
+
+    /// Whether a message may come to all of these, with what of the batch is on its way there. Copies that may be dropped
+    /// are, where there is no room.
+    #[must_use]
+    pub fn admit(&self, sends: &mut Vec<Routed>) -> Admission {
+        self.engine
+            .admit(sends, false, |cell| self.pending_for(cell))
+    }
+
+    /// Adds a message for several destinations to the batch: one copy to each, in one step of the journal (DST-4, SND-4).
+    /// `answer` as for [`Session::send`].
+    pub fn send_to_all(&mut self, sends: Vec<Routed>, answer: Answer<'_>) {
+        self.join_spread(&sends);
+        self.batch.spread.sends.extend(sends);
         self.batch.answers.extend_from_slice(answer);
     }
 
-    fn join_spread(&mut self) {
-        if self.batch.cell.is_some() || self.batch.spread.sends.len() >= BATCH_MESSAGES_MAX {
+    /// The same for a message that each of the destinations it was sent to takes only if it does not come again (SND-6);
+    /// the answer is `again` if it was taken nowhere.
+    pub fn send_to_all_once(
+        &mut self,
+        sends: Vec<Routed>,
+        guard: Guard<'_>,
+        again: Answer<'_>,
+        answer: Answer<'_>,
+    ) {
+        self.join_spread(&sends);
+        let ids = self.batch.spread.add_once(guard, sends);
+        self.batch.answer_once(ids, again, answer);
+    }
+
+    /// Sees to it that the batch is for several destinations, of which these messages are on their way to theirs.
+    fn join_spread(&mut self, sends: &[Routed]) {
+        if self.batch.cell.is_some() || self.batch.spread.len() >= BATCH_MESSAGES_MAX {
             self.begin_batch(None);
+        }
+        for send in sends {
+            self.batch.pending.add(&send.cell, &send.message);
         }
     }
 
     /// What of the batch is on its way to `cell`, for its limits.
     #[must_use]
-    pub fn pending_for(&self, cell: &Arc<Cell>) -> Usage {
-        let mut pending = Usage::default();
-        let mut add = |message: &Message| {
-            pending.messages += 1;
-            pending.bytes += message.memory_bytes();
-        };
-        let batch = &self.batch;
-        let open = batch.cell.as_ref();
-        if open.is_some_and(|open| Arc::ptr_eq(open, cell)) {
-            batch.messages.iter().for_each(|message| add(message));
-        }
-        let spread = batch.spread.sends.iter();
-        let to_cell = spread.filter(|(to, _)| Arc::ptr_eq(to, cell));
-        to_cell.for_each(|(_, message)| add(message));
-        pending.memory_bytes = pending.bytes;
-        pending
+    pub fn pending_for(&self, cell: &Cell) -> Usage {
+        self.batch.pending.of(cell)
     }
 
     /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
     /// nothing else may be sent before (SND-5).
     pub fn hand_over(&mut self) -> bool {
         if self.batch.messages.is_empty() && self.batch.spread.is_empty() {
+            // A message may have come to nobody.
+            self.answer_batch(None, &[]);
             return true;
         }
         let now_ms = self.engine.clock.wall_ms();
@@ -329,15 +357,21 @@ impl Session {
                 return true;
             }
         }
+        self.batch.pending.clear();
         let ticket = self.work.take_ticket();
         self.batch.ids.clear();
-        self.batch.twofold.settle(&again, &mut self.batch.answers);
+        self.answer_batch(ticket, &again);
+        self.engine.run(&mut self.work);
+        true
+    }
+
+    /// Answers what the batch has come to; `again` tells of each id whether it came again.
+    fn answer_batch(&mut self, ticket: Option<Ticket>, again: &[bool]) {
+        self.batch.twofold.settle(again, &mut self.batch.answers);
         if !self.batch.answers.is_empty() {
             self.engine.reply(&self.outbox, ticket, &self.batch.answers);
             self.batch.answers.clear();
         }
-        self.engine.run(&mut self.work);
-        true
     }
 
     /// For how many milliseconds this connection should not be read, so that consumers catch up and messages
@@ -425,29 +459,27 @@ impl Session {
             durable,
             after,
         } = request;
+        let after = after.max(self.engine.define_consumer_queues(&cells)?);
         let connected = match (durable, &cells[..], &patterns[..]) {
-            (Some(name), [cell, ..], _) => self.subscribe_durable(cell, &name, &blueprint)?,
+            (Some(name), [cell], []) => self.subscribe_durable(cell, &name, &blueprint)?,
+            (Some(name), ..) => self.subscribe_wide(&name, &cells, patterns, blueprint)?,
             (None, [cell], []) => {
                 let encoder = (blueprint.encode)(&cell.destination, 0);
-                let key = self
+                let feed = self
                     .engine
                     .add_consumer(cell, &blueprint, &self.outbox, encoder, None)
                     .map_err(DurableError::Selector)?;
-                let cell = Arc::clone(cell);
-                let source = Source {
-                    feed: Feed { cell, key },
-                    durable: None,
-                };
-                (Subscribed::One(source), after)
+                (Subscribed::One(feed), after)
             }
             _ => {
                 // What is refused for one is refused for all, before there is any.
                 self.engine
                     .filter_of(&blueprint.choice, &Destination::queue(""))
                     .map_err(DurableError::Selector)?;
-                let feeds = Arc::new(Feeds::new(&self.engine, &self.outbox, blueprint, patterns));
+                let (engine, outbox) = (&self.engine, &self.outbox);
+                let feeds = Arc::new(Feeds::new(engine, outbox, blueprint, patterns, None));
                 self.engine.feed(&feeds, &cells);
-                (Subscribed::Many(feeds), None)
+                (Subscribed::Many(feeds), after)
             }
         };
         Ok(connected)
@@ -470,15 +502,32 @@ impl Session {
         let (durable, ticket) =
             self.engine
                 .subscribe_durable(name, cell, choice, end, &mut self.work)?;
-        let cell = Arc::clone(cell);
-        let source = Source {
-            feed: Feed {
-                cell,
-                key: durable.key,
-            },
+        let feed = Feed {
+            cell: Arc::clone(cell),
+            key: durable.key,
             durable: Some(durable.id),
         };
-        Ok((Subscribed::One(source), ticket))
+        Ok((Subscribed::One(feed), ticket))
+    }
+
+    fn subscribe_wide(
+        &mut self,
+        name: &DurableName,
+        cells: &[Arc<Cell>],
+        patterns: Vec<(Kind, Pattern)>,
+        blueprint: Blueprint,
+    ) -> Result<(Subscribed, Option<Ticket>), DurableError> {
+        let names = patterns.iter().map(|(_, pattern)| pattern.clone());
+        let (wide, ticket) = self.engine.subscribe_wide(
+            name,
+            (cells, names.collect()),
+            (&blueprint.choice, self.origin),
+            &mut self.work,
+        )?;
+        let (engine, outbox, durable) = (&self.engine, &self.outbox, Some(wide));
+        let feeds = Arc::new(Feeds::new(engine, outbox, blueprint, patterns, durable));
+        self.engine.feed(&feeds, cells);
+        Ok((Subscribed::Many(feeds), ticket))
     }
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
@@ -491,7 +540,7 @@ impl Session {
     fn start(&mut self, subscribed: &Subscribed) {
         let now_ms = self.engine.clock.wall_ms();
         match subscribed {
-            Subscribed::One(source) => source.feed.start(now_ms, &mut self.work),
+            Subscribed::One(feed) => feed.start(now_ms, &mut self.work),
             Subscribed::Many(feeds) => feeds.start(now_ms, &mut self.work),
         }
     }
@@ -551,7 +600,7 @@ impl Session {
     #[must_use]
     pub fn holds(&self, serial: u64, which: Which) -> bool {
         match self.subscription(serial) {
-            Some(Subscribed::One(source)) => source.feed.find(which).is_some(),
+            Some(Subscribed::One(feed)) => feed.find(which).is_some(),
             Some(Subscribed::Many(feeds)) => {
                 feeds.concerned(split_serial(serial).1, which).is_some()
             }
@@ -593,7 +642,7 @@ impl Session {
         };
         let now_ms = self.engine.clock.wall_ms();
         match subscribed {
-            Subscribed::One(source) => source.feed.end(now_ms, ending, &mut self.work),
+            Subscribed::One(feed) => feed.end(now_ms, ending, &mut self.work),
             Subscribed::Many(feeds) => {
                 self.engine.registry.unwatch(&feeds);
                 feeds.end(now_ms, ending, &mut self.work);

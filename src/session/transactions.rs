@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::state::{Answer, Session, Subscribed, split_serial};
 use crate::broker::dedup::DedupId;
 use crate::broker::{Ack, Message, Which};
-use crate::engine::cell::{Cell, Journaled, Machine};
+use crate::engine::StoreError;
+use crate::engine::cell::{Journaled, Machine};
 use crate::engine::commit::{Acknowledged, CommitError, Transaction};
+use crate::engine::dedup::Guard;
 use crate::engine::feeds::Feed;
 use crate::engine::schedule::NewJob;
-use crate::engine::{StoreError, SubscriptionId};
+use crate::engine::spread::Routed;
 
 /// Bounds of what a connection may hold in transactions (TX-7).
 #[derive(Clone, Copy, Debug)]
@@ -102,21 +104,26 @@ impl Session {
         self.transactions.open.contains_key(id)
     }
 
-    /// Records a send to one or several destinations. With an id, whether it comes again shows at commit (SND-6).
+    /// Records a message for one or several destinations. With an id, whether it comes again shows at commit (SND-6).
     ///
     /// # Errors
     /// The transaction is unknown or too long.
     pub fn send_in(
         &mut self,
         id: &str,
-        cells: &[Arc<Cell>],
-        message: Message,
-        once: Option<DedupId>,
+        sends: Vec<Routed>,
+        guard: Option<Guard<'_>>,
     ) -> Result<(), TransactionError> {
-        let transaction = self.make_room_for(id, &message)?;
-        match once {
-            None => transaction.add_routed(cells, message),
-            Some(once) => drop(transaction.add_once(cells, message, once)),
+        let transaction = match sends.first().map(|first| Arc::clone(&first.message)) {
+            Some(message) => self.make_room_for(id, &message)?,
+            None => {
+                self.make_room(id)?;
+                self.transactions.get(id)?
+            }
+        };
+        match guard {
+            None => transaction.sends.extend(sends),
+            Some(guard) => drop(transaction.add_once(guard, sends)),
         }
         Ok(())
     }
@@ -152,15 +159,15 @@ impl Session {
     ) -> Result<(), TransactionError> {
         self.make_room(id)?;
         let unknown = || TransactionError::UnknownDelivery;
-        let (concerned, durable) = match self.subscription(serial).ok_or_else(unknown)? {
-            Subscribed::One(source) => (vec![(source.feed.clone(), which)], source.durable),
+        let concerned = match self.subscription(serial).ok_or_else(unknown)? {
+            Subscribed::One(feed) => vec![(feed.clone(), which)],
             Subscribed::Many(feeds) => {
                 let concerned = feeds.concerned(split_serial(serial).1, which);
-                (concerned.ok_or_else(unknown)?, None)
+                concerned.ok_or_else(unknown)?
             }
         };
         for (feed, which) in concerned {
-            let acknowledged = self.take(feed, which, ack, durable)?;
+            let acknowledged = self.take(feed, which, ack)?;
             self.transactions.get(id)?.acknowledged.push(acknowledged);
         }
         Ok(())
@@ -172,9 +179,8 @@ impl Session {
         feed: Feed,
         which: Which,
         ack: Ack,
-        durable: Option<SubscriptionId>,
     ) -> Result<Acknowledged, TransactionError> {
-        let Feed { cell, key } = feed;
+        let Feed { cell, key, durable } = feed;
         let now_ms = self.engine.clock.wall_ms();
         let journaled = Journaled::default();
         let taken = cell.step(&mut self.work, journaled, |machine, out| match machine {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::adapter::{State, Step};
 use super::destination::{Address, Part};
+use super::namespace;
 use super::reply::Refusal;
 use crate::broker::{Destination, Ending};
 use crate::engine::Engine;
@@ -30,6 +31,7 @@ pub(super) fn open(
         return Ok(cell);
     }
     check(access, Right::Create, destination)?;
+    namespace::check_destinations(engine, access)?;
     let opened = engine.registry.open(destination);
     opened.map_err(|refused| Refusal::frame(refused.to_string()))
 }
@@ -87,6 +89,12 @@ impl State {
                 session.hand_over();
                 let refused = Refused::Invalid { name };
                 self.tell(session, &Refusal::connection(refused.to_string()), None);
+                return Step::Close(Ending::Died);
+            }
+            Change::Moved => {
+                session.hand_over();
+                let refusal = Refusal::connection("the namespace of the user has changed");
+                self.tell(session, &refusal, None);
                 return Step::Close(Ending::Died);
             }
             Change::Changed => {}

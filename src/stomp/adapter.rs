@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
 use super::names::Names;
+use super::namespace;
 use super::parked::{ParkKey, Parked};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
@@ -421,7 +422,14 @@ impl State {
     ) {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        refusal.render(self.version, failed, &mut out);
+        match self.prefix() {
+            "" => refusal.render(self.version, failed, &mut out),
+            prefix => {
+                let message = namespace::leave(&refusal.message, prefix);
+                let refusal = refusal.saying(message);
+                refusal.render(self.version, failed, &mut out);
+            }
+        }
         session.reply(None, &out);
         self.scratch = out;
     }
@@ -549,11 +557,17 @@ impl State {
         let key = ParkKey::Transaction(transaction.to_string());
         self.parked
             .holds_back(&key)
-            .then(|| self.park(session, key, raw))
+            .then(|| self.park(session, key, raw, "a frame before it waits"))
     }
 
-    /// Parks a frame, or stops reading if enough are parked (SND-5).
-    pub(super) fn park(&mut self, session: &Session, key: ParkKey, raw: &[u8]) -> Step {
+    /// Parks a frame for want of what `cause` says, or stops reading if enough are parked (SND-5).
+    pub(super) fn park(
+        &mut self,
+        session: &Session,
+        key: ParkKey,
+        raw: &[u8],
+        cause: &str,
+    ) -> Step {
         if self.parked.is_full(
             self.settings.parked_frames_max,
             self.settings.parked_bytes_max,
@@ -566,9 +580,10 @@ impl State {
                 client_id = self.client_id,
                 remote = %self.remote,
                 behind = ?key,
+                cause,
                 used_bytes = session.engine.memory.used_bytes(),
                 limit_bytes = session.engine.memory.limit_bytes(),
-                "memory.limit, the store, or a limit of the destination is full: a producer waits"
+                "a producer waits"
             );
         }
         self.parked.push(key, raw);

@@ -28,10 +28,18 @@ impl State {
         };
         let access = access.map_err(|refused| Refusal::connection(refused.to_string()))?;
         let own = connect.client_id.as_deref();
-        let client_id = own.map_or_else(
+        let shown = own.map_or_else(
             || format!("ID:{}-{:x}", self.settings.broker_name, session.origin()),
             str::to_owned,
         );
+        let prefix = access.namespace().map_or("", |namespace| &namespace.prefix);
+        // The same id in another namespace is another client.
+        let client_id = match own {
+            Some(own) => format!("{prefix}{own}"),
+            None => shown.clone(),
+        };
+        let names = &self.temporaries.names;
+        names.set_inside(prefix, &self.settings.names);
         let connection = Connection {
             remote: self.remote,
             end: Arc::clone(&self.end),
@@ -44,7 +52,7 @@ impl State {
             .map_err(|address| {
                 let name = &self.settings.broker_name;
                 Refusal::connection(format!(
-                    "Broker: {name} - Client: {client_id} already connected from {address}"
+                    "Broker: {name} - Client: {shown} already connected from {address}"
                 ))
             })?;
         self.own_client_id = own.is_some();
@@ -64,7 +72,7 @@ impl State {
         self.scratch.clear();
         let connected = Connected {
             version: connect.version,
-            session: &client_id,
+            session: &shown,
             server: &self.settings.server,
             heart_beat: agreed,
             request_id: connect.request_id.as_deref(),

@@ -7,6 +7,7 @@ use ferrymq_protocols::stomp::Headers;
 use super::access;
 use super::adapter::State;
 use super::names::Names;
+use super::namespace;
 use super::reply::Refusal;
 use crate::broker::policy::{Declared, Overflow};
 use crate::broker::{Destination, Kind};
@@ -31,7 +32,7 @@ const HEADERS: [(&str, &str); 8] = [
 ];
 
 /// What headers declare of a queue; `None` if they declare nothing.
-pub(super) fn read(headers: &Headers<'_>, names: &Names) -> Result<Option<Declared>, Refusal> {
+fn read(headers: &Headers<'_>, names: &Names) -> Result<Option<Declared>, Refusal> {
     let mut declared = Declared::default();
     let (mut exchange, mut key) = (None, None);
     for (name, value) in headers.iter() {
@@ -113,6 +114,18 @@ pub(super) struct Opened {
 }
 
 impl State {
+    /// What headers declare of a queue of this user; `None` if they declare nothing.
+    pub(super) fn declared(&self, headers: &Headers<'_>) -> Result<Option<Declared>, Refusal> {
+        let mut declared = read(headers, &self.settings.names)?;
+        if let Some(queue) = declared
+            .as_mut()
+            .and_then(|it| it.dead_letter_queue.as_mut())
+        {
+            queue.insert_str(0, self.prefix());
+        }
+        Ok(declared)
+    }
+
     /// As [`access::open`]; a queue that is not there yet is made as declared.
     pub(super) fn open_declared(
         &self,
@@ -135,6 +148,7 @@ impl State {
         let cell = if is_new {
             access::check(access, right, destination)?;
             access::check(access, Right::Create, destination)?;
+            namespace::check_destinations(engine, access)?;
             let opened = engine.registry.open_declared(destination, declared);
             opened.map_err(|refused| Refusal::frame(refused.to_string()))?
         } else {

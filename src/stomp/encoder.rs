@@ -52,7 +52,9 @@ impl Encoder for MessageEncoder {
         if let Some(fate) = &message.dead_letter
             && !(self.hides_route && fate.cause.is_empty())
         {
-            escaped |= dead_letter_lines(fate, flags, &mut extra).escaped;
+            let origin = self.names.find(&fate.origin);
+            let origin = origin.as_deref().unwrap_or(&fate.origin);
+            escaped |= dead_letter_lines(fate, origin, flags, &mut extra).escaped;
         }
         if outgoing.first_of_group {
             escaped |= push_header("JMSXGroupFirstForConsumer", "true", &mut extra).escaped;
@@ -112,8 +114,13 @@ fn delivery_count(outgoing: &Outgoing<'_>) -> u32 {
 }
 
 /// What a dead letter tells (DLQ-4, NAK-5), as canonical lines.
-fn dead_letter_lines(fate: &DeadLetter, flags: MessageFlags, out: &mut Vec<u8>) -> HeadFlags {
-    let mut found = push_header("original-destination", &fate.origin, out);
+fn dead_letter_lines(
+    fate: &DeadLetter,
+    origin: &str,
+    flags: MessageFlags,
+    out: &mut Vec<u8>,
+) -> HeadFlags {
+    let mut found = push_header("original-destination", origin, out);
     if fate.cause.is_empty() {
         return found;
     }

@@ -10,6 +10,7 @@ mod destination;
 mod encoder;
 mod group;
 mod names;
+mod namespace;
 mod options;
 mod parked;
 mod properties;

@@ -40,6 +40,11 @@ impl Refusal {
         Self::frame(format!("{what} not supported yet"))
     }
 
+    /// The same in other words.
+    pub(super) fn saying(&self, message: String) -> Self {
+        Self { message, ..*self }
+    }
+
     /// Renders the ERROR frame for the frame that `failed` shows.
     pub(super) fn render(
         &self,

@@ -12,13 +12,15 @@ use crate::broker::Destination;
 use crate::broker::scheduler::Schedule;
 use crate::engine::StoreError;
 use crate::engine::job_records::cron_rule;
-use crate::engine::schedule::NewJob;
-use crate::security::Right;
+use crate::engine::schedule::{NewJob, NotYours};
+use crate::security::{Access, Right};
 use crate::session::{Cancel, Once, Session};
 
 /// Where jobs are managed (SCH-8).
 const MANAGEMENT: &str = "ActiveMQ.Scheduler.Management";
 const JOB_PREFIX: &str = "job-";
+/// Why a producer waits whose message does not fit into the scheduler.
+const SCHEDULER_FULL: &str = "scheduler.bytes_max is reached";
 
 /// What `scheduledJobId` says of the job `number`.
 pub(super) fn job_id(number: u64) -> String {
@@ -52,17 +54,22 @@ impl State {
         // What is scheduled is kept in the store, persistent or not.
         let has_room = send::has_room(session, true, send.transaction.is_some());
         if !has_room || !session.hand_over() {
-            return Ok(Some(self.park(session, park_key(), raw)));
+            return Ok(Some(self.park(session, park_key(), raw, send::NO_SPACE)));
+        }
+        self.check_bytes(&session.engine, raw.len() as u64)?;
+        if !session.engine.has_room_for_job(raw.len() as u64) {
+            return Ok(Some(self.park(session, park_key(), raw, SCHEDULER_FULL)));
         }
         let number = session.engine.reserve_job();
-        let reply_to = self.remote_reply_to(session, send);
+        let reply_to = self.remote_reply_to(session, send)?;
         let stamps = Stamps {
             user_id: self.user_id(),
             job: Some(number),
             reply_to: reply_to.as_deref(),
         };
         let message = send::build(session, send, octets, stamps);
-        let job = NewJob::new(cell, number, message, schedule);
+        let owner = self.access.as_ref().and_then(Access::proven_user);
+        let job = NewJob::new(cell, number, message, schedule).of(owner.unwrap_or_default());
         if let Some(transaction) = &send.transaction {
             session
                 .schedule_in(transaction, job, send::dedup_id(send))
@@ -80,7 +87,7 @@ impl State {
         });
         Ok(Some(match scheduled {
             Ok(()) => Step::Done,
-            Err(StoreError::Full) => self.park(session, park_key(), raw),
+            Err(StoreError::Full) => self.park(session, park_key(), raw, send::NO_SPACE),
             Err(error) => {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "job not stored");
@@ -112,8 +119,7 @@ impl State {
                 ));
             }
             let cell = self.resolve_one(session, &send.destination)?;
-            self.cancel(session, send, &Cancel::Key(&cell, key));
-            return Ok(());
+            return self.cancel(session, send, &Cancel::Key(&cell, key));
         }
         if !manages {
             return Err(Refusal::frame(format!(
@@ -122,6 +128,11 @@ impl State {
         }
         let management = Destination::topic(MANAGEMENT);
         access::check(self.access.as_ref(), Right::Write, &management)?;
+        let Some(rights) = self.access.as_ref().map(Access::rights) else {
+            return Err(Refusal::connection("Not connected"));
+        };
+        let may =
+            move |destination: &Destination, owner: &str| rights.may_manage(destination, owner);
         match action {
             SchedulerAction::Browse {
                 from_ms,
@@ -134,7 +145,8 @@ impl State {
                     ));
                 };
                 let reply = self.resolve_one(session, reply_to)?;
-                if !session.engine.browse_jobs(*from_ms..=*to_ms, &reply) {
+                let range = *from_ms..=*to_ms;
+                if !session.engine.browse_jobs(range, &reply, Box::new(may)) {
                     return Err(Refusal::frame("too many ask for scheduled jobs already"));
                 }
                 self.answer(send.receipt.as_deref(), |answer| {
@@ -146,10 +158,10 @@ impl State {
                 let number = job
                     .strip_prefix(JOB_PREFIX)
                     .and_then(|job| job.parse().ok());
-                self.cancel(session, send, &Cancel::Job(number.unwrap_or(0)));
+                self.cancel(session, send, &Cancel::Job(number.unwrap_or(0), &may))?;
             }
             SchedulerAction::RemoveAll { from_ms, to_ms } => {
-                self.cancel(session, send, &Cancel::Due(*from_ms..=*to_ms));
+                self.cancel(session, send, &Cancel::Due(*from_ms..=*to_ms, &may))?;
             }
             SchedulerAction::RemoveKey { .. } => unreachable!("handled above"),
             SchedulerAction::RemoveNothing => {
@@ -166,10 +178,22 @@ impl State {
         Ok(())
     }
 
-    fn cancel(&mut self, session: &mut Session, send: &Send<'_>, what: &Cancel<'_>) {
-        self.answer(send.receipt.as_deref(), |answer| {
+    fn cancel(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        what: &Cancel<'_>,
+    ) -> Result<(), Refusal> {
+        let cancelled = self.answer(send.receipt.as_deref(), |answer| {
             session.cancel(what, answer)
         });
+        cancelled.map_err(|NotYours| {
+            let user = self.access.as_ref().map_or("", Access::user);
+            Refusal::frame(format!(
+                "User {user} is not authorized to remove this job: another user has scheduled it, and that takes the right \
+                 to remove its destination"
+            ))
+        })
     }
 }
 

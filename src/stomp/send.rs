@@ -12,9 +12,9 @@ use ferrymq_protocols::stomp::{
 use super::WIRE_STOMP;
 use super::access;
 use super::adapter::{State, Step};
-use super::declare;
-use super::destination::{self, Part};
+use super::destination::Part;
 use super::names;
+use super::namespace;
 use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::statistics;
@@ -24,7 +24,9 @@ use crate::broker::dedup::DedupId;
 use crate::broker::policy::Declared;
 use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
+use crate::engine::dedup::Guard;
 use crate::engine::policy::Admission;
+use crate::engine::spread::Routed;
 use crate::security::Right;
 use crate::session::{Once, Session};
 
@@ -122,7 +124,7 @@ impl State {
         if let Some(target) = self.destinations.known.get(text) {
             return Ok((target.clone(), true));
         }
-        let address = destination::parse(text, &self.settings.names)?;
+        let address = self.address(text)?;
         if address.options.is_some() {
             return Err(Refusal::frame(format!(
                 "cannot send to {text}: options after '?' are for SUBSCRIBE only"
@@ -139,7 +141,7 @@ impl State {
         let declared = match headers {
             Some(headers) => {
                 names::refuse_streams(headers)?;
-                declare::read(headers, &self.settings.names)?
+                self.declared(headers)?
             }
             None => None,
         };
@@ -185,7 +187,7 @@ impl State {
             Part::Existing(destination) => {
                 access::find(&session.engine, access, Right::Write, destination)
             }
-            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
                 access::find_temporary(&session.engine, access, destination)
             }
@@ -209,20 +211,41 @@ impl State {
         }
     }
 
-    /// The name by which others know the temporary destination of this connection to which the answer to a message
-    /// shall go, if it names one (DST-10).
+    /// A temporary destination of this connection.
+    pub(super) fn temporary(
+        &mut self,
+        session: &mut Session,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Arc<Cell>, Refusal> {
+        if !self.temporaries.has(kind, name) {
+            namespace::check_destinations(&session.engine, self.access.as_ref())?;
+        }
+        let prefix = self.prefix().to_owned();
+        Ok(self.temporaries.get(session, &prefix, kind, name))
+    }
+
+    /// The name by which others know the destination to which the answer to a message shall go, where that is another: it
+    /// is a temporary one of this connection (DST-10), or in a namespace (SEC-9).
     pub(super) fn remote_reply_to(
         &mut self,
         session: &mut Session,
         send: &Send<'_>,
-    ) -> Option<String> {
-        let reply_to = send.headers.get(Known::ReplyTo)?;
-        let (kind, name) = names::own(&reply_to)?;
-        let cell = self.temporaries.get(session, kind, name);
-        if self.settings.subscribes_replies && kind == Kind::Queue {
-            self.subscribe_replies(session, name);
+    ) -> Result<Option<String>, Refusal> {
+        let Some(reply_to) = send.headers.get(Known::ReplyTo) else {
+            return Ok(None);
+        };
+        if let Some((kind, name)) = names::own(&reply_to) {
+            let cell = self.temporary(session, kind, name)?;
+            if self.settings.subscribes_replies && kind == Kind::Queue {
+                self.subscribe_replies(session, name);
+            }
+            return Ok(Some(cell.destination.to_string()));
         }
-        Some(cell.destination.to_string())
+        Ok(match self.prefix() {
+            "" => None,
+            prefix => namespace::enter_text(&reply_to, prefix, &self.settings.names),
+        })
     }
 
     /// Subscribes to a temporary queue of this connection as RabbitMQ does when a `reply-to` names it: in auto mode, with
@@ -265,7 +288,8 @@ impl State {
         };
         let persistent = last.flags.has(MessageFlags::PERSISTENT);
         let free = self.parked.is_empty() && self.unapplied.is_empty();
-        if !free || last.cell.is_limited() || !has_room(session, persistent, false) {
+        let plain = !last.cell.is_limited() && !last.cell.routes.is_any();
+        if !free || !plain || !has_room(session, persistent, false) {
             return false;
         }
         let mut flags = last.flags;
@@ -347,61 +371,101 @@ impl State {
         (send, octets, raw): (&Send<'_>, &Bytes, &[u8]),
         last: Option<LastSend>,
     ) -> Result<Step, Refusal> {
-        if let Some(step) = self.park_send(session, target, send, raw)? {
+        // What routes a message takes depends on what it says; their limits are looked at when it is made.
+        let routed = target.cells().iter().any(|cell| cell.routes.is_any());
+        if let Some(step) = self.park_send(session, target, routed, send, raw)? {
             return Ok(step);
         }
-        let reply_to = self.remote_reply_to(session, send);
+        let reply_to = self.remote_reply_to(session, send)?;
         let stamps = Stamps {
             user_id: self.user_id(),
             job: None,
             reply_to: reply_to.as_deref(),
         };
         let message = build(session, send, octets, stamps);
-        self.hand_in(session, send, target, message, last)
+        if let (Target::One(cell), false, None) = (target, routed, &send.transaction) {
+            self.hand_in(session, send, cell, message, last);
+            return Ok(Step::Done);
+        }
+        let mut sends = session.spread(target.cells(), message);
+        if routed {
+            match session.admit(&mut sends) {
+                Admission::Open => {}
+                Admission::Wait => {
+                    return Ok(self.park(session, park_key(send), raw, LIMIT_REACHED));
+                }
+                Admission::Refused(text) => return Err(Refusal::frame(text)),
+            }
+        }
+        let guard = dedup_id(send).map(|id| Guard {
+            cells: target.cells(),
+            id,
+            persistent: send.persistent,
+        });
+        self.hand_in_all(session, send, sends, guard)?;
+        Ok(Step::Done)
     }
 
-    /// Hands a message to the session.
+    /// Hands a message for one destination to the session.
     fn hand_in(
         &mut self,
         session: &mut Session,
         send: &Send<'_>,
-        target: &Target,
+        cell: &Arc<Cell>,
         message: Message,
         last: Option<LastSend>,
-    ) -> Result<Step, Refusal> {
+    ) {
+        if LastSend::is_plain(send) && !self.has_bytes_quota() {
+            self.last_send = Some(LastSend::of(last, cell, send, &message));
+        }
+        let warning = self.warning.take();
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        let once = dedup_id(send).map(|id| (id, self.answer_again(send)));
+        self.answer_with(
+            send.receipt.as_deref(),
+            warning.as_slice(),
+            |answer| match &once {
+                None => session.send(cell, message, answer),
+                Some((id, again)) => {
+                    let once = Once { id: *id, again };
+                    session.send_once(cell, message, once, answer);
+                }
+            },
+        );
+    }
+
+    /// Hands a message for several destinations, or of a transaction, to the session.
+    fn hand_in_all(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        sends: Vec<Routed>,
+        guard: Option<Guard<'_>>,
+    ) -> Result<(), Refusal> {
         if let Some(transaction) = &send.transaction {
             session.hand_over();
             session
-                .send_in(transaction, target.cells(), message, dedup_id(send))
+                .send_in(transaction, sends, guard)
                 .map_err(|error| Refusal::frame(error.to_string()))?;
             self.answer(send.receipt.as_deref(), |answer| {
                 session.reply(None, answer)
             });
-            return Ok(Step::Done);
+            return Ok(());
         }
-        self.scratch.clear();
-        if let Some(receipt) = &send.receipt {
-            let warning = self.warning.take();
-            let warning = warning.as_deref().map(|text| ("warning", text));
-            let extra = warning.as_slice();
-            encode_receipt(self.version, receipt, extra, &mut self.scratch);
-        }
-        if let Some(id) = dedup_id(send) {
-            let again = self.answer_again(send);
-            let once = Once { id, again: &again };
-            session.send_once(target.cells(), message, once, &self.scratch);
-            return Ok(Step::Done);
-        }
-        match target {
-            Target::One(cell) => {
-                if LastSend::is_plain(send) {
-                    self.last_send = Some(LastSend::of(last, cell, send, &message));
+        let warning = self.warning.take();
+        let warning = warning.as_deref().map(|text| ("warning", text));
+        let again = guard.map(|_| self.answer_again(send));
+        self.answer_with(
+            send.receipt.as_deref(),
+            warning.as_slice(),
+            |answer| match (guard, again) {
+                (Some(guard), Some(again)) => {
+                    session.send_to_all_once(sends, guard, &again, answer);
                 }
-                session.send(cell, message, &self.scratch);
-            }
-            Target::Many(cells) => session.send_to_all(cells, message, &self.scratch),
-        }
-        Ok(Step::Done)
+                _ => session.send_to_all(sends, answer),
+            },
+        );
+        Ok(())
     }
 
     /// The RECEIPT of a SEND whose message comes again, if one was asked for (SND-6).
@@ -414,11 +478,13 @@ impl State {
         again
     }
 
-    /// Whether the SEND has to wait: for memory, for the store, for its destination, or behind one that does (SND-5).
+    /// Whether the SEND has to wait: for memory, for the store, for its destination unless routes lead on from there, or
+    /// behind one that does (SND-5).
     fn park_send(
         &mut self,
         session: &mut Session,
         target: &Target,
+        routed: bool,
         send: &Send<'_>,
         raw: &[u8],
     ) -> Result<Option<Step>, Refusal> {
@@ -435,8 +501,10 @@ impl State {
             )));
         }
         let bytes = raw.len() as u64;
+        self.check_bytes(&session.engine, bytes)?;
         let mut full = no_space;
-        for cell in target.cells() {
+        let limited = if routed { &[] } else { target.cells() };
+        for cell in limited {
             match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
                 Admission::Open => {}
                 Admission::Wait => full = true,
@@ -449,17 +517,32 @@ impl State {
         if !full && self.parked.is_empty() && !session.is_stalled() {
             return Ok(None);
         }
-        let key = match &send.transaction {
-            Some(transaction) => ParkKey::Transaction(transaction.to_string()),
-            None => ParkKey::Destination(send.destination.to_string()),
-        };
+        let key = park_key(send);
         if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
             return Ok(None);
         }
         if !self.replays && !self.parked.holds_back(&key) {
             report_wait(session, target, send.persistent, no_space);
         }
-        Ok(Some(self.park(session, key, raw)))
+        let cause = match (no_space, full) {
+            (true, _) => NO_SPACE,
+            (false, true) => LIMIT_REACHED,
+            (false, false) => "a message before it waits",
+        };
+        Ok(Some(self.park(session, key, raw, cause)))
+    }
+}
+
+/// Why a producer waits: for space of the whole broker.
+pub(super) const NO_SPACE: &str = "memory.limit is reached, or the store is full";
+/// Why a producer waits: for room in a queue.
+const LIMIT_REACHED: &str = "a limit of a destination is reached";
+
+/// What a SEND that waits holds back.
+fn park_key(send: &Send<'_>) -> ParkKey {
+    match &send.transaction {
+        Some(transaction) => ParkKey::Transaction(transaction.to_string()),
+        None => ParkKey::Destination(send.destination.to_string()),
     }
 }
 

@@ -4,7 +4,7 @@
 use ferrymq_protocols::stomp::{Subscribe, Unsubscribe};
 
 use super::adapter::State;
-use super::destination::{self, Address, Part};
+use super::destination::{Address, Part};
 use super::reply::Refusal;
 use crate::broker::{Destination, Kind};
 use crate::engine::shared::SharedError;
@@ -68,7 +68,7 @@ impl State {
             .as_ref()
             .and_then(|id| self.subscriptions.serial(id));
         let address = match (&wanted.destination, own) {
-            (Some(text), _) => destination::parse(text, &self.settings.names)?,
+            (Some(text), _) => self.address(text)?,
             (None, Some(serial)) => match self.subscriptions.address(serial) {
                 Some(address) => address.clone(),
                 None => return Ok(false),

@@ -8,17 +8,17 @@ use ferrymq_protocols::stomp::{
 };
 
 use super::adapter::{SerialById, State, Step};
-use super::destination::{self, Address, Part};
+use super::destination::{Address, Part};
 use super::encoder::MessageEncoder;
 use super::reply::Refusal;
 use super::transformation::{Form, Transformation};
-use super::{access, declare, names, options, wishes};
+use super::{access, names, namespace, options, wishes};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::broker::{AckMode, Destination, Kind, Window};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::feeds::{Blueprint, MakeEncoder};
+use crate::engine::feeds::{self, Blueprint, MakeEncoder};
 use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, feed_serial};
 
@@ -107,8 +107,7 @@ impl State {
         names::refuse_streams(&wanted.headers)?;
         let kind = names::typed(&wanted.headers, Known::SubscriptionType)?;
         let typed = kind.map(|kind| self.settings.names.with_kind(&wanted.destination, kind));
-        let text = typed.as_deref().unwrap_or(&wanted.destination);
-        let address = destination::parse(text, &self.settings.names)?;
+        let address = self.address(typed.as_deref().unwrap_or(&wanted.destination))?;
         let mut with_options = None;
         if let Some(options) = &address.options {
             options::apply(with_options.insert(wanted.clone()), options)?;
@@ -121,7 +120,7 @@ impl State {
             // All may be read, or none is made (SEC-4).
             access::check(self.access.as_ref(), Right::Read, &destination)?;
         }
-        let declared = declare::read(&wanted.headers, &self.settings.names)?;
+        let declared = self.declared(&wanted.headers)?;
         let (mut warning, mut after) = (None, None);
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
         for part in &address.parts {
@@ -143,6 +142,10 @@ impl State {
             }
         }
         if let (Some(shared), [topic]) = (&shared, &cells[..]) {
+            let known = (session.engine).shared_consumers(&shared.topic, &shared.name);
+            if known.is_none() {
+                namespace::check_destinations(&session.engine, self.access.as_ref())?;
+            }
             let opened = session.engine.open_shared(topic, &shared.name);
             let (queue, ticket) = opened.map_err(|error| {
                 Refusal::frame(format!(
@@ -194,7 +197,7 @@ impl State {
                 let access = self.access.as_ref();
                 access::find(&session.engine, access, Right::Read, destination)
             }
-            Part::Own(kind, name) => Ok(self.temporaries.get(session, *kind, name)),
+            Part::Own(kind, name) => self.temporary(session, *kind, name),
             Part::Remote(destination) => {
                 let own = self.temporaries.by_destination(destination);
                 own.ok_or_else(|| {
@@ -256,7 +259,7 @@ impl State {
         let form = transformation.and_then(|name| Form::wanted(&name));
         let advisories = Arc::clone(session.engine.advisories.properties());
         let always_content_length = self.settings.always_content_length;
-        let (names, shown) = (
+        let (names, written) = (
             Arc::clone(&self.temporaries.names),
             self.settings.names.clone(),
         );
@@ -268,9 +271,7 @@ impl State {
                 version,
                 &id_prefix,
                 id.as_deref(),
-                &names
-                    .own(destination)
-                    .unwrap_or_else(|| shown.shown(destination)),
+                &names.shown(destination, &written),
                 ack_prefix.as_deref(),
             );
             let names = Arc::clone(&names);
@@ -337,18 +338,23 @@ impl State {
                 "cannot durably subscribe to a Queue destination",
             ));
         }
-        match &address.parts[..] {
-            [Part::Named(topic)] if topic.is_advisory() => Err(Refusal::frame(
+        let is_advisory = |part: &Part| match part {
+            Part::Named(topic) => topic.is_advisory(),
+            Part::Pattern(kind, pattern) => feeds::listens(*kind, pattern),
+            _ => false,
+        };
+        if address.parts.iter().any(is_advisory) {
+            return Err(Refusal::frame(
                 "cannot durably subscribe to an advisory topic",
-            )),
-            [Part::Named(_)] => self.named(name).map(Some),
-            [Part::Own(..) | Part::Remote(_)] => Err(Refusal::frame(
-                "cannot durably subscribe to a temporary topic",
-            )),
-            _ => Err(Refusal::not_yet(
-                "durable subscriptions on several topics are",
-            )),
+            ));
         }
+        let is_temporary = |part: &Part| matches!(part, Part::Own(..) | Part::Remote(_));
+        if address.parts.iter().any(is_temporary) {
+            return Err(Refusal::frame(
+                "cannot durably subscribe to a temporary topic",
+            ));
+        }
+        self.named(name).map(Some)
     }
 
     /// A durable subscription belongs to a client id that the client has chosen itself (SUB-2).
@@ -371,7 +377,7 @@ impl State {
         if let Some(name) = &wanted.durable_name {
             let name = self.named(name)?;
             // Who may not read what it holds may not throw it away either.
-            if let Some(topic) = session.engine.durables.topic_of(&name) {
+            for topic in session.engine.durables.topics_of(&name) {
                 access::check(self.access.as_ref(), Right::Read, &topic)?;
             }
             return self
@@ -386,7 +392,7 @@ impl State {
         let serial = match (&wanted.id, &wanted.destination) {
             (Some(id), _) => self.subscriptions.serial(id),
             (None, Some(text)) => {
-                let address = destination::parse(text, &self.settings.names)?;
+                let address = self.address(text)?;
                 self.subscriptions.oldest_on(&address)
             }
             (None, None) => None,

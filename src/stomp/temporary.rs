@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::names::Names;
+use super::namespace;
 use crate::broker::{Destination, Kind};
 use crate::engine::cell::Cell;
 use crate::session::Session;
@@ -24,22 +26,43 @@ pub(super) struct Temporaries {
 pub(super) struct OwnNames {
     /// Whether there are any.
     any: AtomicBool,
+    /// Its namespace, if it is in one.
+    inside: OnceLock<Inside>,
     by_remote: Mutex<HashMap<String, String>>,
+}
+
+/// What a connection of a namespace does not see, and what it sees instead.
+struct Inside {
+    /// What names of all its destinations begin with in the broker (SEC-9).
+    prefix: String,
+    /// How it writes destinations.
+    written: Names,
 }
 
 impl Temporaries {
     /// The temporary destination `name` of this connection, made by first use.
-    pub(super) fn get(&mut self, session: &mut Session, kind: Kind, name: &str) -> Arc<Cell> {
+    pub(super) fn get(
+        &mut self,
+        session: &mut Session,
+        prefix: &str,
+        kind: Kind,
+        name: &str,
+    ) -> Arc<Cell> {
         let index = self.by_name.len() + 1;
         let entry = self.by_name.entry((kind, name.to_owned()));
         let cell = entry.or_insert_with(|| {
             // No colon, which headers would have to escape.
-            let id = format!("ID-{:x}-{index}", session.origin());
+            let id = format!("{prefix}ID-{:x}-{index}", session.origin());
             let cell = session.create_temporary(kind, &id);
             self.names.add(&cell.destination, shown(kind, name));
             cell
         });
         Arc::clone(cell)
+    }
+
+    /// Whether there is one of that name.
+    pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
+        self.by_name.contains_key(&(kind, name.to_owned()))
     }
 
     /// The temporary destination of this connection that others call so.
@@ -67,12 +90,34 @@ impl OwnNames {
         self.any.store(true, Ordering::Release);
     }
 
-    /// How the connection calls its own temporary destination, if it is one.
-    pub(super) fn own(&self, destination: &Destination) -> Option<String> {
-        self.find(&destination.to_string())
+    /// Says what names begin with that the connection does not see, and how it writes destinations.
+    pub(super) fn set_inside(&self, prefix: &str, written: &Names) {
+        if !prefix.is_empty() {
+            let inside = Inside {
+                prefix: prefix.to_owned(),
+                written: written.clone(),
+            };
+            // A connection says CONNECT once.
+            drop(self.inside.set(inside));
+        }
     }
 
-    fn find(&self, remote: &str) -> Option<String> {
+    /// How the connection sees a destination, written as `written` says.
+    pub(super) fn shown(&self, destination: &Destination, written: &Names) -> String {
+        let found = self.find(&destination.to_string());
+        found.unwrap_or_else(|| written.shown(destination))
+    }
+
+    /// How it sees a destination that others call so, if that differs.
+    pub(super) fn find(&self, remote: &str) -> Option<String> {
+        if let Some(own) = self.find_temporary(remote) {
+            return Some(own);
+        }
+        let inside = self.inside.get()?;
+        namespace::leave_text(remote, &inside.prefix, &inside.written)
+    }
+
+    fn find_temporary(&self, remote: &str) -> Option<String> {
         let names = self
             .by_remote
             .lock()
@@ -82,7 +127,7 @@ impl OwnNames {
 
     /// The lines of a message with `reply-to` as its reader sees it, if that differs.
     pub(super) fn localize(&self, head: &[u8]) -> Option<Vec<u8>> {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any.load(Ordering::Acquire) && self.inside.get().is_none() {
             return None;
         }
         let (at, value) = reply_to(head)?;

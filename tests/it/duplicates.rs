@@ -2,6 +2,9 @@
 
 use std::thread;
 
+use ferrymq::broker::Destination;
+use ferrymq::config::{Composite, ForwardTo};
+
 use crate::wire::client::Client;
 use crate::wire::server::Server;
 
@@ -186,4 +189,53 @@ fn of_those_who_send_the_same_at_once_one_is_first() {
         }
     });
     assert_eq!((server.queue_len("a"), server.queue_len("b")), (300, 300));
+}
+
+/// What is only forwarded is known where it was sent to, and nowhere else; a duplicate takes all that follows from it along
+/// (VIR-4), and limits on the way hold for what has an id too.
+#[test]
+fn a_destination_that_only_forwards_knows_its_ids() {
+    let to = |destination: &str, selector: &str| ForwardTo {
+        destination: Destination::parse(destination).expect("a destination"),
+        selector: selector.to_owned(),
+    };
+    let server = Server::with(|config| {
+        config.composite = vec![Composite {
+            queue: "in".to_owned(),
+            forward_to: vec![to("/queue/x", "to = 'all'"), to("/queue/y", "to <> 'none'")],
+            ..Composite::default()
+        }];
+        let policy = "queue = \"x\"\nmaxMessages = 2\noverflow = \"reject\"";
+        config.policy = vec![policy.parse().expect("an entry")];
+    });
+    let mut client = server.client();
+    let lengths = || ["in", "x", "y"].map(|name| server.queue_len(name));
+    assert!(!send(&mut client, "/queue/in", "1", "to:all"));
+    assert!(send(&mut client, "/queue/in", "1", "to:all"));
+    assert!(!send(&mut client, "/queue/in", "2", "to:some"));
+    assert!(!send(&mut client, "/queue/x", "1", ""));
+    assert_eq!(lengths(), [0, 2, 2]);
+    client.refused(
+        "SEND destination:/queue/in message-dedup-id:3 to:all",
+        "ERROR message~'maxMessages = 2'",
+    );
+    assert!(
+        !send(&mut client, "/queue/in", "3", "to:some"),
+        "refused is not taken"
+    );
+    // It comes to nobody, and is known all the same.
+    assert!(!send(&mut client, "/queue/in", "4", "to:none"));
+    assert!(send(&mut client, "/queue/in", "4", "to:none"));
+    client.ask("BEGIN transaction:t");
+    for id in ["1", "5", "5", "4", "6"] {
+        let to = if id == "6" { "none" } else { "some" };
+        client.ask(&format!(
+            "SEND destination:/queue/in,/queue/z message-dedup-id:{id} transaction:t to:{to}"
+        ));
+    }
+    client.ask("COMMIT transaction:t");
+    assert_eq!(lengths(), [0, 2, 4]);
+    assert_eq!(server.queue_len("z"), 4);
+    assert!(send(&mut client, "/queue/in", "6", "to:some"));
+    assert_eq!(lengths(), [0, 2, 4]);
 }

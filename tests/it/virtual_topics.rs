@@ -1,5 +1,8 @@
 //! Messages that are copied elsewhere. Spec: behaviour VIR-1, VIR-3, VIR-5, SND-4.
 
+use ferrymq::broker::Destination;
+use ferrymq::config::{Composite, Config, ForwardTo, VirtualTopic};
+
 use crate::wire::server::Server;
 
 /// Cases of the list that are tested here.
@@ -149,4 +152,178 @@ fn rules_can_be_changed_and_queues_mirrored() {
         .message("watched")
         .check("MESSAGE subscription:plain original-destination:/queue/plain");
     client.fence();
+}
+
+/// A composite destination with a selector forwards what matches; the sender is answered as for any message.
+#[test]
+fn composite_destinations_forward_what_selectors_choose() {
+    let server = Server::with(|config| {
+        config.composite = vec![
+            Composite {
+                queue: "orders".to_owned(),
+                forward_to: vec![to("/queue/all", ""), to("/topic/big", "amount > 100")],
+                ..Composite::default()
+            },
+            Composite {
+                topic: "news.*".to_owned(),
+                forward_to: vec![to("/queue/sport", "kind = 'sport'")],
+                send_when_not_matched: true,
+                copy_message: false,
+                ..Composite::default()
+            },
+        ];
+    });
+    let (mut client, mut sender) = (server.client(), server.client());
+    for (id, name) in [
+        "/queue/orders",
+        "/queue/all",
+        "/topic/big",
+        "/topic/news.eu",
+        "/queue/sport",
+    ]
+    .iter()
+    .enumerate()
+    {
+        client.ask(&format!("SUBSCRIBE id:{id} destination:{name}"));
+    }
+    sender.ask_with("SEND destination:/queue/orders amount:7", "small");
+    client
+        .message("small")
+        .check("MESSAGE destination:/queue/all original-destination:/queue/orders");
+    sender.ask_with("SEND destination:/queue/orders amount:700", "big");
+    let found = client.messages(["big", "big"]);
+    let mut found: Vec<&str> = found
+        .iter()
+        .map(|message| message.must("destination"))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, ["/queue/all", "/topic/big"]);
+    sender.ask_with("SEND destination:/topic/news.eu kind:sport", "match");
+    client
+        .message("match")
+        .check("MESSAGE destination:/queue/sport !original-destination");
+    sender.ask_with("SEND destination:/topic/news.eu", "other");
+    client
+        .message("other")
+        .check("MESSAGE destination:/topic/news.eu");
+    // A job that is due is forwarded too, and its destination gets nothing of it.
+    sender.ask_with(
+        "SEND destination:/queue/orders amount:1 AMQ_SCHEDULED_DELAY:1",
+        "later",
+    );
+    client
+        .message("later")
+        .check("MESSAGE destination:/queue/all scheduledJobId");
+    client.fence();
+}
+
+/// Only what a consumer wants is copied; remembered selectors count while it is away.
+#[test]
+fn consumers_choose_what_is_copied_to_their_queue() {
+    let server = Server::with(|config| {
+        config.virtual_topic = vec![VirtualTopic {
+            name: "VirtualTopic.>".to_owned(),
+            selector_aware: true,
+            selector_cache: true,
+            ..VirtualTopic::default()
+        }];
+    });
+    let queue = "/queue/Consumer.A.VirtualTopic.FOO";
+    let topic = "/topic/VirtualTopic.FOO";
+    let mut sender = server.client();
+    let mut client = server.client();
+    client.ask(&format!(
+        "SUBSCRIBE id:1 destination:{queue} selector:'size = 1'"
+    ));
+    sender.ask_with(&format!("SEND destination:{topic} size:1"), "wanted");
+    sender.ask_with(&format!("SEND destination:{topic} size:2"), "unwanted");
+    client.message("wanted");
+    client.ask("UNSUBSCRIBE id:1");
+    sender.ask_with(&format!("SEND destination:{topic} size:1"), "kept");
+    sender.ask_with(&format!("SEND destination:{topic} size:2"), "not kept");
+    client.ask(&format!("SUBSCRIBE id:2 destination:{queue}"));
+    client.message("kept");
+    client.fence();
+}
+
+/// A copy is under the limits of its own queue: its producer waits, and what is behind goes on.
+#[test]
+fn a_full_consumer_queue_holds_its_topic_up() {
+    let server = Server::with(|config| {
+        let policy = "queue = \"Consumer.A.>\"\nmaxMessages = 1";
+        config.policy = vec![policy.parse().expect("an entry")];
+    });
+    let topic = "/topic/VirtualTopic.FOO";
+    let (mut sender, mut client) = (server.client(), server.client());
+    sender.send("/queue/Consumer.A.VirtualTopic.FOO", "fills it");
+    client.ask(&format!("SUBSCRIBE id:1 destination:{topic}"));
+    sender.put_with(&format!("SEND destination:{topic} receipt:waits"), "waits");
+    sender.send("/queue/other", "passes by");
+    client.fence();
+    client.ask("SUBSCRIBE id:2 destination:/queue/Consumer.A.VirtualTopic.FOO");
+    client.message("fills it");
+    sender.expect("RECEIPT receipt-id:waits");
+    client.messages(["waits", "waits"]);
+}
+
+/// Of copies that are refused there is none.
+#[test]
+fn a_refused_copy_refuses_all() {
+    let server = Server::with(|config| {
+        let policy = "queue = \"Consumer.A.>\"\nmaxMessages = 2\noverflow = \"reject\"";
+        config.policy = vec![policy.parse().expect("an entry")];
+    });
+    let topic = "/topic/VirtualTopic.FOO";
+    let (mut sender, mut client) = (server.client(), server.client());
+    for consumer in ["A", "B"] {
+        let queue = format!("/queue/Consumer.{consumer}.VirtualTopic.FOO");
+        sender.send(&queue, "there");
+    }
+    // All in one read: what is on its way counts.
+    for _ in 0..3 {
+        sender.put_with(&format!("SEND destination:{topic}"), "copy");
+    }
+    for _ in 0..2 {
+        sender.expect("ERROR message~'Usage Manager Limit reached'");
+    }
+    client.ask("SUBSCRIBE id:1 destination:/queue/Consumer.B.VirtualTopic.FOO");
+    client.messages(["there", "copy"]);
+    client.fence();
+}
+
+#[test]
+fn rules_change_while_the_broker_runs() {
+    let config = || {
+        let mut config = Config::default();
+        config.broker.ephemeral = true;
+        config
+    };
+    let server = Server::of(config());
+    let (mut client, mut sender) = (server.client(), server.client());
+    client.ask("SUBSCRIBE id:1 destination:/queue/a");
+    sender.send("/queue/b", "stays");
+    let mut changed = config();
+    changed.composite = vec![Composite {
+        queue: "b".to_owned(),
+        forward_to: vec![to("/queue/a", "")],
+        ..Composite::default()
+    }];
+    let changes = server.reload(changed).expect("it is correct");
+    assert!(changes.virtual_destinations);
+    sender.send("/queue/b", "goes on");
+    client
+        .message("goes on")
+        .check("MESSAGE original-destination:/queue/b");
+    server.reload(config()).expect("it is correct");
+    sender.send("/queue/b", "stays too");
+    client.ask("SUBSCRIBE id:2 destination:/queue/b");
+    client.messages(["stays", "stays too"]);
+    client.fence();
+}
+
+fn to(destination: &str, selector: &str) -> ForwardTo {
+    ForwardTo {
+        destination: Destination::parse(destination).expect("a destination"),
+        selector: selector.to_owned(),
+    }
 }

@@ -4,6 +4,7 @@ use super::Queue;
 use super::consumer::Consumer;
 use super::lanes::Spot;
 use crate::broker::delivery::Entry;
+use crate::broker::message::Message;
 use crate::broker::outlet::Outlet;
 use crate::broker::policy::{Limits, Overflow, Usage};
 
@@ -16,6 +17,13 @@ impl Queue {
             bytes: self.lanes.paging.bytes,
             memory_bytes: self.held_bytes(),
         }
+    }
+
+    /// Whether some consumer takes such a message, whether it has room for it or not.
+    #[must_use]
+    pub fn is_wanted(&self, message: &Message) -> bool {
+        self.takers()
+            .any(|consumer| consumer.matches(message, 0, false))
     }
 
     /// Drops the oldest messages that wait, of the lowest priority first, until the queue is within `limits` or only

@@ -46,6 +46,10 @@ pub struct Job {
     pub schedule: Option<Box<Schedule>>,
     /// The number of its destination.
     pub destination: u32,
+    /// The number of who scheduled it; 0 for nobody known.
+    pub owner: u32,
+    /// Octets of its message.
+    pub bytes: u32,
 }
 
 /// A job that is due, in the hands of who fires it.
@@ -68,6 +72,8 @@ pub struct Removed {
     pub message: Option<Arc<Message>>,
     /// The number of its destination.
     pub destination: u32,
+    /// The number of who scheduled it.
+    pub owner: u32,
 }
 
 /// Entries of the heap without a job that are not worth a look.
@@ -81,6 +87,8 @@ pub struct Scheduler {
     /// Jobs with a key, by destination and key (SCH-9).
     keys: HashMap<(u32, Box<str>), u64>,
     next_number: u64,
+    /// Octets of the messages of all jobs.
+    bytes: u64,
 }
 
 impl Default for Scheduler {
@@ -98,6 +106,7 @@ impl Scheduler {
             due: BinaryHeap::new(),
             keys: HashMap::new(),
             next_number,
+            bytes: 0,
         }
     }
 
@@ -124,6 +133,12 @@ impl Scheduler {
         self.jobs.is_empty()
     }
 
+    /// Octets of the messages of all jobs.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The job that a new one with this key on this destination would replace.
     #[must_use]
     pub fn by_key(&self, destination: u32, key: &str) -> Option<u64> {
@@ -147,9 +162,16 @@ impl Scheduler {
         let replaced = replaced
             .filter(|replaced| *replaced != number)
             .and_then(|replaced| self.take(replaced));
+        self.put(number, job);
+        replaced
+    }
+
+    /// Puts a job at its number, in place of what it was.
+    fn put(&mut self, number: u64, job: Job) {
+        let before = self.jobs.get(number).map_or(0, |before| before.bytes);
+        self.bytes = self.bytes - u64::from(before) + u64::from(job.bytes);
         self.due.push(Reverse((job.due_ms, number)));
         self.jobs.insert(number, job);
-        replaced
     }
 
     /// Removes a job.
@@ -196,10 +218,7 @@ impl Scheduler {
             return false;
         }
         match next {
-            Some(job) => {
-                self.due.push(Reverse((job.due_ms, number)));
-                self.jobs.insert(number, job);
-            }
+            Some(job) => self.put(number, job),
             None => drop(self.remove(number)),
         }
         true
@@ -240,6 +259,7 @@ impl Scheduler {
 
     fn take(&mut self, number: u64) -> Option<Removed> {
         let job = self.jobs.remove(number)?;
+        self.bytes -= u64::from(job.bytes);
         if self.due.len() > STALE_MIN.max(2 * self.jobs.len()) {
             let jobs = &self.jobs;
             self.due.retain(|Reverse((due_ms, number))| {
@@ -251,6 +271,7 @@ impl Scheduler {
             at: job.at,
             message: job.message,
             destination: job.destination,
+            owner: job.owner,
         })
     }
 }

@@ -13,6 +13,8 @@ fn plain(due_ms: u64) -> Job {
         message: None,
         schedule: None,
         destination: DESTINATION,
+        owner: 0,
+        bytes: 10,
     }
 }
 
@@ -53,6 +55,23 @@ fn jobs_come_out_in_order_of_time_then_of_number() {
     assert_eq!(due(&mut scheduler, 9), [0; 0]);
     assert_eq!(due(&mut scheduler, 20), [2, 4, 3]);
     assert_eq!(scheduler.next_due_ms(), Some(30));
+}
+
+#[test]
+fn octets_are_counted_as_jobs_come_and_go() {
+    let mut scheduler = Scheduler::default();
+    let sized = |bytes, job: Job| Job { bytes, ..job };
+    scheduler.add(1, sized(5, plain(10)));
+    scheduler.add(2, sized(7, keyed(10, "k")));
+    assert_eq!(scheduler.bytes(), 12);
+    scheduler.add(3, sized(1, keyed(20, "k")));
+    assert_eq!(scheduler.bytes(), 6, "replaced by its key");
+    assert_eq!(due(&mut scheduler, 10), [1]);
+    assert!(scheduler.fired(1, Some(sized(9, plain(30)))));
+    assert_eq!(scheduler.bytes(), 10);
+    assert!(scheduler.fired(1, None));
+    assert!(scheduler.remove(3).is_some());
+    assert_eq!(scheduler.bytes(), 0);
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Topic {
                 kept.entry.message = message;
             } else {
                 self.log.remove(sequence);
+                self.log_bytes -= bytes;
                 for subscriber in self.subscriptions.values_mut() {
                     subscriber.forget(sequence, bytes);
                 }

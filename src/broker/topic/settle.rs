@@ -216,6 +216,7 @@ impl Topic {
             return;
         }
         if let Some(kept) = self.log.remove(sequence) {
+            self.log_bytes -= u64::from(kept.entry.bytes.get());
             if let Some(at) = kept.entry.at {
                 out.remove(sequence, at);
             }

@@ -199,13 +199,15 @@ fn kind_name(kind: u8) -> String {
         1 => "topic".to_owned(),
         2 => "schedule of queue".to_owned(),
         3 => "schedule of topic".to_owned(),
+        4 => "selector".to_owned(),
+        5 => "durable subscription".to_owned(),
         other => other.to_string(),
     }
 }
 
 /// The reverse of [`kind_name`].
 fn kind_code(name: &str) -> Option<u8> {
-    (0..4)
+    (0..6)
         .find(|&kind| kind_name(kind) == name)
         .or_else(|| name.parse().ok())
 }

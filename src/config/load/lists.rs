@@ -6,9 +6,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{Loader, line_of};
-use crate::config::check::{Origin, nearest};
+use crate::config::check::{Origin, nearest, snake_case};
 use crate::config::leaf::Literal;
-use crate::config::schema::{SectionInfo, Written};
+use crate::config::schema::{Section, SectionInfo, Written};
 
 /// An entry of a list as people count: `security.user[1]` is the first.
 pub(in crate::config) fn entry_path(section: &str, list: &str, index: usize) -> String {
@@ -83,6 +83,61 @@ impl Loader {
                 self.problem(key_origin, path, "unknown key".to_owned(), suggestion);
             }
         }
+    }
+
+    /// Reads the tables of a list that stands in no section, `[[list]]`. Keys count in any spelling.
+    pub(super) fn tables<S: Section + Default>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        at: &dyn Fn(usize) -> Origin,
+        broken: &HashSet<usize>,
+    ) -> Vec<S> {
+        let list = S::NAME;
+        let written = format!("expected tables, each written [[{list}]]");
+        let DeValue::Array(tables) = value.get_ref() else {
+            let text = format!("{written}, found {}", Literal::of(value));
+            self.problem(at(value.span().start), list.to_owned(), text, None);
+            return Vec::new();
+        };
+        let mut entries = Vec::new();
+        for table in tables {
+            let origin = at(table.span().start);
+            let DeValue::Table(keys) = table.get_ref() else {
+                let text = format!("{written}, found {}", Literal::of(table));
+                self.problem(origin, list.to_owned(), text, None);
+                continue;
+            };
+            let mut entry = S::default();
+            let path = format!("{list}[{}]", entries.len() + 1);
+            self.origins.insert(path.clone(), origin);
+            for (key, value) in keys {
+                let (key_origin, value_origin) = (at(key.span().start), at(value.span().start));
+                if line_of(&key_origin).is_some_and(|line| broken.contains(&line)) {
+                    continue;
+                }
+                let name = snake_case(key.get_ref());
+                let read = entry.set(&name, Written::Typed(Literal::of(value)));
+                let as_written = format!("{path}.{}", key.get_ref());
+                let path = format!("{path}.{name}");
+                match read {
+                    Some(Ok(())) => {
+                        self.origins.insert(path, value_origin);
+                    }
+                    Some(Err(text)) => {
+                        self.refused.insert(path);
+                        self.problem(value_origin, as_written, text, None);
+                    }
+                    None => {
+                        let known = S::keys();
+                        let near = nearest(key.get_ref(), known.iter().map(|known| known.name));
+                        let near = near.map(str::to_owned);
+                        self.problem(key_origin, as_written, "unknown key".to_owned(), near);
+                    }
+                }
+            }
+            entries.push(entry);
+        }
+        entries
     }
 
     pub(super) fn list(&self, section: &str, list: &str) -> Option<&SectionInfo> {

@@ -4,6 +4,7 @@ mod admin;
 mod moves;
 mod outbox;
 mod policies;
+mod routes;
 mod schedule;
 mod threads;
 
@@ -137,6 +138,7 @@ fn settings() -> Settings {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        scheduler_bytes_max: 1 << 30,
         group_reader: None,
         advisories: Default::default(),
         temporaries: Default::default(),

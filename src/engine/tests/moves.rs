@@ -6,6 +6,7 @@ use crate::engine::choice::Choice;
 use crate::engine::commit::Transaction;
 use crate::engine::durables::{ConsumerEnd, Durable, DurableName};
 use crate::engine::records;
+use crate::engine::spread::Routed;
 
 fn topic(engine: &Engine, name: &str) -> Arc<Cell> {
     engine.registry.get_or_create(&Destination::topic(name))
@@ -145,7 +146,12 @@ fn a_transaction_to_a_topic_gives_its_memory_back() {
     for serial in 1..=3 {
         let message = message(1, serial, 1000, false);
         transaction.bytes += message.memory_bytes();
-        transaction.sends.push((Arc::clone(&cell), message));
+        transaction.sends.push(Routed {
+            cell: Arc::clone(&cell),
+            message,
+            may_drop: false,
+            named: 0,
+        });
     }
     engine.memory.charge(transaction.bytes);
     let mut work = Work::default();

@@ -57,6 +57,50 @@ fn live(engine: &Engine) -> u64 {
     store.usage().unwrap().live_references
 }
 
+/// Spec: behaviour SCH-8.
+#[test]
+fn a_start_knows_whose_a_job_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = stored_at(directory.path(), HOUR);
+    let cell = queue(&engine, "q");
+    for (serial, owner) in [(1, "u"), (2, ""), (3, "v"), (4, "u")] {
+        let job = job(&engine, &cell, serial, true, numbers(1000, 0, 0)).of(owner);
+        engine.schedule(job, &mut Work::default()).unwrap();
+    }
+    let bytes = engine.scheduling.bytes();
+    engine.close();
+    drop((engine, cell));
+    let engine = stored_at(directory.path(), HOUR);
+    assert_eq!(
+        (engine.scheduling.len(), engine.scheduling.bytes()),
+        (4, bytes)
+    );
+    let of = |user: &'static str| {
+        move |destination: &Destination, owner: &str| {
+            assert_eq!(*destination, Destination::queue("q"));
+            owner == user
+        }
+    };
+    let mut work = Work::default();
+    assert!(engine.remove_job(1, &of("v"), &mut work).is_err());
+    assert_eq!(engine.remove_job(1, &of("u"), &mut work), Ok(true));
+    assert_eq!(
+        engine.remove_job(1, &of("v"), &mut work),
+        Ok(false),
+        "it is gone"
+    );
+    engine.remove_jobs(&(0..=u64::MAX), &of("v"), &mut work);
+    assert_eq!(engine.scheduling.len(), 2);
+    let cell = queue(&engine, "q");
+    check_at(&engine, &cell, HOUR + 1000, 2);
+    assert_eq!(engine.scheduling.bytes(), 0);
+    engine.close();
+    drop((engine, cell));
+    let engine = stored_at(directory.path(), 2 * HOUR);
+    assert!(engine.scheduling.is_empty());
+    assert_eq!(queue_len(&queue(&engine, "q")), 2);
+}
+
 #[test]
 fn nothing_is_early_and_nothing_late() {
     let directory = tempfile::tempdir().unwrap();
@@ -253,7 +297,7 @@ fn cron_fires_once_for_what_it_missed() {
     check_at(&engine, &cell, 11 * HOUR - 1, 2);
     check_at(&engine, &cell, 11 * HOUR, 3);
     assert_eq!(engine.scheduling.len(), 1);
-    engine.remove_jobs(&(0..=u64::MAX), &mut Work::default());
+    engine.remove_jobs(&(0..=u64::MAX), &|_, _| true, &mut Work::default());
     assert_eq!(live(&engine), 3);
 }
 
@@ -342,6 +386,6 @@ fn what_waits_is_not_in_memory() {
     let cell = queue(&engine, "q");
     schedule(&engine, &cell, 1, true, numbers(1000, 0, 0));
     assert!(engine.memory.used_bytes() > 0);
-    engine.remove_jobs(&(0..=u64::MAX), &mut Work::default());
+    engine.remove_jobs(&(0..=u64::MAX), &|_, _| true, &mut Work::default());
     assert_eq!(engine.memory.used_bytes(), 0);
 }

@@ -2,6 +2,7 @@
 
 mod dialects;
 mod duplicates;
+mod durables;
 mod ledger;
 mod load;
 mod process;

@@ -142,6 +142,97 @@ pub(super) const CASES: &[Case] = &[
         client.ask("SUBSCRIBE id:1 destination:/topic/sub-7 activemq.subscriptionName:d");
         client.fence();
     }),
+    // One name over all topics that match, those that come later too, whether the client is there or not.
+    case("SUB-5 wildcard", |s| {
+        let mut client = durable(s, "wide", "d", "/topic/wide.>");
+        publish(s, "/topic/wide.a", ["1"]);
+        client
+            .message("1")
+            .check("MESSAGE destination:/topic/wide.a subscription:1");
+        client.refused(
+            "SUBSCRIBE id:2 destination:/topic/wide.b activemq.subscriptionName:d",
+            "ERROR message~'Durable consumer is in use for client\\c wide'",
+        );
+        client.refused(
+            "UNSUBSCRIBE id:9 activemq.subscriptionName:d",
+            "ERROR message~'Durable consumer is in use'",
+        );
+        client.disconnect();
+        publish(s, "/topic/wide.a", ["2"]);
+        publish(s, "/topic/wide.new", ["3"]);
+        publish(s, "/topic/other", ["no"]);
+        let mut client = durable(s, "wide", "d", "/topic/wide.>");
+        let mut found: Vec<String> = (0..2)
+            .map(|_| client.expect("MESSAGE !redelivered").text().to_owned())
+            .collect();
+        found.sort();
+        assert_eq!(found, ["2", "3"]);
+        client.fence();
+        client.disconnect();
+        publish(s, "/topic/wide.a", ["4"]);
+        let mut client = s.client_named("wide");
+        client.ask("UNSUBSCRIBE id:1 activemq.subscriptionName:d");
+        client.refused(
+            "UNSUBSCRIBE id:1 activemq.subscriptionName:d",
+            "ERROR message~'No durable subscription exists'",
+        );
+        client.ask("SUBSCRIBE id:1 destination:/topic/wide.> activemq.subscriptionName:d");
+        client.fence();
+    }),
+    case("SUB-4 several topics", |s| {
+        let list = "/topic/list-a,/topic/list-b";
+        durable(s, "list", "d", list).disconnect();
+        publish(s, "/topic/list-b", ["1"]);
+        let mut client = s.client_named("list");
+        client.refused(
+            "SUBSCRIBE id:1 destination:/topic/list-a,list-q activemq.subscriptionName:d",
+            "ERROR message~'cannot durably subscribe to a Queue destination'",
+        );
+        client.refused(
+            "SUBSCRIBE id:1 destination:/topic/list-a,/temp-topic/t activemq.subscriptionName:d",
+            "ERROR message~'cannot durably subscribe to a temporary topic'",
+        );
+        // The order does not count, and what it asks for does.
+        client.ask(
+            "SUBSCRIBE id:1 destination:/topic/list-b,/topic/list-a activemq.subscriptionName:d",
+        );
+        client.message("1");
+        client.ask("UNSUBSCRIBE id:1");
+        publish(s, "/topic/list-b", ["2"]);
+        client.ask(&format!(
+            "SUBSCRIBE id:1 destination:{list} activemq.subscriptionName:d selector:'x = 1'"
+        ));
+        publish(s, "/topic/list-a", ["3"]);
+        client.fence();
+        client.ask("UNSUBSCRIBE id:1");
+        client.ask("SUBSCRIBE id:1 destination:/topic/list-a activemq.subscriptionName:d");
+        publish(s, "/topic/list-b", ["4"]);
+        publish(s, "/topic/list-a", ["5"]);
+        client.message("5");
+        client.fence();
+    }),
+    // Acknowledgements are those of one subscription, in transactions too.
+    case("ACK-6 several topics", |s| {
+        let subscribe =
+            "SUBSCRIBE id:1 destination:/topic/acks.* ack:client activemq.subscriptionName:d";
+        let mut client = s.client_named("acks");
+        client.ask(subscribe);
+        for (topic, body) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            publish(s, &format!("/topic/acks.{topic}"), [body]);
+        }
+        let found = client.messages(["1", "2", "3"]);
+        client.ask("BEGIN transaction:t");
+        client.ask(&format!("ACK id:{} transaction:t", found[1].must("ack")));
+        client.ask("ABORT transaction:t");
+        client.ask("BEGIN transaction:u");
+        client.ask(&format!("ACK id:{} transaction:u", found[1].must("ack")));
+        client.ask("COMMIT transaction:u");
+        client.leave();
+        let mut client = s.client_named("acks");
+        client.ask(subscribe);
+        client.message("3").check("MESSAGE redelivered:true");
+        client.fence();
+    }),
     // What was unacknowledged comes first when the subscriber is back, in its old order.
     case("RED-8 durable", |s| {
         let subscribe = "SUBSCRIBE id:1 destination:/topic/red-8 ack:client-individual activemq.subscriptionName:d";

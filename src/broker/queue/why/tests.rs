@@ -91,7 +91,7 @@ fn a_full_window_says_whose_and_since_when() {
         window: 2,
         since_ms: 1002,
     };
-    assert_eq!(bench.idle(), [full.clone()]);
+    assert_eq!(bench.idle(), std::slice::from_ref(&full));
     assert_eq!(bench.not(3, Some(consumer)), [full]);
     assert_eq!(bench.not(1, None), [Reason::InFlight { consumer }]);
 }
@@ -118,7 +118,7 @@ fn a_selector_that_never_matches_is_named() {
     let consumer = bench.subscribe(10, wishes);
     bench.plain(2);
     let reason = Reason::SelectorFalse { consumer };
-    assert_eq!(bench.idle(), [reason.clone()]);
+    assert_eq!(bench.idle(), std::slice::from_ref(&reason));
     assert_eq!(bench.not(1, None), [reason]);
 }
 
@@ -134,7 +134,7 @@ fn who_gets_everything_is_named() {
     bench.plain(1);
     bench.plain(2);
     let exclusive = Reason::Exclusive { consumer };
-    assert_eq!(bench.not(2, Some(other)), [exclusive.clone()]);
+    assert_eq!(bench.not(2, Some(other)), std::slice::from_ref(&exclusive));
     assert!(bench.idle().contains(&exclusive));
     assert!(matches!(
         bench.not(2, Some(consumer))[..],
@@ -166,7 +166,7 @@ fn a_delayed_message_says_until_when_and_a_paused_queue_that_it_is() {
     bench.plain(1);
     bench.fail(consumer, 1, Ack::FailedFor(500));
     let delayed = Reason::Delayed { until_ms: 1500 };
-    assert_eq!(bench.idle(), [delayed.clone()]);
+    assert_eq!(bench.idle(), std::slice::from_ref(&delayed));
     bench.queue.set_paused(bench.now_ms, true, &mut bench.world);
     assert_eq!(bench.idle(), [Reason::Paused]);
     assert_eq!(bench.not(1, None), [Reason::Paused, delayed]);
@@ -197,7 +197,7 @@ fn a_group_says_to_whom_it_belongs_or_what_holds_it() {
         group: group.clone(),
         consumer: owner,
     };
-    assert_eq!(bench.not(2, Some(other)), [owned.clone()]);
+    assert_eq!(bench.not(2, Some(other)), std::slice::from_ref(&owned));
     assert!(bench.idle().contains(&owned));
     bench.fail(owner, 1, Ack::FailedFor(500));
     assert_eq!(bench.not(2, Some(owner)), [Reason::GroupHeld { group }]);
