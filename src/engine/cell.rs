@@ -129,20 +129,29 @@ impl Machine {
     }
 }
 
+/// How the deliveries of one subscription get to its connection.
+struct Attached {
+    outbox: Arc<Outbox>,
+    /// Its number there.
+    index: u32,
+    auto: bool,
+    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
+    numbers: Option<Arc<AtomicU64>>,
+}
+
 /// What a cell's lock guards.
 pub struct State {
     /// The machine.
     pub machine: Machine,
-    outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
-    encoders: SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
-    /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
-    numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
+    attached: SecondaryMap<SubscriptionKey, Attached>,
+    encoders: SecondaryMap<SubscriptionKey, Box<dyn Encoder>>,
     charged_bytes: u64,
     pace: Pace,
     defined: bool,
     discarded_seen: u64,
     pub(super) rules: Rules,
-    pub(super) audit: Audit,
+    /// Made with the first dead letter.
+    pub(super) audit: Option<Box<Audit>>,
     pub(super) idle: Idle,
     /// The nearest time for which the timer knows this destination.
     armed_ms: Option<u64>,
@@ -208,15 +217,14 @@ impl Cell {
         let window = Window::new(rules.policy.dedup);
         let state = State {
             machine,
-            outboxes: SecondaryMap::new(),
+            attached: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
-            numbers: SecondaryMap::new(),
             charged_bytes,
             pace: Pace::default(),
             defined,
             discarded_seen: 0,
             rules,
-            audit: Audit::default(),
+            audit: None,
             idle: Idle::default(),
             armed_ms: None,
         };
@@ -279,9 +287,8 @@ impl Cell {
     ) -> R {
         let State {
             machine,
-            outboxes,
+            attached,
             encoders,
-            numbers,
             rules,
             ..
         } = state;
@@ -294,9 +301,8 @@ impl Cell {
         }
         let mut records = std::mem::take(&mut work.records);
         let mut delivering = Delivering {
-            outboxes,
+            attached,
             encoders,
-            numbers,
             current: None,
             touched: &mut work.touched,
             records: &mut records,
@@ -440,17 +446,27 @@ impl Cell {
             cell: Arc::clone(self),
             key,
         });
-        state.outboxes.insert(key, (Arc::clone(outbox), index));
-        state.encoders.insert(key, (encoder, mode == AckMode::Auto));
+        if state.attached.capacity() == 0 {
+            // Most destinations have one.
+            state.attached = SecondaryMap::with_capacity(1);
+            state.encoders = SecondaryMap::with_capacity(1);
+        }
+        let attached = Attached {
+            outbox: Arc::clone(outbox),
+            index,
+            auto: mode == AckMode::Auto,
+            numbers: None,
+        };
+        state.attached.insert(key, attached);
+        state.encoders.insert(key, encoder);
     }
 
     /// Disconnects a subscription from its outbox.
     pub fn detach(state: &mut State, key: SubscriptionKey) {
-        if let Some((outbox, index)) = state.outboxes.remove(key) {
-            outbox.unregister(index);
+        if let Some(attached) = state.attached.remove(key) {
+            attached.outbox.unregister(attached.index);
         }
         state.encoders.remove(key);
-        state.numbers.remove(key);
     }
 
     /// Hands the records of a step to the journal and its memory to the account.
@@ -581,9 +597,8 @@ impl Drop for WholeStep {
 
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
-    outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
-    encoders: &'a mut SecondaryMap<SubscriptionKey, (Box<dyn Encoder>, bool)>,
-    numbers: &'a SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
+    attached: &'a SecondaryMap<SubscriptionKey, Attached>,
+    encoders: &'a mut SecondaryMap<SubscriptionKey, Box<dyn Encoder>>,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     touched: &'a mut Vec<Arc<Outbox>>,
@@ -618,23 +633,24 @@ impl<'a> Delivering<'a> {
 impl Outlet for Delivering<'_> {
     fn number(&mut self, to: SubscriptionKey) -> u64 {
         // The outbox stays locked until the delivery is in it, so numbers are in the order of frames.
-        if let Some((outbox, _)) = self.outboxes.get(to) {
-            self.open(outbox);
-        }
-        self.numbers
-            .get(to)
-            .map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
+        let Some(attached) = self.attached.get(to) else {
+            return 0;
+        };
+        self.open(&attached.outbox);
+        let numbers = attached.numbers.as_ref();
+        numbers.map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
     }
 
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
-        let Some((outbox, index)) = self.outboxes.get(to) else {
+        let Some(attached) = self.attached.get(to) else {
             return Flow::Refused;
         };
+        let outbox = &attached.outbox;
         let waiting = self.open(outbox);
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
-        let (Some((_, waiting)), Some((encoder, auto))) =
+        let (Some((_, waiting)), Some(encoder)) =
             (&mut self.current, self.encoders.get_mut(to))
         else {
             return Flow::Refused;
@@ -642,8 +658,8 @@ impl Outlet for Delivering<'_> {
         let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,
-            *index,
-            *auto,
+            attached.index,
+            attached.auto,
             outgoing.message,
             |out| encoder.head(outgoing, out),
             tail,
@@ -652,11 +668,11 @@ impl Outlet for Delivering<'_> {
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {
-        let Some((outbox, _)) = self.outboxes.get(to) else {
+        let Some(Attached { outbox, .. }) = self.attached.get(to) else {
             return;
         };
         self.open(outbox);
-        if let (Some((_, waiting)), Some((encoder, _))) = (&mut self.current, self.encoders.get(to))
+        if let (Some((_, waiting)), Some(encoder)) = (&mut self.current, self.encoders.get(to))
             && waiting.takes_deliveries()
         {
             waiting.tell(outbox, |out| encoder.browse_end(out));
@@ -716,7 +732,9 @@ impl State {
 
     /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.
     pub(super) fn number_by(&mut self, key: SubscriptionKey, numbers: &Arc<AtomicU64>) {
-        self.numbers.insert(key, Arc::clone(numbers));
+        if let Some(attached) = self.attached.get_mut(key) {
+            attached.numbers = Some(Arc::clone(numbers));
+        }
         match &mut self.machine {
             Machine::Queue(queue) => queue.number_outside(key),
             Machine::Topic(topic) => topic.number_outside(key),

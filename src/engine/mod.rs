@@ -3,6 +3,7 @@
 //! Knows no wire and no session: an adapter hands in messages and encoders, and gets its answers through
 //! an [`outbox::Outbox`].
 
+mod alike;
 pub mod buffers;
 pub mod cell;
 pub mod choice;

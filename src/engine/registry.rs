@@ -11,7 +11,7 @@ use super::cell::{Cell, Machine, Shared};
 use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
-use super::policy::Rules;
+use super::policy::{Rules, SharedRules};
 use super::timer::Timer;
 use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
@@ -23,6 +23,7 @@ pub struct Registry {
     next_id: AtomicU32,
     settings: Settings,
     policies: RwLock<Arc<Policies>>,
+    shared_rules: SharedRules,
     /// What clients have declared of queues.
     pub(super) declarations: Declarations,
     store: Option<Arc<Store>>,
@@ -66,6 +67,7 @@ impl Registry {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
             policies: RwLock::new(Arc::clone(&settings.policies)),
+            shared_rules: SharedRules::default(),
             declarations: Declarations::default(),
             settings,
             store,
@@ -167,6 +169,7 @@ impl Registry {
     pub fn create_temporary(&self, kind: Kind, id: &str) -> Arc<Cell> {
         let destination = Destination::temporary(kind, id);
         let rules = Rules::of(&self.policies(), &destination);
+        let rules = self.shared_rules.share(rules);
         let machine = self.machine(&destination, 1);
         let shared = self.shared(None);
         let number = self.next_id();
@@ -181,7 +184,8 @@ impl Registry {
     /// The rules of a destination, with what a client has declared of it.
     #[must_use]
     pub fn rules(&self, destination: &Destination) -> Rules {
-        Rules::with_declared(&self.policies(), destination, &self.declarations)
+        let rules = Rules::with_declared(&self.policies(), destination, &self.declarations);
+        self.shared_rules.share(rules)
     }
 
     /// As [`Registry::open`], for a queue of which a client declares something if it makes it.

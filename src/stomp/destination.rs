@@ -59,7 +59,8 @@ pub(super) fn parse(text: &str, names: &Names) -> Result<Address, Refusal> {
         Some((list, options)) => (list, Some(options.to_owned())),
         None => (text, None),
     };
-    let mut parts = Vec::new();
+    // Kept with a subscription, and most name one.
+    let mut parts = Vec::with_capacity(1);
     for name in list.split(',') {
         let part = parse_one(name.trim(), names)?;
         // Twice the same destination is one (DST-4: one copy to each).

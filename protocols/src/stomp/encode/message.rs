@@ -159,6 +159,9 @@ impl MessageTemplate {
             ack.extend_from_slice(b"ack:");
             escape_into(prefix, version, &mut ack);
         }
+        // They stay as long as the subscription.
+        lines.shrink_to_fit();
+        ack.shrink_to_fit();
         Self {
             version,
             lines,
