@@ -118,8 +118,7 @@ impl Window {
     #[must_use]
     pub fn time_ms(&self, now_ms: u64) -> u64 {
         let newest = self.ids.as_ref().and_then(|ids| ids.order.back());
-        newest
-            .map_or(now_ms, |(newest_ms, _)| now_ms.max(*newest_ms))
+        newest.map_or(now_ms, |(newest_ms, _)| now_ms.max(*newest_ms))
     }
 
     /// Remembers an id whose message was taken at `time_ms` ([`Window::time_ms`]). Nothing if it is known.

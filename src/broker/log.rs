@@ -480,9 +480,9 @@ mod tests {
                 let sequence = 2 * at + 1;
                 let is_warmed_up = at > 1000;
                 let opens = log.locate(sequence / PER_CHUNK).is_err();
-                let promotes = log.chunks.back().is_some_and(|last| {
-                    matches!(&last.slots, Slots::Few(few) if few.len() == FEW_MAX)
-                });
+                let promotes = log.chunks.back().is_some_and(
+                    |last| matches!(&last.slots, Slots::Few(few) if few.len() == FEW_MAX),
+                );
                 assert!(
                     !is_warmed_up || (!opens || log.spare.is_some()) && (opens || !promotes),
                     "new places at {at} for a depth of {depth}"

@@ -112,11 +112,7 @@ pub struct Queue {
 impl Queue {
     /// An empty queue whose next message gets `next_sequence`; `window_bytes` of its backlog stay in memory.
     #[must_use]
-    pub fn new(
-        next_sequence: u64,
-        window_bytes: u64,
-        policy: impl Into<Arc<QueuePolicy>>,
-    ) -> Self {
+    pub fn new(next_sequence: u64, window_bytes: u64, policy: impl Into<Arc<QueuePolicy>>) -> Self {
         let policy = policy.into();
         let mut turns = Turns::default();
         turns.set_strict(policy.strict_order_dispatch);

@@ -74,10 +74,6 @@ impl Work {
 }
 
 /// The machine of a destination.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is made once and stays in its cell; a box would cost every step"
-)]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),
@@ -650,8 +646,7 @@ impl Outlet for Delivering<'_> {
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
-        let (Some((_, waiting)), Some(encoder)) =
-            (&mut self.current, self.encoders.get_mut(to))
+        let (Some((_, waiting)), Some(encoder)) = (&mut self.current, self.encoders.get_mut(to))
         else {
             return Flow::Refused;
         };
@@ -755,5 +750,20 @@ impl State {
             Machine::Queue(_) => None,
             Machine::Topic(topic) => Some(topic),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be hundreds of thousands of quiet destinations. What only some of them need is made when they need it.
+    #[test]
+    fn a_quiet_destination_is_small() {
+        assert!(size_of::<Cell>() <= 832, "{}", size_of::<Cell>());
+        assert!(size_of::<Queue>() <= 480, "{}", size_of::<Queue>());
+        // References to what destinations of equal policies share.
+        assert_eq!(size_of::<Rules>(), 24);
+        assert!(size_of::<Attached>() <= 24, "{}", size_of::<Attached>());
     }
 }

@@ -182,7 +182,7 @@ pub(crate) fn load(values: &Values) -> Option<Checkpoint> {
     let bodies: Vec<Locator> = state
         .segments
         .values()
-        .flat_map(|segment| segment.places.values().copied())
+        .flat_map(|segment| segment.places.iter().map(|(_, body)| body))
         .collect();
     for body in bodies {
         state.pin(body);

@@ -26,6 +26,7 @@ mod locator;
 mod lock;
 mod message;
 mod meta;
+mod places;
 mod prepare;
 mod read;
 mod record;

@@ -4,11 +4,12 @@
 //! - Memory is one bit per granule up to the last live record; only records with several targets, moved messages and counters cost more.
 //! - Bits are set by Adds and Places alone; everything else only clears them, so applying news twice or late is harmless.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fields::{Reader, index, put_varint, short};
 use crate::ids::{self, SegmentIds};
 use crate::locator::{DestinationId, Locator};
+use crate::places::Places;
 use crate::record::GRANULE;
 
 /// One bit per granule, as long as its highest bit needs.
@@ -78,7 +79,7 @@ pub(crate) struct SegmentState {
     /// Records with several targets, by offset: which list of destinations (`State::groups`) they went to.
     pub(crate) multi: Vec<(u32, u32)>,
     /// Live Place records by offset, and the body they refer to.
-    pub(crate) places: HashMap<u32, Locator>,
+    pub(crate) places: Places,
     /// Live Place records, anywhere, whose body is here.
     pub(crate) pins: u32,
     /// Failed deliveries by bit.
@@ -163,7 +164,7 @@ impl SegmentState {
             group.iter().for_each(|id| put_varint(out, u64::from(id.0)));
         }
         put_varint(out, self.places.len() as u64);
-        for (&offset, body) in &self.places {
+        for (offset, body) in self.places.iter() {
             put_varint(out, u64::from(offset));
             put_varint(out, body.get());
         }
@@ -202,11 +203,9 @@ impl SegmentState {
                 .collect::<Option<Box<[_]>>>()?;
             state.multi.push((offset, group(ids)));
         }
-        for _ in 0..reader.varint()? {
-            state
-                .places
-                .insert(reader.short()?, Locator::from_u64(reader.varint()?)?);
-        }
+        let places = 0..reader.varint()?;
+        let places = places.map(|_| Some((reader.short()?, Locator::from_u64(reader.varint()?)?)));
+        state.places = places.collect::<Option<_>>()?;
         state.refers = rising(&mut reader)?
             .into_iter()
             .map(u32::try_from)

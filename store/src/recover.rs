@@ -495,8 +495,8 @@ impl Replay {
             .state
             .segments
             .values()
-            .flat_map(|segment| segment.places.values());
-        for body in places.copied().collect::<Vec<_>>() {
+            .flat_map(|segment| segment.places.iter());
+        for (_, body) in places.collect::<Vec<_>>() {
             self.state.pin(body);
         }
     }

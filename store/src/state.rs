@@ -48,8 +48,7 @@ impl State {
     pub(crate) fn body(&self, at: Locator) -> Locator {
         self.segments
             .get(&at.segment())
-            .and_then(|segment| segment.places.get(&at.offset()))
-            .copied()
+            .and_then(|segment| segment.places.get(at.offset()))
             .unwrap_or(at)
     }
 
@@ -249,7 +248,7 @@ impl State {
         }
         // The segment being written is looked at when it is sealed.
         self.dead_seen |= segment.is_dead() && message.segment() < as_of;
-        if segment.places.contains_key(&message.offset()) {
+        if segment.places.get(message.offset()).is_some() {
             self.unplace(message);
         }
     }
@@ -266,7 +265,7 @@ impl State {
         if (first..first + targets).any(|bit| segment.live.get(bit)) {
             return;
         }
-        let Some(body) = segment.places.remove(&message.offset()) else {
+        let Some(body) = segment.places.remove(message.offset()) else {
             return;
         };
         if let Some(segment) = self.segments.get_mut(&body.segment()) {

@@ -116,11 +116,15 @@ impl Groups {
     }
 
     pub(super) fn keys(&self) -> Vec<GroupKey> {
-        self.known().map_or_else(Vec::new, |known| known.groups.keys().collect())
+        self.known()
+            .map_or_else(Vec::new, |known| known.groups.keys().collect())
     }
 
     pub(super) fn view(&self) -> Vec<GroupView> {
-        let groups = self.known().into_iter().flat_map(|known| known.groups.values());
+        let groups = self
+            .known()
+            .into_iter()
+            .flat_map(|known| known.groups.values());
         let views = groups.map(|group| GroupView {
             id: group.id.to_string(),
             owner: group.owner,
