@@ -64,6 +64,12 @@ const ID_BYTES: u64 = 112;
 #[derive(Debug, Default)]
 pub struct Window {
     limits: DedupLimits,
+    /// `None` if there are none: most destinations are sent messages without ids.
+    ids: Option<Box<Ids>>,
+}
+
+#[derive(Debug, Default)]
+struct Ids {
     /// Oldest first, with the time each was taken.
     order: VecDeque<(u64, DedupId)>,
     known: HashSet<DedupId>,
@@ -103,62 +109,70 @@ impl Window {
         }
         self.expire(now_ms);
         let mut here = HashSet::with_capacity(ids.len());
-        ids.map(|id| self.known.contains(&id) || !here.insert(id))
-            .collect()
+        let known = self.ids.as_ref().map(|ids| &ids.known);
+        let is_known = |id| known.is_some_and(|known| known.contains(&id));
+        ids.map(|id| is_known(id) || !here.insert(id)).collect()
     }
 
     /// The time of an id that is taken now.
     #[must_use]
     pub fn time_ms(&self, now_ms: u64) -> u64 {
-        self.order
-            .back()
-            .map_or(now_ms, |(newest_ms, _)| now_ms.max(*newest_ms))
+        let newest = self.ids.as_ref().and_then(|ids| ids.order.back());
+        newest.map_or(now_ms, |(newest_ms, _)| now_ms.max(*newest_ms))
     }
 
     /// Remembers an id whose message was taken at `time_ms` ([`Window::time_ms`]). Nothing if it is known.
     pub fn remember(&mut self, time_ms: u64, id: DedupId) {
-        if self.limits.is_on() && self.known.insert(id) {
-            self.order.push_back((time_ms, id));
+        if !self.limits.is_on() {
+            return;
+        }
+        let ids = self.ids.get_or_insert_default();
+        if ids.known.insert(id) {
+            ids.order.push_back((time_ms, id));
             self.shrink();
         }
     }
 
     /// Forgets what is too old.
     pub fn expire(&mut self, now_ms: u64) {
-        while let Some((time_ms, _)) = self.order.front()
+        let Some(ids) = &mut self.ids else { return };
+        while let Some((time_ms, _)) = ids.order.front()
             && self.limits.is_old(*time_ms, now_ms)
         {
-            self.forget_oldest();
+            ids.forget_oldest();
         }
-        if self.order.is_empty() && self.order.capacity() > 0 {
-            (self.order, self.known) = Default::default();
+        if ids.order.is_empty() {
+            self.ids = None;
         }
     }
 
     /// How many ids it remembers.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.ids.as_ref().map_or(0, |ids| ids.order.len())
     }
 
     /// Whether it remembers none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.len() == 0
     }
 
     /// Octets of memory it takes.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.order.len() as u64 * ID_BYTES
+        self.len() as u64 * ID_BYTES
     }
 
     fn shrink(&mut self) {
-        while self.order.len() > self.limits.ids_max as usize {
-            self.forget_oldest();
+        let Some(ids) = &mut self.ids else { return };
+        while ids.order.len() > self.limits.ids_max as usize {
+            ids.forget_oldest();
         }
     }
+}
 
+impl Ids {
     fn forget_oldest(&mut self) {
         if let Some((_, id)) = self.order.pop_front() {
             self.known.remove(&id);
@@ -276,10 +290,12 @@ mod tests {
                 }
                 prop_assert_eq!(window.len(), list.len());
                 prop_assert_eq!(window.held_bytes(), list.len() as u64 * ID_BYTES);
-                let found: Vec<_> = window.order.iter().map(|(time_ms, id)| (*time_ms, id.0)).collect();
+                let ids = window.ids.take().unwrap_or_default();
+                let found: Vec<_> = ids.order.iter().map(|(time_ms, id)| (*time_ms, id.0)).collect();
                 let wanted: Vec<_> = list.iter().map(|(time_ms, id)| (*time_ms, u128::from(*id))).collect();
                 prop_assert_eq!(found, wanted);
-                prop_assert_eq!(window.known.len(), list.len());
+                prop_assert_eq!(ids.known.len(), list.len());
+                window.ids = Some(ids);
             }
         }
     }

@@ -6,7 +6,8 @@
 //! costs one chunk whatever lies between, and an entry costs its own size and a few bits.
 //!
 //! A chunk whose entries say the same but for their place in the journal lies *cold*: 8 octets an entry. Whoever
-//! changes one of them gets it back as it was.
+//! changes one of them gets it back as it was. A chunk of a log with a few entries has no more room than they need, as
+//! most destinations are quiet.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -14,6 +15,8 @@ use std::ops::Deref;
 const SLOTS: usize = 64;
 /// The same, where sequences are counted.
 const PER_CHUNK: u64 = SLOTS as u64;
+/// Entries up to which a chunk has no place for each slot.
+const FEW_MAX: usize = 4;
 
 /// What a log holds. A whole chunk of it can lie in less memory while nobody changes it.
 pub trait Chill: Sized {
@@ -50,8 +53,25 @@ impl<T> Deref for Seen<'_, T> {
 
 #[derive(Debug)]
 enum Slots<T: Chill> {
+    /// In any order, with their slots.
+    Few(Vec<(usize, T)>),
     Warm(Box<[Option<T>]>),
-    Cold(T::Cold),
+    Cold(Box<T::Cold>),
+}
+
+impl<T: Chill> Slots<T> {
+    /// Places for all slots, with what is in a few.
+    fn warm(few: Vec<(usize, T)>) -> Self {
+        let mut slots: Box<[Option<T>]> = (0..SLOTS).map(|_| None).collect();
+        for (slot, value) in few {
+            slots[slot] = Some(value);
+        }
+        Self::Warm(slots)
+    }
+
+    fn is_warm(&self) -> bool {
+        matches!(self, Self::Warm(_))
+    }
 }
 
 #[derive(Debug)]
@@ -62,14 +82,6 @@ struct Chunk<T: Chill> {
 }
 
 impl<T: Chill> Chunk<T> {
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            live: 0,
-            slots: Slots::Warm((0..SLOTS).map(|_| None).collect()),
-        }
-    }
-
     fn sequence(&self, slot: u32) -> u64 {
         self.number * PER_CHUNK + u64::from(slot)
     }
@@ -81,25 +93,57 @@ impl<T: Chill> Chunk<T> {
     fn get(&self, slot: usize) -> Option<Seen<'_, T>> {
         match &self.slots {
             Slots::Warm(slots) => slots[slot].as_ref().map(Seen::Here),
+            Slots::Few(few) => {
+                let (_, value) = few.iter().find(|(at, _)| *at == slot)?;
+                Some(Seen::Here(value))
+            }
             Slots::Cold(cold) => self.has(slot).then(|| Seen::Made(T::thawed(cold, slot))),
         }
     }
 
-    fn warm(&mut self) -> &mut [Option<T>] {
-        if let Slots::Cold(cold) = &self.slots {
-            let slots = 0..SLOTS;
-            let slots = slots.map(|slot| self.has(slot).then(|| T::thawed(cold, slot)));
-            self.slots = Slots::Warm(slots.collect());
-        }
+    fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
+        self.thaw();
         match &mut self.slots {
-            Slots::Warm(slots) => slots,
-            Slots::Cold(_) => unreachable!("it has just been warmed"),
+            Slots::Warm(slots) => slots[slot].as_mut(),
+            Slots::Few(few) => {
+                let mut few = few.iter_mut();
+                let (_, value) = few.find(|(at, _)| *at == slot)?;
+                Some(value)
+            }
+            Slots::Cold(_) => unreachable!("it has just been thawed"),
         }
+    }
+
+    fn put(&mut self, slot: usize, value: T) -> Option<T> {
+        if self.has(slot) {
+            let held = self.get_mut(slot)?;
+            return Some(std::mem::replace(held, value));
+        }
+        self.thaw();
+        self.live |= 1 << slot;
+        if let Slots::Few(few) = &mut self.slots {
+            if few.len() < FEW_MAX {
+                if few.capacity() == 0 {
+                    few.reserve_exact(1);
+                }
+                few.push((slot, value));
+                return None;
+            }
+            self.slots = Slots::warm(std::mem::take(few));
+        }
+        if let Slots::Warm(slots) = &mut self.slots {
+            slots[slot] = Some(value);
+        }
+        None
     }
 
     fn take(&mut self, slot: usize) -> Option<T> {
         let value = match &mut self.slots {
             Slots::Warm(slots) => slots[slot].take()?,
+            Slots::Few(few) => {
+                let at = few.iter().position(|(at, _)| *at == slot)?;
+                few.swap_remove(at).1
+            }
             Slots::Cold(cold) if self.live & (1 << slot) != 0 => T::thawed(cold, slot),
             Slots::Cold(_) => return None,
         };
@@ -107,11 +151,19 @@ impl<T: Chill> Chunk<T> {
         Some(value)
     }
 
+    fn thaw(&mut self) {
+        if let Slots::Cold(cold) = &self.slots {
+            let slots = 0..SLOTS;
+            let slots = slots.map(|slot| self.has(slot).then(|| T::thawed(cold, slot)));
+            self.slots = Slots::Warm(slots.collect());
+        }
+    }
+
     fn chill(&mut self) {
         if let Slots::Warm(slots) = &self.slots
             && let Some(cold) = T::chill(slots)
         {
-            self.slots = Slots::Cold(cold);
+            self.slots = Slots::Cold(Box::new(cold));
         }
     }
 }
@@ -121,8 +173,8 @@ impl<T: Chill> Chunk<T> {
 pub struct Log<T: Chill> {
     chunks: VecDeque<Chunk<T>>,
     len: usize,
-    /// One emptied chunk kept for reuse, so that a queue that hovers around empty does not allocate.
-    spare: Option<Chunk<T>>,
+    /// The places of one emptied chunk, kept for reuse, so that a queue that hovers around empty does not allocate.
+    spare: Option<Slots<T>>,
 }
 
 impl<T: Chill> Default for Log<T> {
@@ -158,18 +210,25 @@ impl<T: Chill> Log<T> {
                 if let Some(full) = self.chunks.back_mut().filter(|last| last.number < number) {
                     full.chill();
                 }
-                let chunk = match self.spare.take() {
-                    Some(spare) => Chunk { number, ..spare },
-                    None => Chunk::new(number),
+                let slots = match self.spare.take() {
+                    Some(spare) => spare,
+                    None if self.len < FEW_MAX => Slots::Few(Vec::new()),
+                    None => Slots::warm(Vec::new()),
+                };
+                if self.chunks.capacity() == 0 {
+                    self.chunks.reserve_exact(1);
+                }
+                let live = 0;
+                let chunk = Chunk {
+                    number,
+                    live,
+                    slots,
                 };
                 self.chunks.insert(index, chunk);
                 index
             }
         };
-        let chunk = &mut self.chunks[index];
-        let slot = slot_of(sequence);
-        let old = chunk.warm()[slot].replace(value);
-        chunk.live |= 1 << slot;
+        let old = self.chunks[index].put(slot_of(sequence), value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -191,7 +250,7 @@ impl<T: Chill> Log<T> {
     /// The entry at `sequence`, to change.
     pub fn get_mut(&mut self, sequence: u64) -> Option<&mut T> {
         let index = self.locate(sequence / PER_CHUNK).ok()?;
-        self.chunks[index].warm()[slot_of(sequence)].as_mut()
+        self.chunks[index].get_mut(slot_of(sequence))
     }
 
     /// Takes the entry at `sequence` out.
@@ -247,7 +306,7 @@ impl<T: Chill> Log<T> {
         let chunk = self.chunks.front_mut()?;
         let slot = chunk.live.trailing_zeros();
         let sequence = chunk.sequence(slot);
-        let value = chunk.warm()[slot as usize].as_mut()?;
+        let value = chunk.get_mut(slot as usize)?;
         Some((sequence, value))
     }
 
@@ -274,8 +333,11 @@ impl<T: Chill> Log<T> {
         let value = chunk.take(slot)?;
         self.len -= 1;
         if chunk.live == 0 {
-            let emptied = self.chunks.remove(index);
-            self.spare = emptied.filter(|chunk| matches!(chunk.slots, Slots::Warm(_)));
+            let emptied = self.chunks.remove(index)?.slots;
+            let is_better = emptied.is_warm() || !self.spare.as_ref().is_some_and(Slots::is_warm);
+            if is_better && !matches!(emptied, Slots::Cold(_)) {
+                self.spare = Some(emptied);
+            }
         }
         Some(value)
     }
@@ -312,10 +374,13 @@ fn slot_of(sequence: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::Entry;
+    use crate::broker::double::message;
 
     /// Only what lies at an even sequence may lie cold.
     impl Chill for u64 {
@@ -391,6 +456,42 @@ mod tests {
 
     #[test]
     fn a_backlog_entry_costs_24_octets_at_most() {
-        assert_eq!(size_of::<Option<crate::broker::Entry>>(), 24);
+        assert_eq!(size_of::<Option<Entry>>(), 24);
+    }
+
+    #[test]
+    fn few_entries_have_no_more_room_than_they_need() {
+        let mut log = Log::<Entry>::default();
+        log.insert(1, Entry::held(Arc::new(message(1, 10, false, 0)), None));
+        let [chunk] = log.chunks.make_contiguous() else {
+            panic!("one entry lies in one chunk");
+        };
+        assert!(size_of_val(chunk) <= 40, "{}", size_of_val(chunk));
+        assert!(matches!(&chunk.slots, Slots::Few(few) if few.capacity() == 1));
+        assert_eq!(log.chunks.capacity(), 1);
+    }
+
+    #[test]
+    fn what_hovers_around_empty_uses_its_places_again() {
+        for depth in [1, 2, FEW_MAX as u64 + 1, 40, 100] {
+            let mut log = Log::<u64>::default();
+            for at in 0..3000 {
+                // Odd ones do not lie cold.
+                let sequence = 2 * at + 1;
+                let is_warmed_up = at > 1000;
+                let opens = log.locate(sequence / PER_CHUNK).is_err();
+                let promotes = log.chunks.back().is_some_and(
+                    |last| matches!(&last.slots, Slots::Few(few) if few.len() == FEW_MAX),
+                );
+                assert!(
+                    !is_warmed_up || (!opens || log.spare.is_some()) && (opens || !promotes),
+                    "new places at {at} for a depth of {depth}"
+                );
+                log.insert(sequence, sequence);
+                if at >= depth {
+                    log.remove(2 * (at - depth) + 1);
+                }
+            }
+        }
     }
 }

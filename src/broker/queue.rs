@@ -71,7 +71,7 @@ pub struct Incoming {
 pub struct Queue {
     lanes: Lanes,
     next_sequence: u64,
-    consumers: SlotMap<SubscriptionKey, Consumer>,
+    consumers: SlotMap<SubscriptionKey, Box<Consumer>>,
     consumers_total: u64,
     turns: Turns,
     /// How far consumers without a selector have looked.
@@ -95,7 +95,8 @@ pub struct Queue {
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
     sought_last: bool,
-    policy: QueuePolicy,
+    /// Shared with other queues.
+    policy: Arc<QueuePolicy>,
     /// An administrator has stopped deliveries (ADM-21).
     paused: bool,
     /// Deliveries in the hands of transactions.
@@ -111,13 +112,15 @@ pub struct Queue {
 impl Queue {
     /// An empty queue whose next message gets `next_sequence`; `window_bytes` of its backlog stay in memory.
     #[must_use]
-    pub fn new(next_sequence: u64, window_bytes: u64, policy: QueuePolicy) -> Self {
+    pub fn new(next_sequence: u64, window_bytes: u64, policy: impl Into<Arc<QueuePolicy>>) -> Self {
+        let policy = policy.into();
         let mut turns = Turns::default();
         turns.set_strict(policy.strict_order_dispatch);
         Self {
             lanes: Lanes::new(policy.prioritized, window_bytes),
             next_sequence,
-            consumers: SlotMap::with_key(),
+            // Most queues have one.
+            consumers: SlotMap::with_capacity_and_key(1),
             consumers_total: 0,
             turns,
             shared: Scan::default(),
@@ -149,8 +152,14 @@ impl Queue {
 
     /// Changes the rules. What is in the queue stays and follows the new ones; what is delayed keeps the
     /// time it was given.
-    pub fn set_policy(&mut self, now_ms: u64, policy: QueuePolicy, out: &mut impl Outlet) {
-        let old = std::mem::replace(&mut self.policy, policy);
+    pub fn set_policy(
+        &mut self,
+        now_ms: u64,
+        policy: impl Into<Arc<QueuePolicy>>,
+        out: &mut impl Outlet,
+    ) {
+        let policy = policy.into();
+        let old = std::mem::replace(&mut self.policy, Arc::clone(&policy));
         if old.prioritized != policy.prioritized {
             self.move_lanes(policy.prioritized);
         }
@@ -276,7 +285,7 @@ impl Queue {
             .browser
             .then(|| Box::new(Browse::new(self.next_sequence)));
         self.browsers += usize::from(wishes.browser);
-        let key = self.consumers.insert(Consumer {
+        let key = self.consumers.insert(Box::new(Consumer {
             subscription: Subscription::new(mode, window),
             rank,
             wanted_priority: wishes.priority,
@@ -290,7 +299,7 @@ impl Queue {
             groups: 0,
             browse,
             full_since_ms: 0,
-        });
+        }));
         if selects {
             self.selective.push(key);
         }
@@ -474,6 +483,7 @@ impl Queue {
     fn takers(&self) -> impl Iterator<Item = &Consumer> {
         self.consumers
             .values()
+            .map(Box::as_ref)
             .filter(|consumer| consumer.browse.is_none())
     }
 
@@ -558,13 +568,13 @@ impl Queue {
         for (expires_ms, spot) in expiry {
             self.expiry.add(expires_ms, spot);
         }
-        self.shared = Scan::default();
+        self.shared.restart();
         self.groups.forget_spots();
         for consumer in self.consumers.values_mut() {
             consumer.reserved.clear();
             consumer.declined.clear();
             if let Some(selection) = &mut consumer.selection {
-                selection.scan = Scan::default();
+                selection.scan.restart();
             }
         }
     }

@@ -44,6 +44,10 @@ impl Unacked {
                 .is_none_or(|last| last.number < delivery.number),
             "numbers only grow"
         );
+        if self.slots.capacity() == 0 {
+            // Many subscriptions hold one at a time.
+            self.slots.reserve_exact(1);
+        }
         self.slots.push_back(Slot {
             number: delivery.number,
             delivery: Some(delivery),

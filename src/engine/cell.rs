@@ -86,10 +86,6 @@ impl Work {
 }
 
 /// The machine of a destination.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is made once and stays in its cell; a box would cost every step"
-)]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),
@@ -162,20 +158,26 @@ impl Machine {
 /// How the deliveries of a consumer are rendered.
 struct Rendering {
     encoder: Box<dyn Encoder>,
-    /// Whether they are acknowledged when they have left.
-    auto: bool,
     /// Whether the encoder has a say in the form of each message.
     rewrites: bool,
+}
+
+/// How the deliveries of one subscription get to its connection.
+struct Attached {
+    outbox: Arc<Outbox>,
+    /// Its number there.
+    index: u32,
+    auto: bool,
+    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
+    numbers: Option<Arc<AtomicU64>>,
 }
 
 /// What a cell's lock guards.
 pub struct State {
     /// The machine.
     pub machine: Machine,
-    outboxes: SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
+    attached: SecondaryMap<SubscriptionKey, Attached>,
     encoders: SecondaryMap<SubscriptionKey, Rendering>,
-    /// Who numbers deliveries, for consumers that share a subscription with those of other destinations.
-    numbers: SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     /// What is told of consumers.
     pub(super) facts: Facts,
     /// Consumers that were slow after the last step, where that is reported.
@@ -187,7 +189,8 @@ pub struct State {
     defined: bool,
     discarded_seen: u64,
     pub(super) rules: Rules,
-    pub(super) audit: Audit,
+    /// Made with the first dead letter.
+    pub(super) audit: Option<Box<Audit>>,
     pub(super) idle: Idle,
     /// The nearest time for which the timer knows this destination.
     armed_ms: Option<u64>,
@@ -262,9 +265,8 @@ impl Cell {
         let window = Window::new(rules.policy.dedup);
         let state = State {
             machine,
-            outboxes: SecondaryMap::new(),
+            attached: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
-            numbers: SecondaryMap::new(),
             facts: SecondaryMap::new(),
             slow: Vec::new(),
             charged_bytes,
@@ -273,7 +275,7 @@ impl Cell {
             defined,
             discarded_seen: 0,
             rules,
-            audit: Audit::default(),
+            audit: None,
             idle: Idle::default(),
             armed_ms: None,
         };
@@ -338,9 +340,8 @@ impl Cell {
     ) -> R {
         let State {
             machine,
-            outboxes,
+            attached,
             encoders,
-            numbers,
             facts,
             slow,
             rules,
@@ -355,9 +356,8 @@ impl Cell {
         }
         let mut records = std::mem::take(&mut work.records);
         let mut delivering = Delivering {
-            outboxes,
+            attached,
             encoders,
-            numbers,
             current: None,
             touched: &mut work.touched,
             records: &mut records,
@@ -510,22 +510,28 @@ impl Cell {
             cell: Arc::clone(self),
             key,
         });
-        state.outboxes.insert(key, (Arc::clone(outbox), index));
-        let rendering = Rendering {
+        if state.attached.capacity() == 0 {
+            // Most destinations have one.
+            state.attached = SecondaryMap::with_capacity(1);
+            state.encoders = SecondaryMap::with_capacity(1);
+        }
+        let attached = Attached {
+            outbox: Arc::clone(outbox),
+            index,
             auto: mode == AckMode::Auto,
-            rewrites: encoder.rewrites(),
-            encoder,
+            numbers: None,
         };
-        state.encoders.insert(key, rendering);
+        state.attached.insert(key, attached);
+        let rewrites = encoder.rewrites();
+        state.encoders.insert(key, Rendering { encoder, rewrites });
     }
 
     /// Disconnects a subscription from its outbox.
     pub fn detach(state: &mut State, key: SubscriptionKey) {
-        if let Some((outbox, index)) = state.outboxes.remove(key) {
-            outbox.unregister(index);
+        if let Some(attached) = state.attached.remove(key) {
+            attached.outbox.unregister(attached.index);
         }
         state.encoders.remove(key);
-        state.numbers.remove(key);
         state.facts.remove(key);
     }
 
@@ -658,9 +664,8 @@ impl Drop for WholeStep {
 
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
-    outboxes: &'a SecondaryMap<SubscriptionKey, (Arc<Outbox>, u32)>,
+    attached: &'a SecondaryMap<SubscriptionKey, Attached>,
     encoders: &'a mut SecondaryMap<SubscriptionKey, Rendering>,
-    numbers: &'a SecondaryMap<SubscriptionKey, Arc<AtomicU64>>,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     touched: &'a mut Vec<Arc<Outbox>>,
@@ -700,18 +705,19 @@ impl<'a> Delivering<'a> {
 impl Outlet for Delivering<'_> {
     fn number(&mut self, to: SubscriptionKey) -> u64 {
         // The outbox stays locked until the delivery is in it, so numbers are in the order of frames.
-        if let Some((outbox, _)) = self.outboxes.get(to) {
-            self.open(outbox);
-        }
-        self.numbers
-            .get(to)
-            .map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
+        let Some(attached) = self.attached.get(to) else {
+            return 0;
+        };
+        self.open(&attached.outbox);
+        let numbers = attached.numbers.as_ref();
+        numbers.map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
     }
 
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
-        let Some((outbox, index)) = self.outboxes.get(to) else {
+        let Some(attached) = self.attached.get(to) else {
             return Flow::Refused;
         };
+        let outbox = &attached.outbox;
         let waiting = self.open(outbox);
         if !waiting.takes_deliveries() {
             return Flow::Refused;
@@ -720,11 +726,7 @@ impl Outlet for Delivering<'_> {
         else {
             return Flow::Refused;
         };
-        let Rendering {
-            encoder,
-            auto,
-            rewrites,
-        } = rendering;
+        let Rendering { encoder, rewrites } = rendering;
         let rewritten = if *rewrites || outgoing.message.event().is_some() {
             encoder.rewritten(outgoing.message).map(Arc::new)
         } else {
@@ -745,8 +747,8 @@ impl Outlet for Delivering<'_> {
         let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,
-            *index,
-            *auto,
+            attached.index,
+            attached.auto,
             outgoing.message,
             |out| encoder.head(outgoing, out),
             tail,
@@ -788,7 +790,7 @@ impl Outlet for Delivering<'_> {
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {
-        let Some((outbox, _)) = self.outboxes.get(to) else {
+        let Some(Attached { outbox, .. }) = self.attached.get(to) else {
             return;
         };
         self.open(outbox);
@@ -857,7 +859,9 @@ impl State {
 
     /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.
     pub(super) fn number_by(&mut self, key: SubscriptionKey, numbers: &Arc<AtomicU64>) {
-        self.numbers.insert(key, Arc::clone(numbers));
+        if let Some(attached) = self.attached.get_mut(key) {
+            attached.numbers = Some(Arc::clone(numbers));
+        }
         match &mut self.machine {
             Machine::Queue(queue) => queue.number_outside(key),
             Machine::Topic(topic) => topic.number_outside(key),
@@ -878,5 +882,20 @@ impl State {
             Machine::Queue(_) => None,
             Machine::Topic(topic) => Some(topic),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be hundreds of thousands of quiet destinations. What only some of them need is made when they need it.
+    #[test]
+    fn a_quiet_destination_is_small() {
+        assert!(size_of::<Cell>() <= 832, "{}", size_of::<Cell>());
+        assert!(size_of::<Queue>() <= 480, "{}", size_of::<Queue>());
+        // References to what destinations of equal policies share.
+        assert_eq!(size_of::<Rules>(), 24);
+        assert!(size_of::<Attached>() <= 24, "{}", size_of::<Attached>());
     }
 }

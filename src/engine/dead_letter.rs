@@ -37,7 +37,8 @@ impl Audit {
 impl State {
     /// Whether the message lies among the dead letters here.
     fn has_dead_letter(&self, id: MessageId) -> bool {
-        match (&self.machine, self.audit.places.get(&id)) {
+        let audit = self.audit.as_ref();
+        match (&self.machine, audit.and_then(|audit| audit.places.get(&id))) {
             (Machine::Queue(queue), Some(sequence)) => queue.has(*sequence),
             _ => false,
         }
@@ -102,7 +103,8 @@ impl Engine {
         match self.move_to((&target, &mut state), moved, work) {
             Ok(sequence) => {
                 if grave.is_audited {
-                    state.audit.note(message.id, sequence);
+                    let audit = state.audit.get_or_insert_default();
+                    audit.note(message.id, sequence);
                 }
                 drop(state);
                 let wanted = origin.policy().advisories;
@@ -140,6 +142,7 @@ impl Engine {
         let Rules {
             policy,
             is_dead_letter_destination,
+            ..
         } = origin.rules();
         let strategy = &policy.dead_letters;
         if is_dead_letter_destination || !strategy.keeps(rejected.expired, message.is_persistent())
@@ -164,15 +167,7 @@ impl Engine {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
         if !rules.is_dead_letter_destination {
-            let is_dead_letter_destination = true;
-            cell.set_rules(
-                self.clock.wall_ms(),
-                Rules {
-                    is_dead_letter_destination,
-                    ..rules
-                },
-                work,
-            );
+            cell.set_rules(self.clock.wall_ms(), rules.for_dead_letters(), work);
         }
         cell
     }

@@ -4,6 +4,7 @@
 //! an [`outbox::Outbox`].
 
 pub mod advisories;
+mod alike;
 pub mod buffers;
 pub mod cell;
 pub mod choice;

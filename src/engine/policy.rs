@@ -7,18 +7,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Engine;
+use super::alike::Alike;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
 use super::declare::Declarations;
 use crate::broker::policy::{Overflow, Reached, Usage};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
 
+/// The rules of many destinations, equal ones kept once.
+#[derive(Default)]
+pub(super) struct SharedRules {
+    policies: Alike<DestinationPolicy>,
+    queues: Alike<QueuePolicy>,
+}
+
+impl SharedRules {
+    pub(super) fn share(&self, rules: Rules) -> Rules {
+        Rules {
+            policy: self.policies.share(rules.policy),
+            queue: self.queues.share(rules.queue),
+            ..rules
+        }
+    }
+}
+
 /// What a destination is told of the policies.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Its own policy.
+    /// Its own policy; destinations of equal ones share it.
     pub policy: Arc<DestinationPolicy>,
     /// Whether dead letters come here (DLQ-5).
     pub is_dead_letter_destination: bool,
+    /// What the queue is told of them; shared as the policy is.
+    queue: Arc<QueuePolicy>,
 }
 
 /// Messages may be beyond a limit.
@@ -78,10 +98,25 @@ impl Rules {
     /// The rules that `policies` have for `destination`.
     #[must_use]
     pub fn of(policies: &Policies, destination: &Destination) -> Self {
+        let is_dead_letter_destination = policies.is_dead_letter_destination(destination);
+        Self::new(policies.of(destination), is_dead_letter_destination)
+    }
+
+    fn new(policy: DestinationPolicy, is_dead_letter_destination: bool) -> Self {
+        let queue = QueuePolicy {
+            is_dead_letter_queue: is_dead_letter_destination,
+            ..policy.queue
+        };
         Self {
-            policy: Arc::new(policies.of(destination)),
-            is_dead_letter_destination: policies.is_dead_letter_destination(destination),
+            policy: Arc::new(policy),
+            is_dead_letter_destination,
+            queue: Arc::new(queue),
         }
+    }
+
+    /// The same, where dead letters come to.
+    pub(super) fn for_dead_letters(&self) -> Self {
+        Self::new(DestinationPolicy::clone(&self.policy), true)
     }
 
     /// The same, with what a client has declared of it.
@@ -90,21 +125,19 @@ impl Rules {
         destination: &Destination,
         declarations: &Declarations,
     ) -> Self {
-        let mut rules = Self::of(policies, destination);
-        if let Some(declared) = declarations.get(destination) {
-            rules.policy = Arc::new(policies.of_declared(destination, &declared));
-        }
-        rules.is_dead_letter_destination |= declarations.is_dead_letter_queue(destination);
-        rules
+        let policy = match declarations.get(destination) {
+            Some(declared) => policies.of_declared(destination, &declared),
+            None => policies.of(destination),
+        };
+        let is_dead_letter_destination = policies.is_dead_letter_destination(destination)
+            || declarations.is_dead_letter_queue(destination);
+        Self::new(policy, is_dead_letter_destination)
     }
 
     /// What the queue is told of them.
     #[must_use]
-    pub fn for_queue(&self) -> QueuePolicy {
-        QueuePolicy {
-            is_dead_letter_queue: self.is_dead_letter_destination,
-            ..self.policy.queue
-        }
+    pub fn for_queue(&self) -> Arc<QueuePolicy> {
+        Arc::clone(&self.queue)
     }
 
     /// What a send has to look at.

@@ -13,7 +13,7 @@ use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::namespaces::Accounts;
-use super::policy::Rules;
+use super::policy::{Rules, SharedRules};
 use super::properties::PropertyReaders;
 use super::routes;
 use super::shared;
@@ -38,6 +38,7 @@ pub struct Registry {
     properties: Arc<PropertyReaders>,
     /// What each namespace holds.
     pub accounts: Accounts,
+    shared_rules: SharedRules,
     /// What clients have declared of queues.
     pub(super) declarations: Declarations,
     store: Option<Arc<Store>>,
@@ -119,6 +120,7 @@ impl Registry {
             routes: RwLock::new(Arc::new(settings.routes.clone())),
             properties,
             accounts: Accounts::default(),
+            shared_rules: SharedRules::default(),
             declarations: Declarations::default(),
             settings,
             store,
@@ -289,7 +291,8 @@ impl Registry {
     /// The rules of a destination, with what a client has declared of it.
     #[must_use]
     pub fn rules(&self, destination: &Destination) -> Rules {
-        Rules::with_declared(&self.policies(), destination, &self.declarations)
+        let rules = Rules::with_declared(&self.policies(), destination, &self.declarations);
+        self.shared_rules.share(rules)
     }
 
     /// As [`Registry::open`], for a queue of which a client declares something if it makes it.

@@ -657,4 +657,4 @@ impl State {
 }
 
 /// Serials of subscriptions by the client's ids.
-pub(super) type SerialById = HashMap<String, u64>;
+pub(super) type SerialById = HashMap<Arc<str>, u64>;

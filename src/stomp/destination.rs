@@ -26,7 +26,7 @@ pub(super) struct Address {
     /// The destinations, at least one (DST-4).
     pub(super) parts: Vec<Part>,
     /// What stands behind `?` (DST-8).
-    pub(super) options: Option<String>,
+    pub(super) options: Option<Box<str>>,
 }
 
 impl Part {
@@ -56,10 +56,11 @@ impl Part {
 /// Reads a destination header.
 pub(super) fn parse(text: &str, names: &Names) -> Result<Address, Refusal> {
     let (list, options) = match text.split_once('?') {
-        Some((list, options)) => (list, Some(options.to_owned())),
+        Some((list, options)) => (list, Some(options.into())),
         None => (text, None),
     };
-    let mut parts = Vec::new();
+    // Kept with a subscription, and most name one.
+    let mut parts = Vec::with_capacity(1);
     for name in list.split(',') {
         let part = parse_one(name.trim(), names)?;
         // Twice the same destination is one (DST-4: one copy to each).

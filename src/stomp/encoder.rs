@@ -1,5 +1,6 @@
 //! Deliveries as MESSAGE frames (MSG-1 to MSG-5).
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use ferrymq_protocols::stomp::{
@@ -12,10 +13,15 @@ use super::transformation::Transformation;
 use crate::broker::{DeadLetter, Message, MessageFlags, Outgoing};
 use crate::engine::cell::Encoder;
 
+thread_local! {
+    /// One for all subscriptions: deliveries of one moment share their lines, whoever gets them, and a quiet subscription
+    /// need not keep its own.
+    static LINES: RefCell<LineCache> = RefCell::default();
+}
+
 /// Renders MESSAGE frames for one subscription.
 pub(super) struct MessageEncoder {
     template: MessageTemplate,
-    cache: LineCache,
     /// D-11: text messages get a `content-length` too.
     always_content_length: bool,
     /// How the reader calls its temporary destinations (DST-10).
@@ -35,7 +41,6 @@ impl MessageEncoder {
     ) -> Self {
         Self {
             template,
-            cache: LineCache::default(),
             always_content_length,
             names,
             hides_route,
@@ -80,8 +85,7 @@ impl Encoder for MessageEncoder {
             escaped,
             destination: None,
         };
-        self.template
-            .encode_message_head(&fields, &mut self.cache, out);
+        LINES.with_borrow_mut(|lines| self.template.encode_message_head(&fields, lines, out));
     }
 
     fn tail(&self) -> &'static [u8] {
@@ -145,4 +149,19 @@ fn dead_letter_lines(
         found = found.and(push_header("originalDeliveryMode", "NON_PERSISTENT", out));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each subscription.
+    #[test]
+    fn an_encoder_is_small() {
+        assert!(
+            size_of::<MessageEncoder>() <= 72,
+            "{}",
+            size_of::<MessageEncoder>()
+        );
+    }
 }

@@ -27,7 +27,7 @@ use crate::session::{Session, SubscribeRequest, feed_serial};
 pub(super) struct Subscriptions {
     by_id: SerialById,
     /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
-    all: Vec<(u64, Address, Option<String>)>,
+    all: Vec<(u64, Address, Option<Arc<str>>)>,
     last_serial: u64,
     browsers: HashSet<u64>,
     /// Those to shared durable subscriptions.
@@ -68,9 +68,13 @@ impl Subscriptions {
             .map(|(serial, address, id)| (*serial, address, id.as_deref()))
     }
 
-    fn add(&mut self, serial: u64, address: Address, id: Option<String>) {
+    fn add(&mut self, serial: u64, address: Address, id: Option<Arc<str>>) {
         if let Some(id) = &id {
-            self.by_id.insert(id.clone(), serial);
+            self.by_id.insert(Arc::clone(id), serial);
+        }
+        if self.all.len() == self.all.capacity() {
+            // Twice the room would be half wasted.
+            self.all.reserve_exact(self.all.len() / 8 + 1);
         }
         self.all.push((serial, address, id));
     }
@@ -176,7 +180,7 @@ impl State {
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
         self.subscriptions
-            .add(serial, address, wanted.id.as_ref().map(ToString::to_string));
+            .add(serial, address, wanted.id.as_deref().map(Arc::from));
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }

@@ -159,7 +159,9 @@ impl State {
         }
         segment.pins += pins;
         segment.copies.insert(at.offset(), name);
-        segment.places.extend(body.map(|body| (at.offset(), body)));
+        if let Some(body) = body {
+            segment.places.insert(at.offset(), body);
+        }
         segment.version += 1;
         self.forwards.now.insert(name, at);
         self.forwards.moving.insert(at, from);
@@ -177,7 +179,7 @@ impl State {
         }
         segment.copies.remove(&from.offset());
         segment.version += 1;
-        let body = segment.places.remove(&from.offset());
+        let body = segment.places.remove(from.offset());
         self.dead_seen |= segment.is_dead();
         if let Some(body) = body {
             self.unpin(body);
@@ -192,7 +194,7 @@ impl State {
         let Some(segment) = self.segments.get_mut(&at.segment()) else {
             return;
         };
-        let body = segment.places.remove(&at.offset());
+        let body = segment.places.remove(at.offset());
         if let Some(name) = segment.copies.get(&at.offset()).copied()
             && !self.replaying
             && !self.forwards.pinned.contains_key(&name)
@@ -224,8 +226,8 @@ impl State {
         self.forwards.pinned = HashMap::new();
         let segments = self.segments.values_mut();
         segments.for_each(|segment| segment.pins = 0);
-        let places = self.segments.values().flat_map(|it| it.places.values());
-        for body in places.copied().collect::<Vec<_>>() {
+        let places = self.segments.values().flat_map(|it| it.places.iter());
+        for (_, body) in places.collect::<Vec<_>>() {
             self.pin(body);
         }
         let copies = self.forwards.now.values().copied();

@@ -31,6 +31,7 @@ mod lock;
 mod message;
 mod meta;
 mod occupancy;
+mod places;
 mod prepare;
 mod read;
 mod record;

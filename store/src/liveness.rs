@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::fields::{Reader, index, put_varint, short};
 use crate::ids::{self, SegmentIds};
 use crate::locator::{DestinationId, Locator};
+use crate::places::Places;
 use crate::record::GRANULE;
 
 /// One bit per granule, as long as its highest bit needs.
@@ -78,7 +79,7 @@ pub(crate) struct SegmentState {
     /// Records with several targets, by offset: which list of destinations (`State::groups`) they went to.
     pub(crate) multi: Vec<(u32, u32)>,
     /// Live Place records by offset, and the body they refer to.
-    pub(crate) places: HashMap<u32, Locator>,
+    pub(crate) places: Places,
     /// Live copies by offset, and the place each was first written at: its name.
     pub(crate) copies: HashMap<u32, Locator>,
     /// Live Place records, anywhere, whose body is here.
@@ -165,7 +166,7 @@ impl SegmentState {
             group.iter().for_each(|id| put_varint(out, u64::from(id.0)));
         }
         put_varint(out, self.places.len() as u64);
-        for (&offset, body) in &self.places {
+        for (offset, body) in self.places.iter() {
             put_varint(out, u64::from(offset));
             put_varint(out, body.get());
         }

@@ -57,8 +57,7 @@ impl State {
         let at = self.place_of(name);
         self.segments
             .get(&at.segment())
-            .and_then(|segment| segment.places.get(&at.offset()))
-            .copied()
+            .and_then(|segment| segment.places.get(at.offset()))
             .unwrap_or(name)
     }
 
@@ -255,7 +254,7 @@ impl State {
         }
         // The segment being written is looked at when it is sealed.
         self.dead_seen |= segment.is_dead() && message.segment() < as_of;
-        if segment.places.contains_key(&message.offset())
+        if segment.places.get(message.offset()).is_some()
             || segment.copies.contains_key(&message.offset())
         {
             self.forget(message);

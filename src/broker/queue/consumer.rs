@@ -82,3 +82,14 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most queues have one, and hold nothing else for it than its place.
+    #[test]
+    fn a_consumer_is_small() {
+        assert!(size_of::<Consumer>() <= 208, "{}", size_of::<Consumer>());
+    }
+}

@@ -11,7 +11,9 @@ use super::lanes::Spot;
 /// When delayed messages are due.
 #[derive(Debug, Default)]
 pub(super) struct Delays {
-    due: BTreeSet<(u64, Spot)>,
+    /// Made with the first one.
+    #[expect(clippy::box_collection, reason = "most queues never have one")]
+    due: Option<Box<BTreeSet<(u64, Spot)>>>,
     delayed: usize,
 }
 
@@ -27,27 +29,28 @@ impl Delays {
     }
 
     pub(super) fn add(&mut self, due_ms: u64, spot: Spot) {
-        self.due.insert((due_ms, spot));
+        self.due.get_or_insert_default().insert((due_ms, spot));
         self.delayed += 1;
     }
 
     /// When the message at `spot` is due. Looks through all of them.
     pub(super) fn due_ms(&self, spot: Spot) -> Option<u64> {
-        let mut due = self.due.iter();
+        let mut due = self.due.iter().flat_map(|due| due.iter());
         due.find(|(_, waits)| *waits == spot)
             .map(|(due_ms, _)| *due_ms)
     }
 
     /// When the next one is due.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.due.first().map(|(due_ms, _)| *due_ms)
+        self.due.as_ref()?.first().map(|(due_ms, _)| *due_ms)
     }
 
     /// Takes out one that is due. It may have left the queue since.
     pub(super) fn pop(&mut self, now_ms: u64) -> Option<Spot> {
-        let &(due_ms, spot) = self.due.first()?;
+        let due = self.due.as_mut()?;
+        let &(due_ms, spot) = due.first()?;
         (due_ms <= now_ms).then(|| {
-            self.due.pop_first();
+            due.pop_first();
             spot
         })
     }
@@ -55,7 +58,7 @@ impl Delays {
     /// Takes everything out, due or not.
     pub(super) fn take(&mut self) -> BTreeSet<(u64, Spot)> {
         self.delayed = 0;
-        std::mem::take(&mut self.due)
+        self.due.take().map_or_else(BTreeSet::new, |due| *due)
     }
 }
 

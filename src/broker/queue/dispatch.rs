@@ -2,7 +2,6 @@
 
 use super::Queue;
 use super::lanes::Spot;
-use super::scan::Scan;
 use crate::broker::delivery::{Delivery, Entry};
 use crate::broker::outlet::{Flow, Outgoing, Outlet};
 use crate::broker::subscription::SubscriptionKey;
@@ -74,7 +73,7 @@ impl Queue {
         self.unfinished = false;
         if self.lanes.is_empty() {
             if !self.shared.is_fresh() {
-                self.shared = Scan::default();
+                self.shared.restart();
             }
         } else if self.is_open(now_ms) {
             self.deliver_from_head(now_ms, out);
@@ -95,7 +94,7 @@ impl Queue {
     pub(super) fn next_in_turn(&mut self) -> Option<SubscriptionKey> {
         let consumers = &self.consumers;
         self.turns
-            .first(|key| consumers.get(key).is_some_and(super::Consumer::is_willing))
+            .first(|key| consumers.get(key).is_some_and(|it| it.is_willing()))
     }
 
     /// Hands the message to the consumer. Returns false if it stays, for the consumer takes no more.

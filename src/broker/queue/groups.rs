@@ -57,9 +57,12 @@ pub struct GroupView {
     pub delayed: u32,
 }
 
-/// All groups of a queue.
+/// All groups of a queue; most queues have none.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(super) struct Groups(Option<Box<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
     by_id: HashMap<Box<str>, GroupKey>,
     groups: SlotMap<GroupKey, Group>,
     /// The groups of delayed messages, which need not be in memory when they are due.
@@ -68,14 +71,24 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    fn known(&self) -> Option<&Known> {
+        self.0.as_deref()
+    }
+
+    fn known_mut(&mut self) -> Option<&mut Known> {
+        self.0.as_deref_mut()
+    }
+
     /// The group `id`, made if there is none; it is looked at for idleness after `idle_ms`.
     pub(super) fn key(&mut self, id: &str, now_ms: u64, idle_ms: u64) -> GroupKey {
-        if let Some(&key) = self.by_id.get(id) {
+        let known = self.0.get_or_insert_default();
+        if let Some(&key) = known.by_id.get(id) {
             return key;
         }
-        self.idle_check_ms
+        known
+            .idle_check_ms
             .get_or_insert_with(|| now_ms.saturating_add(idle_ms));
-        let key = self.groups.insert(Group {
+        let key = known.groups.insert(Group {
             id: id.into(),
             owner: None,
             is_new: false,
@@ -85,29 +98,34 @@ impl Groups {
             waiting: BTreeSet::new(),
             last_ms: now_ms,
         });
-        self.by_id.insert(id.into(), key);
+        known.by_id.insert(id.into(), key);
         key
     }
 
     /// The key of the group `id`.
     pub(super) fn find(&self, id: &str) -> Option<GroupKey> {
-        self.by_id.get(id).copied()
+        self.known()?.by_id.get(id).copied()
     }
 
     pub(super) fn get(&self, key: GroupKey) -> Option<&Group> {
-        self.groups.get(key)
+        self.known()?.groups.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
-        self.groups.get_mut(key)
+        self.known_mut()?.groups.get_mut(key)
     }
 
     pub(super) fn keys(&self) -> Vec<GroupKey> {
-        self.groups.keys().collect()
+        self.known()
+            .map_or_else(Vec::new, |known| known.groups.keys().collect())
     }
 
     pub(super) fn view(&self) -> Vec<GroupView> {
-        let views = self.groups.values().map(|group| GroupView {
+        let groups = self
+            .known()
+            .into_iter()
+            .flat_map(|known| known.groups.values());
+        let views = groups.map(|group| GroupView {
             id: group.id.to_string(),
             owner: group.owner,
             unacked: group.unacked,
@@ -118,14 +136,15 @@ impl Groups {
 
     /// Takes a group away.
     pub(super) fn remove(&mut self, key: GroupKey) -> Option<Group> {
-        let group = self.groups.remove(key)?;
-        self.by_id.remove(&group.id);
+        let known = self.known_mut()?;
+        let group = known.groups.remove(key)?;
+        known.by_id.remove(&group.id);
         Some(group)
     }
 
     /// Notes that a message of the group went to its owner.
     pub(super) fn delivered(&mut self, key: GroupKey, spot: Spot, now_ms: u64) {
-        if let Some(group) = self.groups.get_mut(key) {
+        if let Some(group) = self.get_mut(key) {
             group.unacked += 1;
             group.is_new = false;
             group.last_ms = now_ms;
@@ -135,23 +154,28 @@ impl Groups {
 
     /// Notes that a delivery is under way no more.
     pub(super) fn ended(&mut self, key: GroupKey) {
-        if let Some(group) = self.groups.get_mut(key) {
+        if let Some(group) = self.get_mut(key) {
             group.unacked -= 1;
         }
     }
 
     /// Notes that a member at `spot` waits for its redelivery.
     pub(super) fn delay(&mut self, key: GroupKey, spot: Spot) {
-        if let Some(group) = self.groups.get_mut(key) {
+        if let Some(known) = self.known_mut()
+            && let Some(group) = known.groups.get_mut(key)
+        {
             group.delayed += 1;
-            self.delayed.insert(spot, key);
+            known.delayed.insert(spot, key);
         }
     }
 
     /// Notes that the message at `spot` waits no more. Returns what it held back, if it was the last one.
     pub(super) fn due(&mut self, spot: Spot) -> BTreeSet<Spot> {
-        let key = self.delayed.remove(&spot);
-        let Some(group) = key.and_then(|key| self.groups.get_mut(key)) else {
+        let Some(known) = self.known_mut() else {
+            return BTreeSet::new();
+        };
+        let key = known.delayed.remove(&spot);
+        let Some(group) = key.and_then(|key| known.groups.get_mut(key)) else {
             return BTreeSet::new();
         };
         group.delayed -= 1;
@@ -164,15 +188,18 @@ impl Groups {
 
     /// When to look for idle groups.
     pub(super) fn idle_check_ms(&self) -> Option<u64> {
-        self.idle_check_ms
+        self.known()?.idle_check_ms
     }
 
     /// Forgets groups that had no message for `idle_ms` (GRP-6); returns their owners.
     pub(super) fn forget_idle(&mut self, now_ms: u64, idle_ms: u64) -> Vec<SubscriptionKey> {
         let mut owners = Vec::new();
         let mut oldest_ms = None;
-        let by_id = &mut self.by_id;
-        self.groups.retain(|_, group| {
+        let Some(known) = self.known_mut() else {
+            return owners;
+        };
+        let by_id = &mut known.by_id;
+        known.groups.retain(|_, group| {
             let quiet = group.unacked == 0 && group.delayed == 0 && group.waiting.is_empty();
             if quiet && group.last_ms.saturating_add(idle_ms) <= now_ms {
                 by_id.remove(&group.id);
@@ -185,15 +212,21 @@ impl Groups {
         });
         // At the earliest in a while: those that are old and not quiet would be looked at all the time.
         let earliest_ms = now_ms.saturating_add((idle_ms / 4).max(1000));
-        self.idle_check_ms =
+        known.idle_check_ms =
             oldest_ms.map(|oldest| oldest.saturating_add(idle_ms).max(earliest_ms));
+        if known.groups.is_empty() {
+            self.0 = None;
+        }
         owners
     }
 
     /// Forgets everything that is known of places, which are about to change.
     pub(super) fn forget_spots(&mut self) {
-        self.delayed.clear();
-        for group in self.groups.values_mut() {
+        let Some(known) = self.known_mut() else {
+            return;
+        };
+        known.delayed.clear();
+        for group in known.groups.values_mut() {
             (group.delayed, group.begun_by) = (0, None);
             group.waiting.clear();
         }

@@ -43,6 +43,10 @@ impl Turns {
 
     /// Adds a consumer, if it is not there.
     pub(super) fn join(&mut self, key: SubscriptionKey, rank: Rank) {
+        if self.ranks.capacity() == 0 {
+            // Most queues have one consumer.
+            self.ranks = SecondaryMap::with_capacity(1);
+        }
         if self.ranks.insert(key, rank).is_none() {
             self.enter(key, rank, false);
         }
@@ -133,7 +137,10 @@ impl Turns {
             .rings
             .binary_search_by(|ring| rank.priority.cmp(&ring.priority));
         let at = at.unwrap_or_else(|at| {
-            let (priority, keys) = (rank.priority, VecDeque::new());
+            let (priority, keys) = (rank.priority, VecDeque::with_capacity(1));
+            if self.rings.is_empty() {
+                self.rings.reserve_exact(1);
+            }
             self.rings.insert(at, Ring { priority, keys });
             at
         });

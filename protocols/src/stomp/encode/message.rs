@@ -16,13 +16,13 @@ use crate::decimal::{push_hex, push_u64};
 pub struct MessageTemplate {
     version: Version,
     /// `MESSAGE`, `subscription`, `destination` and the beginning of `message-id`.
-    lines: Vec<u8>,
+    lines: Box<[u8]>,
     /// Where `destination` begins in `lines`.
     destination_at: usize,
     /// Where `message-id` begins in `lines`.
     message_id_at: usize,
     /// `ack:<prefix>`; empty in auto mode and before 1.2.
-    ack: Vec<u8>,
+    ack: Box<[u8]>,
 }
 
 /// Which id a message has.
@@ -161,10 +161,10 @@ impl MessageTemplate {
         }
         Self {
             version,
-            lines,
+            lines: lines.into(),
             destination_at,
             message_id_at,
-            ack,
+            ack: ack.into(),
         }
     }
 
