@@ -4,7 +4,7 @@
 //! What may wait or touch other destinations (flushing, dead letters, read-back) is noted in [`Work`] and
 //! done by the engine after the lock is gone. Lock order: durable registry, cell, then outbox or journal.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
@@ -13,42 +13,26 @@ use slotmap::SecondaryMap;
 use super::advisories::Advisories;
 use super::dead_letter::Audit;
 use super::dedup::NewIds;
+use super::delivering::{Attached, Rendering};
+pub use super::delivering::{Delivering, Encoder};
 use super::housekeeping::Idle;
+pub use super::machine::Machine;
 use super::memory::Memory;
 use super::namespaces::{Account, Share};
-use super::outbox::{Consumer, Outbox, Waiting};
+use super::outbox::{Consumer, Outbox};
 use super::pace::Pace;
 use super::policy::{self, Rules};
 use super::records;
-use super::reporting::{Facts, Reporting};
+use super::reporting::Facts;
 use super::routes::Routes;
 use super::timer::Timer;
-use crate::broker::advisory::{ConsumerFacts, News};
+use crate::broker::advisory::ConsumerFacts;
 use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
 use crate::broker::{
-    AckMode, Delivery, Destination, Entry, Flow, Locator, Message, Outgoing, Outlet, Queue,
-    Rejected, SubscriptionKey, Topic,
+    AckMode, Destination, Entry, Locator, Message, Queue, Rejected, SubscriptionKey, Topic,
 };
-
-/// Renders deliveries for one subscription in the form of its wire.
-pub trait Encoder: Send {
-    /// Appends everything of the frame that comes before the body.
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
-    /// What follows the body.
-    fn tail(&self) -> &'static [u8];
-    /// Appends the frame that tells a browser that it has seen everything (BRO-1).
-    fn browse_end(&self, out: &mut Vec<u8>);
-    /// Whether it may have something to say of any message's form; asked once. Advisories it is asked about always.
-    fn rewrites(&self) -> bool {
-        false
-    }
-    /// The message in the form in which it is to be rendered, if that is another one.
-    fn rewritten(&mut self, _message: &Message) -> Option<Message> {
-        None
-    }
-}
 
 /// Messages of a destination that are wanted back in memory: sequence and place of each.
 pub type Fetch = (Arc<Cell>, Vec<(u64, Locator)>);
@@ -70,12 +54,12 @@ pub struct Work {
 /// Records of one step on their way to the journal.
 #[derive(Default)]
 pub(super) struct Records {
-    removed: Vec<(u64, ferrymq_store::Locator)>,
-    acknowledged: Vec<(u32, Progress)>,
-    redelivered: Vec<(u64, Locator, u16)>,
-    marked: Vec<(u32, u64, u16)>,
-    rejected: Vec<Rejected>,
-    fetches: Vec<(u64, Locator)>,
+    pub(super) removed: Vec<(u64, ferrymq_store::Locator)>,
+    pub(super) acknowledged: Vec<(u32, Progress)>,
+    pub(super) redelivered: Vec<(u64, Locator, u16)>,
+    pub(super) marked: Vec<(u32, u64, u16)>,
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) fetches: Vec<(u64, Locator)>,
 }
 
 impl Work {
@@ -83,93 +67,6 @@ impl Work {
     pub fn take_ticket(&mut self) -> Option<Ticket> {
         self.ticket.take()
     }
-}
-
-/// The machine of a destination.
-pub enum Machine {
-    /// Point to point.
-    Queue(Queue),
-    /// Publish and subscribe.
-    Topic(Topic),
-}
-
-impl Machine {
-    /// Octets of messages held in memory.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        match self {
-            Self::Queue(queue) => queue.held_bytes(),
-            Self::Topic(topic) => topic.held_bytes(),
-        }
-    }
-
-    /// How many consumers it has, those that only look included.
-    #[must_use]
-    pub fn consumers(&self) -> usize {
-        match self {
-            Self::Queue(queue) => queue.consumers(),
-            Self::Topic(topic) => topic.consumers(),
-        }
-    }
-
-    /// Octets of messages, those on disk included.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::Queue(queue) => queue.usage().bytes,
-            Self::Topic(topic) => topic.bytes(),
-        }
-    }
-
-    /// Reserves `count` places; returns the first.
-    pub fn reserve(&mut self, count: u64) -> u64 {
-        match self {
-            Self::Queue(queue) => queue.reserve(count),
-            Self::Topic(topic) => topic.reserve(count),
-        }
-    }
-
-    /// Reserves `count` places that are filled after the lock was given up; returns the first.
-    pub fn promise(&mut self, count: u64) -> u64 {
-        match self {
-            Self::Queue(queue) => queue.reserve(count),
-            Self::Topic(topic) => topic.promise(count),
-        }
-    }
-
-    /// The promised places from `first` on are filled, or never will be.
-    pub fn keep_promise(&mut self, first: u64) {
-        if let Self::Topic(topic) = self {
-            topic.keep_promise(first);
-        }
-    }
-
-    /// Whether `message` must reach the journal.
-    #[must_use]
-    pub fn stores(&self, message: &Message) -> bool {
-        message.is_persistent()
-            && match self {
-                Self::Queue(_) => true,
-                Self::Topic(topic) => topic.is_stored(message),
-            }
-    }
-}
-
-/// How the deliveries of a consumer are rendered.
-struct Rendering {
-    encoder: Box<dyn Encoder>,
-    /// Whether the encoder has a say in the form of each message.
-    rewrites: bool,
-}
-
-/// How the deliveries of one subscription get to its connection.
-struct Attached {
-    outbox: Arc<Outbox>,
-    /// Its number there.
-    index: u32,
-    auto: bool,
-    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
-    numbers: Option<Arc<AtomicU64>>,
 }
 
 /// What a cell's lock guards.
@@ -659,177 +556,6 @@ impl Drop for WholeStep {
             );
             std::process::abort();
         }
-    }
-}
-
-/// The outlet of a cell: renders deliveries into outboxes and gathers records.
-pub struct Delivering<'a> {
-    attached: &'a SecondaryMap<SubscriptionKey, Attached>,
-    encoders: &'a mut SecondaryMap<SubscriptionKey, Rendering>,
-    /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
-    current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
-    touched: &'a mut Vec<Arc<Outbox>>,
-    records: &'a mut Records,
-    stored: bool,
-    journaled: Journaled,
-    facts: &'a Facts,
-    cell: &'a Cell,
-    rules: &'a Rules,
-    /// What of this step is to be reported, if anything.
-    reporting: Option<Reporting<'a>>,
-}
-
-impl<'a> Delivering<'a> {
-    /// Locks `outbox`, if it is not the one of the last delivery.
-    fn open(&mut self, outbox: &'a Arc<Outbox>) -> &mut MutexGuard<'a, Waiting> {
-        let is_current = self
-            .current
-            .as_ref()
-            .is_some_and(|(current, _)| Arc::ptr_eq(current, outbox));
-        if !is_current {
-            // Two outboxes are never locked at once.
-            self.current = None;
-            let mut waiting = outbox.lock();
-            if waiting.mark_dirty() {
-                self.touched.push(Arc::clone(outbox));
-            }
-            self.current = Some((outbox, waiting));
-        }
-        match &mut self.current {
-            Some((_, waiting)) => waiting,
-            None => unreachable!("it has just been locked"),
-        }
-    }
-}
-
-impl Outlet for Delivering<'_> {
-    fn number(&mut self, to: SubscriptionKey) -> u64 {
-        // The outbox stays locked until the delivery is in it, so numbers are in the order of frames.
-        let Some(attached) = self.attached.get(to) else {
-            return 0;
-        };
-        self.open(&attached.outbox);
-        let numbers = attached.numbers.as_ref();
-        numbers.map_or(0, |numbers| numbers.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow {
-        let Some(attached) = self.attached.get(to) else {
-            return Flow::Refused;
-        };
-        let outbox = &attached.outbox;
-        let waiting = self.open(outbox);
-        if !waiting.takes_deliveries() {
-            return Flow::Refused;
-        }
-        let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get_mut(to))
-        else {
-            return Flow::Refused;
-        };
-        let Rendering { encoder, rewrites } = rendering;
-        let rewritten = if *rewrites || outgoing.message.event().is_some() {
-            encoder.rewritten(outgoing.message).map(Arc::new)
-        } else {
-            None
-        };
-        let told = outgoing.message;
-        let other;
-        let outgoing = match &rewritten {
-            None => outgoing,
-            Some(message) => {
-                other = Outgoing {
-                    message,
-                    ..*outgoing
-                };
-                &other
-            }
-        };
-        let tail = encoder.tail();
-        let open = waiting.deliver(
-            outbox,
-            attached.index,
-            attached.auto,
-            outgoing.message,
-            |out| encoder.head(outgoing, out),
-            tail,
-        );
-        if let Some(reporting) = &self.reporting
-            && reporting.wanted.dispatched
-        {
-            let consumer = self.facts.get(to);
-            reporting.message(News::Dispatched, (told.id, Some(told)), consumer, 0);
-        }
-        if open { Flow::Open } else { Flow::Full }
-    }
-
-    fn consumed(&mut self, by: SubscriptionKey, delivery: &Delivery) {
-        if let Some(reporting) = &self.reporting
-            && reporting.wanted.consumed
-            && !delivery.entry.is_purged()
-        {
-            let told = (delivery.id, delivery.entry.message.as_deref());
-            reporting.message(News::Consumed, told, self.facts.get(by), 0);
-        }
-    }
-
-    fn expired(&mut self, entry: &Entry) {
-        if let Some(message) = &entry.message {
-            let wanted = self.rules.policy.advisories;
-            self.cell.report_end(wanted, News::Expired, message);
-        }
-    }
-
-    fn discarded(&mut self, from: SubscriptionKey, entry: &Entry, total: u64) {
-        if let Some(reporting) = &self.reporting
-            && reporting.wanted.discarding
-            && let Some(message) = &entry.message
-        {
-            let told = (message.id, Some(&**message));
-            reporting.message(News::Discarded, told, self.facts.get(from), total);
-        }
-    }
-
-    fn browsed(&mut self, to: SubscriptionKey) {
-        let Some(Attached { outbox, .. }) = self.attached.get(to) else {
-            return;
-        };
-        self.open(outbox);
-        if let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get(to))
-            && waiting.takes_deliveries()
-        {
-            waiting.tell(outbox, |out| rendering.encoder.browse_end(out));
-        }
-    }
-
-    fn remove(&mut self, sequence: u64, at: Locator) {
-        if self.stored && !self.journaled.removals {
-            self.records.removed.push((sequence, records::to_store(at)));
-        }
-    }
-
-    fn acknowledge(&mut self, subscription: u32, progress: Progress) {
-        // A position says nothing that the group does not, but without one the exceptions would only grow.
-        let journaled = self.journaled.progress && matches!(progress, Progress::Single(_));
-        if self.stored && !journaled {
-            self.records.acknowledged.push((subscription, progress));
-        }
-    }
-
-    fn redelivered(&mut self, sequence: u64, at: Locator, redeliveries: u16) {
-        self.records.redelivered.push((sequence, at, redeliveries));
-    }
-
-    fn redelivered_to(&mut self, subscription: u32, sequence: u64, redeliveries: u16) {
-        let marked = (subscription, sequence, redeliveries);
-        self.records.marked.push(marked);
-    }
-
-    fn reject(&mut self, rejected: Rejected) {
-        self.records.rejected.push(rejected);
-    }
-
-    fn fetch(&mut self, sequence: u64, at: Locator) {
-        self.records.fetches.push((sequence, at));
     }
 }
 
