@@ -167,7 +167,15 @@ impl Engine {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
         if !rules.is_dead_letter_destination {
-            cell.set_rules(self.clock.wall_ms(), rules.for_dead_letters(), work);
+            let is_dead_letter_destination = true;
+            cell.set_rules(
+                self.clock.wall_ms(),
+                Rules {
+                    is_dead_letter_destination,
+                    ..rules
+                },
+                work,
+            );
         }
         cell
     }

@@ -37,8 +37,8 @@ pub struct Rules {
     pub policy: Arc<DestinationPolicy>,
     /// Whether dead letters come here (DLQ-5).
     pub is_dead_letter_destination: bool,
-    /// What the queue is told of them; shared as the policy is.
-    queue: Arc<QueuePolicy>,
+    /// What a queue is told of them, unless they were changed since; shared as the policy is.
+    pub(super) queue: Arc<QueuePolicy>,
 }
 
 /// Messages may be beyond a limit.
@@ -103,20 +103,12 @@ impl Rules {
     }
 
     fn new(policy: DestinationPolicy, is_dead_letter_destination: bool) -> Self {
-        let queue = QueuePolicy {
-            is_dead_letter_queue: is_dead_letter_destination,
-            ..policy.queue
-        };
+        let queue = queue_policy(&policy, is_dead_letter_destination);
         Self {
             policy: Arc::new(policy),
             is_dead_letter_destination,
             queue: Arc::new(queue),
         }
-    }
-
-    /// The same, where dead letters come to.
-    pub(super) fn for_dead_letters(&self) -> Self {
-        Self::new(DestinationPolicy::clone(&self.policy), true)
     }
 
     /// The same, with what a client has declared of it.
@@ -137,7 +129,12 @@ impl Rules {
     /// What the queue is told of them.
     #[must_use]
     pub fn for_queue(&self) -> Arc<QueuePolicy> {
-        Arc::clone(&self.queue)
+        let queue = queue_policy(&self.policy, self.is_dead_letter_destination);
+        if *self.queue == queue {
+            Arc::clone(&self.queue)
+        } else {
+            Arc::new(queue)
+        }
     }
 
     /// What a send has to look at.
@@ -156,6 +153,13 @@ impl Rules {
             watched |= REPORTS;
         }
         watched
+    }
+}
+
+fn queue_policy(policy: &DestinationPolicy, is_dead_letter_queue: bool) -> QueuePolicy {
+    QueuePolicy {
+        is_dead_letter_queue,
+        ..policy.queue
     }
 }
 

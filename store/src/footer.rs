@@ -134,7 +134,9 @@ impl FooterBuilder {
     /// The footer, to be written so that it ends with the file.
     pub(crate) fn finish(self, sealed: &Sealed) -> Vec<u8> {
         let (entries, places) = (self.entries.len() / ENTRY, self.places.len() / PLACE);
+        let length = self.length();
         let mut out = self.entries;
+        out.reserve_exact(length - out.len());
         out.extend_from_slice(&self.places);
         for (destination, summary) in &self.summaries {
             let mut octets = [0; SUMMARY];
