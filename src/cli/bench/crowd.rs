@@ -131,10 +131,8 @@ fn open(args: &Args, queues: impl Iterator<Item = u32>) -> anyhow::Result<(Clien
 fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(report)?)?;
-        return Ok(());
+        return super::print_json(&mut out, report);
     }
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     writeln!(
         out,
         "{} queues with one message and one subscription each, of {} connections",
@@ -143,8 +141,8 @@ fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     writeln!(
         out,
         "  broker RSS {:.1} -> {:.1} MiB   {:.2} KiB per queue beyond the {} octets of its message",
-        mib(report.rss_before_bytes),
-        mib(report.rss_after_bytes),
+        super::mib(report.rss_before_bytes),
+        super::mib(report.rss_after_bytes),
         report.rss_per_queue_bytes / 1024.0,
         report.message_bytes
     )?;

@@ -152,10 +152,8 @@ fn punctuality(client: &mut Client, args: &Args) -> anyhow::Result<Latency> {
 fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(report)?)?;
-        return Ok(());
+        return super::print_json(&mut out, report);
     }
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     writeln!(
         out,
         "{} scheduled messages of {} octets, {:.0}/s",
@@ -164,8 +162,8 @@ fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     writeln!(
         out,
         "  broker RSS {:.1} -> {:.1} MiB   {:.0} octets per message",
-        mib(report.rss_before_bytes),
-        mib(report.rss_after_bytes),
+        super::mib(report.rss_before_bytes),
+        super::mib(report.rss_after_bytes),
         report.rss_per_message_bytes
     )?;
     writeln!(

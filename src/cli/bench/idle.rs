@@ -101,10 +101,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(report)?)?;
-        return Ok(());
+        return super::print_json(&mut out, report);
     }
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     writeln!(
         out,
         "{} {} idle subscribed connections, opened {:.0}/s",
@@ -113,8 +111,8 @@ fn print(args: &Args, report: &Report) -> anyhow::Result<()> {
     write!(
         out,
         "  broker RSS {:.1} -> {:.1} MiB",
-        mib(report.rss_before_bytes),
-        mib(report.rss_after_bytes)
+        super::mib(report.rss_before_bytes),
+        super::mib(report.rss_after_bytes)
     )?;
     write!(
         out,

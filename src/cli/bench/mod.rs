@@ -111,3 +111,13 @@ fn run_once(args: &RunArgs) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Prints a report for programs, on a line of its own.
+fn print_json(out: &mut impl Write, report: &impl serde::Serialize) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{}", serde_json::to_string(report)?)?)
+}
+
+/// Octets for people.
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
