@@ -297,6 +297,7 @@ const OPENWIRE_LIMITS: openwire::Limits = openwire::Limits {
     string_bytes_max: 60,
     items_max: 12,
     depth_max: 5,
+    cache_bytes_max: 90,
 };
 
 /// What a stream of OpenWire frames decodes to, for comparison.

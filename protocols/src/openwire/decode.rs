@@ -219,7 +219,7 @@ impl Decoder {
         if self.stage == Stage::Handshake && !is_handshake {
             return error(Fault::Magic);
         }
-        if first_version(type_id) > self.format.version {
+        if type_id != 0 && first_version(type_id) > self.format.version {
             return error(Fault::UnknownType { type_id });
         }
         Ok(())

@@ -21,6 +21,7 @@ impl OpenWireError {
             Fault::StringSize { .. } => Some("openwire.string_bytes_max"),
             Fault::Items { .. } => Some("openwire.items_max"),
             Fault::Depth { .. } => Some("openwire.depth_max"),
+            Fault::CacheBytes { .. } => Some("openwire.cache_bytes_max"),
             _ => None,
         }
     }
@@ -103,6 +104,12 @@ pub enum Fault {
         index: i16,
         /// The negotiated size.
         size: u16,
+    },
+    /// The object cache holds more text than allowed.
+    #[error("the object cache holds more than {max} octets of text (openwire.cache_bytes_max)")]
+    CacheBytes {
+        /// The limit.
+        max: u32,
     },
     /// The first frame is no WireFormatInfo, or its magic differs.
     #[error("the connection does not begin with WireFormatInfo")]

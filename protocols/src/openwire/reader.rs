@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cache::{CachedObject, ReceiveCache};
+use super::cache::{Cacheable, CachedObject, ReceiveCache};
 use super::commands::{StackFrame, Throwable};
 use super::error::{Fault, OpenWireError};
 use super::flags::{FlagReader, truncated};
@@ -324,7 +324,8 @@ impl<'a> Reader<'a> {
         if self.flag()? {
             let index = self.short()?;
             let object = self.cacheable()?;
-            self.cache.store(index, object.clone())?;
+            let max = self.limits.cache_bytes_max;
+            self.cache.store(index, object.clone(), max)?;
             Ok(object)
         } else {
             let index = self.short()?;
@@ -345,7 +346,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An equal object that was read lately, or this one in memory of its own.
-    pub(super) fn share<T: super::cache::Cacheable>(&mut self, object: &T) -> Arc<T> {
+    pub(super) fn share<T: Cacheable>(&mut self, object: &T) -> Arc<T> {
         self.cache.share(object)
     }
 

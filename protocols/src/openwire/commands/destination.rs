@@ -74,6 +74,12 @@ impl Destination {
         }
     }
 
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        self.physical_name
+            .as_ref()
+            .map_or(0, |name| name.as_bytes().len())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {

@@ -128,7 +128,15 @@ fn detached(text: Option<&Text>) -> Option<Text> {
     text.map(Text::detached)
 }
 
+fn text_bytes(text: Option<&Text>) -> usize {
+    text.map_or(0, |text| text.as_bytes().len())
+}
+
 impl ConnectionId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        text_bytes(self.value.as_ref())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {
@@ -139,6 +147,10 @@ impl ConnectionId {
 }
 
 impl SessionId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        text_bytes(self.connection_id.as_ref())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {
@@ -150,6 +162,10 @@ impl SessionId {
 }
 
 impl ConsumerId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        text_bytes(self.connection_id.as_ref())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {
@@ -169,6 +185,10 @@ impl ConsumerId {
 }
 
 impl ProducerId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        text_bytes(self.connection_id.as_ref())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {
@@ -188,6 +208,10 @@ impl ProducerId {
 }
 
 impl BrokerId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        text_bytes(self.value.as_ref())
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {
@@ -198,6 +222,17 @@ impl BrokerId {
 }
 
 impl TransactionId {
+    pub(in crate::openwire) fn text_bytes(&self) -> usize {
+        let length = |octets: &Option<Bytes>| octets.as_ref().map_or(0, Bytes::len);
+        match self {
+            Self::Local(id) => id
+                .connection_id
+                .as_deref()
+                .map_or(0, ConnectionId::text_bytes),
+            Self::Xa(id) => length(&id.global_transaction_id) + length(&id.branch_qualifier),
+        }
+    }
+
     /// A copy that shares no memory with a frame.
     #[must_use]
     pub fn detached(&self) -> Self {

@@ -66,6 +66,22 @@ fn nothing_is_read_between_handshake_and_agreement() {
 }
 
 #[test]
+fn a_frame_without_an_object_is_nothing() {
+    let frames = [sized(&[0]), sized(&[10, 0, 0, 0, 7, 0]), sized(&[0])].concat();
+    let mut decoder = Decoder::with_format(Limits::default(), &format(12, false, None));
+    let mut input = Bytes::from(frames);
+    let read = decoder.decode(&mut input).expect("both are legal");
+    assert_eq!(read.and_then(|command| command.command_id()), Some(7));
+    assert_eq!(decoder.decode(&mut input), Ok(None));
+    assert!(input.is_empty());
+    let mut handshake = Decoder::new(Limits::default());
+    let fault = handshake
+        .decode(&mut sized(&[0]).into())
+        .map_err(|error| error.fault);
+    assert_eq!(fault, Err(Fault::Magic), "it is no beginning");
+}
+
+#[test]
 fn sizes_are_refused_before_the_frame_has_come() {
     let limits = Limits {
         frame_bytes_max: 1_000,
@@ -218,4 +234,27 @@ fn a_string_is_bounded() {
     );
     assert_eq!(error.fault, Fault::StringSize { length: 4, max: 3 });
     assert_eq!(error.config_key(), Some("openwire.string_bytes_max"));
+}
+
+#[test]
+fn the_texts_of_the_cache_are_bounded() {
+    let limits = Limits {
+        cache_bytes_max: 20_000,
+        ..Limits::default()
+    };
+    let info = |index: u8, length: u16| {
+        let [high, low] = length.to_be_bytes();
+        let head = [4, 0, 0, 0, 1, 0, 1, 0, index, 1, 121, 1, high, low];
+        sized(&[&head[..], &vec![b'x'; length.into()], &[0; 8]].concat())
+    };
+    let mut decoder = Decoder::with_format(limits, &format(12, false, Some(100)));
+    let mut read = |frame: Vec<u8>| decoder.decode(&mut frame.into()).map(drop);
+    for _ in 0..5 {
+        // A slot that is filled again counts once.
+        assert_eq!(read(info(0, 15_000)), Ok(()));
+    }
+    assert_eq!(read(info(1, 5_000)), Ok(()));
+    let refused = read(info(2, 1)).expect_err("one octet more");
+    assert_eq!(refused.fault, Fault::CacheBytes { max: 20_000 });
+    assert_eq!(refused.config_key(), Some("openwire.cache_bytes_max"));
 }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{Random, Sample, format};
-use crate::openwire::commands::{Command, Message, MessageDispatch, MessageKind};
+use crate::openwire::commands::{
+    Command, Destination, DestinationKind, Message, MessageDispatch, MessageKind,
+};
 use crate::openwire::schema::Object;
 use crate::openwire::{
     Decoder, EncodeError, Encoder, Format, Limits, StoredDecoder, encode_stored,
@@ -212,4 +214,22 @@ fn a_frame_that_is_larger_than_agreed_is_not_written() {
     );
     assert!(out.is_empty());
     assert_eq!(message.type_id(), 24);
+}
+
+#[test]
+fn a_long_name_is_sent_and_not_kept() {
+    let format = format(12, true, Some(100));
+    let name = "n".repeat(5_000);
+    let destination = Destination::new(DestinationKind::Queue, name.as_str());
+    let message = Message {
+        destination: Some(destination.into()),
+        ..Message::default()
+    };
+    let (mut encoder, mut stream) = (Encoder::with_format(&format), Vec::new());
+    for _ in 0..3 {
+        encoder.encode(&message, &mut stream).expect("it is short");
+    }
+    assert!(stream.len() > 3 * name.len(), "each frame has it");
+    let expected = vec![Command::from(message); 3];
+    assert_eq!(in_pieces(&stream, &format, || 999), expected);
 }
