@@ -301,6 +301,58 @@ fn a_full_disk_stops_messages_and_not_removals() {
     assert_eq!(sequences, [accepted]);
 }
 
+/// Fills a disk with messages and gives where they are.
+fn full(disk: &SimDisk, store: &Store, length: usize) -> Vec<Locator> {
+    store
+        .append(|batch| batch.define_destination(QUEUE, 1, "q"))
+        .unwrap();
+    drain(store);
+    disk.set_capacity(Some(1_000_000));
+    let mut places = Vec::new();
+    loop {
+        match add(store, places.len() as u64 + 1, length) {
+            Ok(at) => places.push(at),
+            Err(StoreError::Full) => return places,
+            Err(error) => panic!("{error}"),
+        }
+        drain(store);
+    }
+}
+
+/// The worst that consumers can do to a full disk: every removal is a batch of its own, and some message of each segment
+/// stays, so that no segment of messages is ever free. There are many times more removals than the reserve has room for: they
+/// must get on because what is removed of a segment is soon written down as a whole, and then they are garbage themselves.
+#[test]
+fn removals_go_on_in_the_reserve_whatever_stays() {
+    for (length, stays_each) in [(40, 200), (40, 20), (200, 7), (900, 3), (2000, 2)] {
+        let disk = SimDisk::new(1);
+        let (store, _, _) = open_listening(&disk, config());
+        let places = full(&disk, &store, length);
+        let mut stay = Vec::new();
+        for (serial, at) in (1..).zip(&places) {
+            if serial % stays_each == 0 {
+                stay.push(serial);
+                continue;
+            }
+            let ((), ticket) = store
+                .append(|batch| batch.remove(QUEUE, &[(serial, *at)]))
+                .unwrap();
+            drain(&store);
+            assert!(
+                store.synced() >= ticket,
+                "{length} octets, each {stays_each}th stays: removal {serial} of {} waits: {:?}",
+                places.len(),
+                store.usage()
+            );
+        }
+        drop(store);
+        disk.restart();
+        let (_store, recovered) = open(&disk, config()).unwrap();
+        let left = recovered.destinations[0].entries.iter();
+        assert_eq!(left.map(|entry| entry.sequence).collect::<Vec<_>>(), stay);
+    }
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let disk = SimDisk::new(1);
