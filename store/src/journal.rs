@@ -204,21 +204,25 @@ impl Writer {
         let Some(active) = self.active.as_mut() else {
             return Ok(false);
         };
+        let mut told = false;
         loop {
-            let error = match self
-                .shared
-                .preparer
-                .extend(&*active.file, active.length, end)
-            {
+            let error = match self.shared.preparer.extend(
+                &*active.file,
+                active.length,
+                end,
+                &self.shared.commit.room,
+            ) {
                 Ok(()) => break,
                 Err(error) => error,
             };
             if !is_full(&error) {
                 return Err(self.fatal("extending a segment", &error));
             }
-            (self.shared.on_sync)(SyncEvent::Full(format!(
-                "a batch of {end} octets needs space: {error}"
-            )));
+            if !std::mem::replace(&mut told, true) {
+                (self.shared.on_sync)(SyncEvent::Full(format!(
+                    "a batch of {end} octets needs space: {error}"
+                )));
+            }
             if !wait || self.shared.preparer.is_draining() {
                 return Ok(false);
             }

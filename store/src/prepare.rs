@@ -37,6 +37,8 @@ pub(crate) enum Step {
     Enough,
     /// No space, for this reason.
     Starved(String),
+    /// Nothing can ever be written there again, for this reason.
+    Broken(String),
 }
 
 #[derive(Debug)]
@@ -50,6 +52,8 @@ struct Inner {
     draining: bool,
     closing: bool,
     shortage: Option<String>,
+    /// A batch is being given space of the segments that are ready; none is made meanwhile.
+    extending: bool,
 }
 
 /// Makes segments.
@@ -92,6 +96,7 @@ impl Preparer {
             draining: false,
             closing: false,
             shortage: None,
+            extending: false,
         };
         let config = config.clone();
         Self {
@@ -114,7 +119,7 @@ impl Preparer {
     /// Tries to prepare one segment, if fewer than wanted are ready.
     pub(crate) fn step(&self, room: &Room) -> Step {
         let mut inner = self.inner();
-        if inner.ready.len() >= self.config.segments_ahead as usize {
+        if inner.extending || inner.ready.len() >= self.config.segments_ahead as usize {
             return Step::Enough;
         }
         let id = inner.next;
@@ -153,6 +158,10 @@ impl Preparer {
             }
             Err(error) => {
                 inner.bytes -= recycled.map_or(0, |(_, length)| length);
+                if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                    // That does not pass by itself, and what has been promised of removals could not be kept.
+                    return Step::Broken(format!("{}: {error}", self.journal.display()));
+                }
                 let kind = if is_full(&error) {
                     "no space left"
                 } else {
@@ -251,12 +260,50 @@ impl Preparer {
         }
     }
 
-    /// Extends a file to hold a batch larger than its rest.
-    pub(crate) fn extend(&self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
-        zero(file, from, to)?;
-        file.sync()?;
-        self.inner().bytes += to - from;
-        Ok(())
+    /// Extends a file to hold a batch larger than its rest. Without space on the disk it takes that of segments that wait for
+    /// their use, the reserve last: what is accepted must be written, or removals behind it would wait too.
+    pub(crate) fn extend(
+        &self,
+        file: &dyn File,
+        from: u64,
+        to: u64,
+        room: &Room,
+    ) -> io::Result<()> {
+        self.inner().extending = true;
+        let extended = loop {
+            match zero(file, from, to).and_then(|()| file.sync()) {
+                Err(error) if is_full(&error) && self.give_one_up(&error, room)? => {}
+                extended => break extended,
+            }
+        };
+        let mut inner = self.inner();
+        inner.extending = false;
+        inner.bytes += if extended.is_ok() { to - from } else { 0 };
+        drop(inner);
+        self.changed.notify_all();
+        extended
+    }
+
+    /// Removes a file that waits to be used again, or the last segment that is ready. False if there is neither.
+    fn give_one_up(&self, error: &io::Error, room: &Room) -> io::Result<bool> {
+        let mut inner = self.inner();
+        let (path, length) = if let Some(free) = inner.free.pop() {
+            free
+        } else if let Some(last) = inner.ready.pop_back() {
+            inner.next = last.id;
+            room.prepared_through.store(last.id - 1, Ordering::Relaxed);
+            (segment::path(&self.journal, last.id), last.length)
+        } else {
+            inner.extending = false;
+            return Ok(false);
+        };
+        let reason = format!("no space left: {}: {error}", self.journal.display());
+        Self::starve(&mut inner, room, reason);
+        inner.bytes = inner.bytes.saturating_sub(length);
+        drop(inner);
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.journal)?;
+        Ok(true)
     }
 
     /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.

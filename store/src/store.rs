@@ -409,6 +409,10 @@ impl Store {
                     }
                     Ok(true)
                 }
+                prepare::Step::Broken(reason) => {
+                    self.shared.fail(&reason);
+                    Err(StoreError::Dead { reason })
+                }
                 prepare::Step::Enough | prepare::Step::Starved(_) => Ok(false),
             },
             Drive::Keep => parts.keeper.step().map(|()| true),
@@ -515,6 +519,7 @@ fn prepare_until_closed(shared: &Shared) {
                 }
                 starved = true;
             }
+            prepare::Step::Broken(reason) => return shared.fail(&reason),
         }
         if !shared.preparer.wait(starved) {
             return;

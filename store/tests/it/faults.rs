@@ -353,6 +353,62 @@ fn removals_go_on_in_the_reserve_whatever_stays() {
     }
 }
 
+/// What is accepted of one append may need more than a segment; if the disk has no space for that, it takes the reserve's.
+#[test]
+fn an_append_larger_than_its_segment_does_not_hold_up_removals() {
+    let disk = SimDisk::new(1);
+    let (store, _, _) = open_listening(&disk, config());
+    store
+        .append(|batch| batch.define_destination(QUEUE, 1, "q"))
+        .unwrap();
+    let first = add(&store, 1, 100).unwrap();
+    drain(&store);
+    disk.set_capacity(Some(disk.allocated()));
+    let body = body_of(2, 900);
+    let ((), ticket) = store
+        .append(|batch| {
+            for serial in 2..=30 {
+                batch.add(&[(QUEUE, serial)], &message(2, &body));
+            }
+        })
+        .unwrap();
+    drain(&store);
+    assert!(store.synced() >= ticket, "{:?}", store.usage());
+    assert!(matches!(add(&store, 31, 900), Err(StoreError::Full)));
+    let ((), ticket) = store
+        .append(|batch| batch.remove(QUEUE, &[(1, first)]))
+        .unwrap();
+    drain(&store);
+    assert!(store.synced() >= ticket, "{:?}", store.usage());
+    disk.set_capacity(None);
+    drain(&store);
+    assert!(!store.is_full());
+    add(&store, 31, 900).unwrap();
+    drain(&store);
+    drop(store);
+    disk.restart();
+    let (_store, recovered) = open(&disk, config()).unwrap();
+    let left = recovered.destinations[0].entries.iter();
+    assert!(left.map(|entry| entry.sequence).eq(2..=31));
+}
+
+#[test]
+fn a_read_only_disk_is_final() {
+    let disk = SimDisk::new(1);
+    let (store, _, events) = open_listening(&disk, config());
+    disk.set_read_only();
+    assert!(matches!(
+        store.drive(Drive::Prepare),
+        Err(StoreError::Dead { .. })
+    ));
+    assert!(matches!(add(&store, 1, 10), Err(StoreError::Dead { .. })));
+    let events = events.lock().unwrap();
+    assert!(
+        matches!(&events[..], [SyncEvent::Failed(reason)] if reason.contains("read-only")),
+        "{events:?}"
+    );
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let disk = SimDisk::new(1);
