@@ -53,6 +53,13 @@ impl Shared {
         })
     }
 
+    /// Tells those who were refused that there is space again, if there is.
+    pub(crate) fn tell_room(&self) {
+        if self.commit.room.has_come() {
+            (self.on_sync)(SyncEvent::Room);
+        }
+    }
+
     /// Ends the journal for good.
     pub(crate) fn fail(&self, reason: &str) {
         if self.commit.fail(reason) {
@@ -254,6 +261,10 @@ impl Writer {
         active.end = end;
         self.shared.commit.publish(ticket, through);
         (self.shared.on_sync)(SyncEvent::Synced(ticket, through));
+        if batch.excess > 0 {
+            self.shared.commit.room.settle(batch.excess);
+            self.shared.tell_room();
+        }
         self.shared.commit.give_back(batch.octets);
         self.shared.mailbox.synced(ticket, dead_seen);
         Ok(())

@@ -426,6 +426,12 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        let world = self.world();
+        let free = |capacity: u64| capacity.saturating_sub(world.allocated());
+        Ok(world.capacity.map_or(u64::MAX, free))
+    }
+
     fn is_real(&self) -> bool {
         false
     }

@@ -363,7 +363,6 @@ fn an_append_larger_than_its_segment_does_not_hold_up_removals() {
         .unwrap();
     let first = add(&store, 1, 100).unwrap();
     drain(&store);
-    disk.set_capacity(Some(disk.allocated()));
     let body = body_of(2, 900);
     let ((), ticket) = store
         .append(|batch| {
@@ -372,6 +371,8 @@ fn an_append_larger_than_its_segment_does_not_hold_up_removals() {
             }
         })
         .unwrap();
+    // Somebody else takes what was free.
+    disk.set_capacity(Some(disk.allocated()));
     drain(&store);
     assert!(store.synced() >= ticket, "{:?}", store.usage());
     assert!(matches!(add(&store, 31, 900), Err(StoreError::Full)));
