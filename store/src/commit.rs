@@ -307,6 +307,8 @@ pub(crate) struct Commit {
     synced: AtomicU64,
     durable: AtomicU64,
     failure: OnceLock<String>,
+    /// The store closes, and what is left of it finds no space.
+    given_up: AtomicBool,
     progress: Mutex<()>,
     progressed: Condvar,
     gather_keep: usize,
@@ -345,6 +347,7 @@ impl Commit {
             synced: AtomicU64::new(begin.sequence - 1),
             durable: AtomicU64::new(0),
             failure: OnceLock::new(),
+            given_up: AtomicBool::new(false),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
             gather_keep: config.gather_keep,
@@ -465,12 +468,22 @@ impl Commit {
         })?;
         while self.synced() < ticket {
             self.alive()?;
+            if self.given_up.load(Ordering::Relaxed) {
+                return Err(StoreError::Full);
+            }
             let woken = self.progressed.wait(guard);
             guard = woken.map_err(|_| StoreError::Dead {
                 reason: "a waiter panicked".to_owned(),
             })?;
         }
         Ok(())
+    }
+
+    /// The writer ends without having written everything: who waits for it waits no longer.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        drop(self.progress.lock());
+        self.progressed.notify_all();
     }
 
     /// Accepts nothing more; the writer ends when it has written what is there.

@@ -114,7 +114,11 @@ impl Writer {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             loop {
                 match self.step(true) {
-                    Ok(Step::Ended | Step::Blocked) => break self.seal(),
+                    Ok(Step::Ended) => break self.seal(),
+                    Ok(Step::Blocked) => {
+                        shared.commit.give_up();
+                        break self.seal();
+                    }
                     Ok(Step::Wrote | Step::Idle) => {}
                     Err(_) => break,
                 }

@@ -394,6 +394,27 @@ fn an_append_larger_than_its_segment_does_not_hold_up_removals() {
 }
 
 #[test]
+fn a_store_closes_though_the_disk_has_no_space_for_the_rest() {
+    let disk = SimDisk::new(1);
+    let config = StoreConfig {
+        manual: false,
+        ..config()
+    };
+    let (store, _, _) = open_listening(&disk, config);
+    let body = body_of(1, 900);
+    store
+        .append(|batch| {
+            disk.set_capacity(Some(0));
+            // More than the reserve and all that is ready.
+            for serial in 1..=200 {
+                batch.add(&[(QUEUE, serial)], &message(1, &body));
+            }
+        })
+        .unwrap();
+    assert!(matches!(store.close(), Err(StoreError::Full)));
+}
+
+#[test]
 fn a_read_only_disk_is_final() {
     let disk = SimDisk::new(1);
     let (store, _, events) = open_listening(&disk, config());
