@@ -6,7 +6,7 @@
 //! | wire kind | type |
 //! |---|---|
 //! | bool, byte, int, long | `bool`, `i8`, `i32`, `i64` |
-//! | string | `Option<Text>` |
+//! | string | `Option<Text>`; `Option<Secret>` for a password |
 //! | bytes, byteSequence | `Option<Bytes>` |
 //! | constBytes | `[u8; N]` |
 //! | nestedObject | `Option<T>`, `Option<Box<Command>>` where any type may stand |
@@ -25,7 +25,7 @@ use super::cache::{Cacheable, CachedObject};
 use super::commands::{Command, Throwable};
 use super::error::Fault;
 use super::reader::Reader;
-use super::text::Text;
+use super::text::{Secret, Text};
 use super::writer::Writer;
 
 /// A data type, or a family of types that can stand in the same field.
@@ -89,6 +89,16 @@ impl Field for Option<Text> {
     #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
         reader.text()
+    }
+}
+
+impl Field for Option<Secret> {
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.text(self.as_ref().map(|Secret(text)| text));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(reader.text()?.map(Secret))
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Text`]: a string field of a command, a slice of the frame it came in.
+//! [`Text`]: a string field of a command, a slice of the frame it came in; and [`Secret`], one that is not shown.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -99,5 +99,15 @@ impl fmt::Debug for Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_str())
+    }
+}
+
+/// A text that is not to be shown: a password. Its octets are for those who ask for them by name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub Text);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not shown)")
     }
 }

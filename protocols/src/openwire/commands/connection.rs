@@ -9,7 +9,7 @@ use super::{
 };
 use crate::openwire::cache::CachedObject;
 use crate::openwire::schema::{absent, is_present, wire};
-use crate::openwire::text::Text;
+use crate::openwire::text::{Secret, Text};
 
 /// `last_delivered_sequence_id` of a consumer that ended without telling.
 pub const SEQUENCE_UNKNOWN: i64 = -2;
@@ -22,7 +22,7 @@ wire! {
         /// The client id, given by the user or made.
         client_id: Option<Text>,
         /// The password.
-        password: Option<Text>,
+        password: Option<Secret>,
         /// The user.
         user_name: Option<Text>,
         /// The brokers it came through.

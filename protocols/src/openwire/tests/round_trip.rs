@@ -5,11 +5,12 @@ use proptest::prelude::*;
 
 use super::{Random, Sample, format};
 use crate::openwire::commands::{
-    Command, Destination, DestinationKind, Message, MessageDispatch, MessageKind,
+    Command, ConnectionControl, ConnectionInfo, Destination, DestinationKind, Message,
+    MessageDispatch, MessageKind, RemoveInfo, SEQUENCE_UNKNOWN,
 };
 use crate::openwire::schema::Object;
 use crate::openwire::{
-    Decoder, EncodeError, Encoder, Format, Limits, StoredDecoder, encode_stored,
+    Decoder, EncodeError, Encoder, Format, Limits, Secret, StoredDecoder, encode_stored,
 };
 
 fn all_formats(version: u8) -> impl Iterator<Item = Format> {
@@ -232,4 +233,60 @@ fn a_long_name_is_sent_and_not_kept() {
     assert!(stream.len() > 3 * name.len(), "each frame has it");
     let expected = vec![Command::from(message); 3];
     assert_eq!(in_pieces(&stream, &format, || 999), expected);
+}
+
+#[test]
+fn what_an_old_version_does_not_say_has_its_value_of_old() {
+    let back = |command: &Command, version| {
+        let format = format(version, true, None);
+        there_and_back(command, &format).expect("the version has the type")
+    };
+    let removal = RemoveInfo {
+        last_delivered_sequence_id: 7,
+        ..RemoveInfo::default()
+    }
+    .into();
+    let sequence = |command| match command {
+        Command::RemoveInfo(info) => info.last_delivered_sequence_id,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (sequence(back(&removal, 4)), sequence(back(&removal, 5))),
+        (SEQUENCE_UNKNOWN, 7)
+    );
+    let master = |command| match command {
+        Command::ConnectionInfo(info) => (info.client_master, info.client_ip),
+        other => panic!("{other:?}"),
+    };
+    let info = ConnectionInfo {
+        client_ip: Some("::1".into()),
+        ..ConnectionInfo::default()
+    }
+    .into();
+    assert_eq!(master(back(&info, 1)), (true, None));
+    assert_eq!(master(back(&info, 8)), (false, Some("::1".into())));
+    let control = ConnectionControl {
+        reconnect_to: Some("tcp://b".into()),
+        ..ConnectionControl::default()
+    };
+    let Command::ConnectionControl(old) = back(&control.into(), 5) else {
+        panic!("another type");
+    };
+    assert_eq!(
+        (old.connected_brokers, old.reconnect_to),
+        (Some("".into()), Some("".into()))
+    );
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    let info = ConnectionInfo {
+        password: Some(Secret("tiger".into())),
+        ..ConnectionInfo::default()
+    };
+    let shown = format!("{:?}", Command::from(info));
+    assert!(
+        shown.contains("password: Some((not shown))") && !shown.contains("tiger"),
+        "{shown}"
+    );
 }

@@ -11,7 +11,7 @@ use crate::openwire::commands::{
     TransactionId, XaTransactionId,
 };
 use crate::openwire::schema::Object;
-use crate::openwire::text::Text;
+use crate::openwire::text::{Secret, Text};
 
 /// A type of which values can be made up and shown.
 pub(in crate::openwire) trait Sample: Sized {
@@ -126,6 +126,16 @@ impl Sample for Option<Text> {
 
     fn json(&self, _: u8) -> Value {
         json!(self.as_ref().map(|text| text.to_str().into_owned()))
+    }
+}
+
+impl Sample for Option<Secret> {
+    fn sample(random: &mut Random) -> Self {
+        <Option<Text>>::sample(random).map(Secret)
+    }
+
+    fn json(&self, version: u8) -> Value {
+        self.clone().map(|Secret(text)| text).json(version)
     }
 }
 
