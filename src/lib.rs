@@ -17,6 +17,7 @@ pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod openwire;
 pub mod security;
 pub mod session;
 pub mod stomp;

@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::broker::{Destination, Message};
+use crate::broker::{Destination, GroupMark, Message};
 use crate::clock::Clock;
 use crate::config::reload::Changes;
-use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{ByteSize, Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
 use crate::engine::advisories::AdvisorySettings;
 use crate::engine::durability::Durability;
 use crate::engine::housekeeping::HouseRules;
@@ -24,6 +24,7 @@ use crate::engine::opening::{self, OpenError};
 use crate::engine::properties::PropertyReaders;
 use crate::engine::recover::Opened;
 use crate::engine::{Engine, Settings, StoreError, TemporaryRules};
+use crate::openwire::{self, OpenWireProperties, OpenWireSettings, WIRE_OPENWIRE};
 use crate::security::{Security, SecurityError};
 use crate::session::Bounds;
 use crate::stomp::{self, Names, StompProperties, StompSettings, WIRE_STOMP};
@@ -134,6 +135,7 @@ impl Builder {
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
         readers.register(WIRE_STOMP, Arc::new(reader));
+        readers.register(WIRE_OPENWIRE, Arc::new(OpenWireProperties));
         let (mut settings, readers) = (settings(&config), Arc::new(readers));
         if let Some(((_, address), _)) = bound.first() {
             settings.advisories.broker_url = format!("tcp://{address}");
@@ -147,6 +149,7 @@ impl Builder {
         let service = Service {
             engine: Arc::clone(&engine),
             settings: Arc::new(stomp_settings),
+            openwire: Arc::new(openwire_settings(&config, &security)),
             bounds: Bounds {
                 open_max: config.stomp.open_transactions_max as usize,
                 actions_max: config.stomp.transaction_actions_max as usize,
@@ -425,6 +428,7 @@ fn speaks(
 ) -> Speaks {
     let protocol = match listening.section {
         "websocket" | "websocket_tls" => Protocol::WebSocket,
+        "openwire" => Protocol::OpenWire,
         "auto" => Protocol::Auto,
         _ => Protocol::Stomp,
     };
@@ -491,7 +495,7 @@ fn settings(config: &Config) -> Settings {
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
         scheduler_bytes_max: config.scheduler.bytes_max.bytes(),
-        group_reader: Some(stomp::group_of),
+        group_reader: Some(group_of),
         advisories: AdvisorySettings {
             enabled: config.broker.advisory_support,
             broker_name: config.broker.name.clone(),
@@ -501,6 +505,35 @@ fn settings(config: &Config) -> Settings {
             auto_create_on_send: config.destinations.temp_auto_create_on_send,
             purge_after_ms: config.destinations.temp_purge_after.as_millis(),
         },
+    }
+}
+
+/// The group of a message, whichever wire it came in on.
+fn group_of(message: &Message) -> Option<GroupMark<'_>> {
+    match message.wire {
+        WIRE_OPENWIRE => openwire::group_of(message),
+        _ => stomp::group_of(message),
+    }
+}
+
+fn openwire_settings(config: &Config, security: &Arc<Security>) -> OpenWireSettings {
+    let (stomp, openwire) = (&config.stomp, &config.openwire);
+    let u32_of = |size: ByteSize| u32::try_from(size.bytes()).unwrap_or(u32::MAX);
+    OpenWireSettings {
+        broker_name: config.broker.name.clone(),
+        limits: ferrymq_protocols::openwire::Limits {
+            frame_bytes_max: u32_of(openwire.frame_bytes_max),
+            string_bytes_max: openwire.string_bytes_max,
+            items_max: openwire.items_max,
+            depth_max: openwire.depth_max,
+            cache_bytes_max: u32_of(openwire.cache_bytes_max),
+        },
+        connect_timeout_ms: stomp.connect_timeout.as_millis(),
+        inactivity_ms: openwire.inactivity.as_millis(),
+        parked_bytes_max: stomp.parked_bytes_max.to_usize(),
+        allow_link_stealing: stomp.allow_link_stealing,
+        security: Arc::clone(security),
+        syntax: config.pattern_syntax(),
     }
 }
 

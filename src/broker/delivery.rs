@@ -183,4 +183,18 @@ pub enum Ending {
     Orderly,
     /// The connection broke: the oldest unacked delivery counts as failed (RED-6).
     Died,
+    /// The client says which deliveries its application was given: those up to this number count as failed (RED-5).
+    Given(u64),
+}
+
+impl Ending {
+    /// Whether the delivery `number` counts as failed, if it is the oldest that its consumer holds or is not.
+    #[must_use]
+    pub fn fails(self, number: u64, is_oldest: bool) -> bool {
+        match self {
+            Self::Orderly => false,
+            Self::Died => is_oldest,
+            Self::Given(last) => number <= last,
+        }
+    }
 }

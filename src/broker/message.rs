@@ -206,6 +206,12 @@ impl Message {
         &self.payload[..self.head_len as usize]
     }
 
+    /// The same, sharing its memory.
+    #[must_use]
+    pub fn head_shared(&self) -> Bytes {
+        self.payload.slice(..self.head_len as usize)
+    }
+
     /// The body.
     #[must_use]
     pub fn body(&self) -> &[u8] {

@@ -44,5 +44,5 @@ pub use pattern::Pattern;
 pub use policy::{DestinationPolicy, Policies};
 pub use queue::{GroupMark, GroupReader, Queue, QueuePolicy, Wishes};
 pub use redelivery::{OnNack, RedeliveryOverride, RedeliveryPolicy};
-pub use subscription::{SubscriptionKey, Window};
+pub use subscription::{Room, SubscriptionKey, Window};
 pub use topic::Topic;

@@ -326,16 +326,17 @@ impl Queue {
             return;
         }
         self.selective.retain(|selective| *selective != key);
-        let died = ending == Ending::Died && consumer.subscription.mode != AckMode::Auto;
-        let mut failure = died.then_some(Failure::ConsumerDied);
+        let counts = consumer.subscription.mode != AckMode::Auto;
+        let mut is_oldest = true;
         while let Some(delivery) = consumer.subscription.pop() {
-            match failure.take() {
-                Some(failure) => {
-                    let policy = self.redelivery_of(consumer.redelivery.as_deref());
-                    self.fail(now_ms, delivery, failure, &policy, None, out);
-                }
-                None => self.put_back(delivery),
+            if counts && ending.fails(delivery.number, is_oldest) {
+                let policy = self.redelivery_of(consumer.redelivery.as_deref());
+                let failure = Failure::ConsumerDied;
+                self.fail(now_ms, delivery, failure, &policy, None, out);
+            } else {
+                self.put_back(delivery);
             }
+            is_oldest = false;
         }
         for spot in consumer.reserved.into_iter().chain(consumer.declined) {
             self.came(spot);

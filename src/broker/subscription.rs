@@ -37,6 +37,15 @@ impl Window {
     }
 }
 
+/// How a consumer changes its window while it consumes (PRE-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// For so many messages; 0: it gets nothing more (PRE-2).
+    Messages(u32),
+    /// For so many more than it holds (PRE-2).
+    More(u32),
+}
+
 /// A consumer of a destination.
 #[derive(Debug)]
 pub struct Subscription {
@@ -97,6 +106,19 @@ impl Subscription {
             && (self.mode == AckMode::Auto
                 || (self.unacked.len() < self.window.messages_max as usize
                     && self.unacked_bytes < self.window.bytes_max))
+    }
+
+    /// Changes its window. Returns how many messages it holds.
+    pub fn set_room(&mut self, room: Room) -> usize {
+        let held = self.unacked.len();
+        self.window.messages_max = match room {
+            Room::Messages(messages_max) => messages_max,
+            Room::More(more) => {
+                let held = u32::try_from(held).unwrap_or(u32::MAX);
+                held.saturating_add(more)
+            }
+        };
+        held
     }
 
     /// Whether its connection takes no more for now.

@@ -19,7 +19,7 @@ use super::outlet::{Outlet, Rejected};
 use super::queue::Incoming;
 use super::redelivery::{Failure, OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
-use super::subscription::{Subscription, SubscriptionKey, Window};
+use super::subscription::{Room, Subscription, SubscriptionKey, Window};
 use subscriber::Subscriber;
 
 mod dispatch;
@@ -453,14 +453,15 @@ impl Topic {
         self.offline += 1;
         // What has expired waits for its turn no more.
         self.expiring.append(&mut self.overdue);
-        let mut counts = ending == Ending::Died && consumer.mode != AckMode::Auto;
+        let counts = consumer.mode != AckMode::Auto;
+        let mut is_oldest = true;
         while let Some(delivery) = consumer.pop() {
-            if counts {
+            if counts && ending.fails(delivery.number, is_oldest) {
                 self.fail(key, delivery, Failure::ConsumerDied, out);
             } else {
                 self.put_back(key, delivery);
             }
-            counts = false;
+            is_oldest = false;
         }
     }
 
@@ -532,6 +533,22 @@ impl Topic {
         self.finish(now_ms, key, taken, ack, out);
         self.dispatch(now_ms, key, out);
         true
+    }
+
+    /// Changes the window of the consumer `key` (PRE-4). Returns how many messages it held before.
+    pub fn set_room(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        room: Room,
+        out: &mut impl Outlet,
+    ) -> usize {
+        let Some(consumer) = self.consumer(key) else {
+            return 0;
+        };
+        let held = consumer.set_room(room);
+        self.dispatch(now_ms, key, out);
+        held
     }
 
     /// The number of the delivery of the consumer `key` that `which` names.

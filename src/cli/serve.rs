@@ -52,6 +52,9 @@ pub(super) struct ServeArgs {
     /// Serve STOMP over WebSocket over TLS too, on this address (websocket_tls.listen)
     #[arg(long, value_name = "ADDR", visible_alias = "wss")]
     websocket_tls: Option<String>,
+    /// Serve OpenWire too, on this address (openwire.listen)
+    #[arg(long, value_name = "ADDR")]
+    openwire: Option<String>,
     /// Serve whatever a connection begins with, on this address (auto.listen)
     #[arg(long, value_name = "ADDR")]
     auto: Option<String>,
@@ -83,6 +86,7 @@ impl ServeArgs {
             ("--stomp-tls", "stomp_tls", &self.stomp_tls),
             ("--websocket", "websocket", &self.websocket),
             ("--websocket-tls", "websocket_tls", &self.websocket_tls),
+            ("--openwire", "openwire", &self.openwire),
             ("--auto", "auto", &self.auto),
         ] {
             if let Some(value) = value {
@@ -161,6 +165,7 @@ async fn serve(
         stomp_tls = address_of("stomp_tls"),
         websocket = address_of("websocket"),
         websocket_tls = address_of("websocket_tls"),
+        openwire = address_of("openwire"),
         auto = address_of("auto"),
         certificate_days_left = handle.certificate_days_left(),
         store,

@@ -59,6 +59,8 @@ tree! {
         websocket: Websocket,
         /// STOMP over WebSocket over TLS.
         websocket_tls: WebsocketTls,
+        /// OpenWire over TCP.
+        openwire: Openwire,
         /// One port for all of these.
         auto: Auto,
         /// The certificate of the listeners with TLS.
@@ -241,7 +243,33 @@ section! {
 }
 
 section! {
-    /// One port for STOMP and WebSocket: the first bytes of a connection tell which it is.
+    /// OpenWire, the protocol of the Java client of ActiveMQ. Limits of connections, of logins and of transactions are those
+    /// of [stomp]; the longest frame and what follows count on every listener that takes OpenWire.
+    Openwire in "openwire" {
+        /// Whether to listen.
+        enabled: bool = false;
+        /// The address to listen on, as stomp.listen.
+        listen: SocketAddr = "127.0.0.1:61616";
+        /// As stomp.proxy_protocol.
+        proxy_protocol: ProxyProtocol = "off";
+        /// The longest frame. The client is told, and may ask for less.
+        frame_bytes_max: ByteSize = "101 MiB", from "64 KiB" to "2047 MiB";
+        /// The longest string in a frame, other than a content.
+        string_bytes_max: u32 = 32766, from 256 to 32766;
+        /// The most elements in all arrays of one frame.
+        items_max: u32 = 10000, from 100 to 1000000;
+        /// How deep objects may lie in objects in a frame.
+        depth_max: u32 = 32, from 8 to 256;
+        /// The most bytes of names that a connection's object cache holds.
+        cache_bytes_max: ByteSize = "2 MiB", from "64 KiB" to "64 MiB";
+        /// How long either side may be silent before the connection counts as dead, if the client does not ask for less; 0s:
+        /// for ever.
+        inactivity: Duration = "30s", from "0s" to "1h";
+    }
+}
+
+section! {
+    /// One port for STOMP, WebSocket and OpenWire: the first bytes of a connection tell which it is.
     Auto in "auto" {
         /// Whether to listen.
         enabled: bool = false;
@@ -525,7 +553,7 @@ pub struct Listener {
 impl Config {
     /// All listeners of clients, those that are off included.
     #[must_use]
-    pub fn listeners(&self) -> [Listener; 5] {
+    pub fn listeners(&self) -> [Listener; 6] {
         let of = |section, enabled, listen, tls, proxy_protocol| Listener {
             section,
             enabled,
@@ -534,6 +562,7 @@ impl Config {
             proxy_protocol,
         };
         let (plain, tls) = (&self.stomp, &self.stomp_tls);
+        let openwire = &self.openwire;
         let (ws, wss, auto) = (&self.websocket, &self.websocket_tls, &self.auto);
         [
             of("stomp", true, plain.listen, false, plain.proxy_protocol),
@@ -551,6 +580,13 @@ impl Config {
                 wss.listen,
                 true,
                 wss.proxy_protocol,
+            ),
+            of(
+                "openwire",
+                openwire.enabled,
+                openwire.listen,
+                false,
+                openwire.proxy_protocol,
             ),
             of(
                 "auto",

@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Size of a buffer for frames on their way out.
 pub const PIECE_BYTES: usize = 64 * 1024;
@@ -44,6 +44,27 @@ impl Buffers {
     pub fn lend_read(&self) -> BytesMut {
         let kept = self.read.lock().ok().and_then(|mut kept| kept.pop());
         kept.unwrap_or_else(|| BytesMut::with_capacity(READ_BYTES))
+    }
+
+    /// What is behind `taken` in `octets`, as a buffer to read into again: the same one, unless a message keeps its body in
+    /// it.
+    pub fn thaw(&self, octets: Bytes, taken: usize) -> BytesMut {
+        match octets.try_into_mut() {
+            Ok(mut buffer) if taken == buffer.len() => {
+                // Not `advance`, which would give up the room in front.
+                buffer.clear();
+                buffer
+            }
+            Ok(mut buffer) => {
+                buffer.advance(taken);
+                buffer
+            }
+            Err(kept) => {
+                let mut buffer = self.lend_read();
+                buffer.extend_from_slice(&kept[taken..]);
+                buffer
+            }
+        }
     }
 
     /// Takes a read buffer back.

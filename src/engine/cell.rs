@@ -419,8 +419,13 @@ impl Cell {
             numbers: None,
         };
         state.attached.insert(key, attached);
-        let rewrites = encoder.rewrites();
-        state.encoders.insert(key, Rendering { encoder, rewrites });
+        let (rewrites, wire) = (encoder.rewrites(), encoder.wire());
+        let rendering = Rendering {
+            encoder,
+            rewrites,
+            wire,
+        };
+        state.encoders.insert(key, rendering);
     }
 
     /// Disconnects a subscription from its outbox.

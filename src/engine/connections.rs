@@ -50,6 +50,14 @@ impl Connections {
         Ok(())
     }
 
+    /// Tells the connection that has the client id to end. Returns false if none has.
+    pub fn end(&self, client_id: &str) -> bool {
+        let known = self.by_client_id.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(client_id);
+        found.inspect(|older| older.end.notify_one()).is_some()
+    }
+
     /// Frees the client id, unless another connection has taken it over.
     pub fn unregister(&self, client_id: &str, end: &Arc<Notify>) {
         let mut known = self

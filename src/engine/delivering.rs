@@ -18,13 +18,20 @@ use crate::broker::{
 
 /// Renders deliveries for one subscription in the form of its wire.
 pub trait Encoder: Send {
+    /// The wire whose form of messages it renders; it is asked to rewrite all others.
+    fn wire(&self) -> u8;
     /// Appends everything of the frame that comes before the body.
     fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
+    /// Whether the body follows what [`Encoder::head`] has just written; else that was the whole frame.
+    fn has_body(&self) -> bool {
+        true
+    }
     /// What follows the body.
-    fn tail(&self) -> &'static [u8];
+    fn tail(&self) -> &[u8];
     /// Appends the frame that tells a browser that it has seen everything (BRO-1).
-    fn browse_end(&self, out: &mut Vec<u8>);
-    /// Whether it may have something to say of any message's form; asked once. Advisories it is asked about always.
+    fn browse_end(&mut self, out: &mut Vec<u8>);
+    /// Whether it may have something to say of any message's form; asked once. It is always asked about messages of other
+    /// wires, advisories included.
     fn rewrites(&self) -> bool {
         false
     }
@@ -39,6 +46,8 @@ pub(super) struct Rendering {
     pub(super) encoder: Box<dyn Encoder>,
     /// Whether the encoder has a say in the form of each message.
     pub(super) rewrites: bool,
+    /// Messages of other wires are rewritten in any case.
+    pub(super) wire: u8,
 }
 
 /// How the deliveries of one subscription get to its connection.
@@ -115,8 +124,12 @@ impl Outlet for Delivering<'_> {
         else {
             return Flow::Refused;
         };
-        let Rendering { encoder, rewrites } = rendering;
-        let rewritten = if *rewrites || outgoing.message.event().is_some() {
+        let Rendering {
+            encoder,
+            rewrites,
+            wire,
+        } = rendering;
+        let rewritten = if *rewrites || outgoing.message.wire != *wire {
             encoder.rewritten(outgoing.message).map(Arc::new)
         } else {
             None
@@ -133,14 +146,12 @@ impl Outlet for Delivering<'_> {
                 &other
             }
         };
-        let tail = encoder.tail();
         let open = waiting.deliver(
             outbox,
             attached.index,
             attached.auto,
-            outgoing.message,
-            |out| encoder.head(outgoing, out),
-            tail,
+            outgoing,
+            &mut **encoder,
         );
         if let Some(reporting) = &self.reporting
             && reporting.wanted.dispatched
@@ -183,7 +194,8 @@ impl Outlet for Delivering<'_> {
             return;
         };
         self.open(outbox);
-        if let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get(to))
+        if let (Some((_, waiting)), Some(rendering)) =
+            (&mut self.current, self.encoders.get_mut(to))
             && waiting.takes_deliveries()
         {
             waiting.tell(outbox, |out| rendering.encoder.browse_end(out));

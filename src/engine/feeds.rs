@@ -18,7 +18,7 @@ use super::outbox::Outbox;
 use super::wide::Wide;
 use crate::broker::advisory::{self, ConsumerFacts};
 use crate::broker::{
-    AckMode, Destination, Ending, Kind, Pattern, SubscriptionKey, Which, Window, Wishes,
+    AckMode, Destination, Ending, Kind, Pattern, Room, SubscriptionKey, Which, Window, Wishes,
 };
 
 /// Makes what renders the deliveries of one feed: its destination, and its index.
@@ -44,6 +44,9 @@ pub struct Blueprint {
     /// What is told of them.
     pub facts: Option<Arc<ConsumerFacts>>,
 }
+
+/// Stands for the index of a feed where any may hold the delivery.
+pub const ANY_FEED: u64 = u32::MAX as u64;
 
 /// Whether a pattern is about advisory topics: only one that names them, so that who asks for all topics gets what
 /// clients send and not what the broker reports.
@@ -252,6 +255,13 @@ impl Feeds {
         }
     }
 
+    /// Changes the window of each feed. Returns how many messages they held before.
+    pub fn set_room(&self, now_ms: u64, room: Room, work: &mut Work) -> usize {
+        let joined = self.joined();
+        let held = joined.feeds().map(|feed| feed.set_room(now_ms, room, work));
+        held.sum()
+    }
+
     /// Ends all feeds, and there will be no more. If the connection died, only the oldest delivery of the
     /// subscription counts as failed (RED-6).
     pub fn end(&self, now_ms: u64, ending: Ending, work: &mut Work) {
@@ -267,7 +277,10 @@ impl Feeds {
         for feed in feeds {
             let is_oldest = oldest
                 .is_some_and(|(_, key, cell)| key == feed.key && cell == Arc::as_ptr(&feed.cell));
-            let ending = if is_oldest { ending } else { Ending::Orderly };
+            let ending = match ending {
+                Ending::Died if !is_oldest => Ending::Orderly,
+                ending => ending,
+            };
             feed.end(now_ms, ending, work);
         }
         if let Some(wide) = &self.durable {
@@ -281,6 +294,9 @@ impl Feeds {
     pub fn concerned(&self, index: u64, which: Which) -> Option<Vec<(Feed, Which)>> {
         let joined = self.joined();
         let named = match which {
+            _ if index == ANY_FEED => joined
+                .feeds()
+                .find_map(|feed| Some((feed, feed.find(which)?)))?,
             Which::Message(_) => joined
                 .feeds()
                 .find_map(|feed| Some((feed, feed.find(which)?)))?,
@@ -306,6 +322,16 @@ impl Feed {
         self.cell.step(work, Journaled::default(), |machine, out| {
             State::start(machine, now_ms, self.key, out);
         });
+    }
+
+    /// Changes the window of the consumer (PRE-4). Returns how many messages it held before.
+    pub fn set_room(&self, now_ms: u64, room: Room, work: &mut Work) -> usize {
+        let journaled = Journaled::default();
+        self.cell
+            .step(work, journaled, |machine, out| match machine {
+                Machine::Queue(queue) => queue.set_room(now_ms, self.key, room, out),
+                Machine::Topic(topic) => topic.set_room(now_ms, self.key, room, out),
+            })
     }
 
     /// Ends the consumer; what it holds returns.

@@ -27,6 +27,7 @@ pub mod manage;
 pub mod memory;
 mod moving;
 pub mod namespaces;
+pub mod neutral;
 pub mod opening;
 pub mod outbox;
 pub mod pace;

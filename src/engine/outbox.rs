@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 use super::Engine;
 use super::buffers::{Buffers, PIECE_BYTES};
-use super::cell::Cell;
+use super::cell::{Cell, Encoder};
 use super::memory::Memory;
-use crate::broker::{Message, SubscriptionKey};
+use crate::broker::{Outgoing, SubscriptionKey};
 use crate::clock::Clock;
 
 /// Bodies from this size on are written from where they are instead of being copied.
@@ -297,6 +297,14 @@ impl Outbox {
         self.kick();
     }
 
+    /// Appends a frame rendered in its place, as one has to be that the frames of deliveries refer to.
+    pub fn append_with(&self, render: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.tell(self, render);
+        }
+    }
+
     /// Makes a subscription known, so that marks can name it.
     pub fn register(&self, consumer: Consumer) -> u32 {
         let mut waiting = self.lock();
@@ -453,21 +461,26 @@ impl Waiting {
         !self.closed && !self.deaf
     }
 
-    /// Renders one delivery: `head` writes everything before the body, `tail` follows it. Returns whether
-    /// the connection takes more; if not, `consumer` is remembered and resumed when it does.
+    /// Renders one delivery. Returns whether the connection takes more; if not, `consumer` is remembered and resumed when
+    /// it does.
     pub fn deliver(
         &mut self,
         outbox: &Outbox,
         consumer: u32,
         auto: bool,
-        message: &Message,
-        head: impl FnOnce(&mut Vec<u8>),
-        tail: &[u8],
+        outgoing: &Outgoing<'_>,
+        encoder: &mut dyn Encoder,
     ) -> bool {
         let piece = self.open_piece(&outbox.buffers);
         let before = piece.len();
-        head(piece);
-        let body = message.body();
+        encoder.head(outgoing, piece);
+        let tail = encoder.tail();
+        let message = outgoing.message;
+        let body = if encoder.has_body() {
+            message.body()
+        } else {
+            &[]
+        };
         if body.len() < SHARED_BODY_BYTES {
             piece.extend_from_slice(body);
             piece.extend_from_slice(tail);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::neutral::Neutral;
 use crate::broker::Message;
 use crate::broker::selector::{Header, Value};
 
@@ -12,6 +13,10 @@ pub trait PropertyReader: Send + Sync {
     fn property<'m>(&self, message: &'m Message, name: &str) -> Option<Value<'m>>;
     /// A header that only the wire knows: reply destination, type, correlation id, group, user, message id.
     fn header<'m>(&self, message: &'m Message, header: Header) -> Option<Value<'m>>;
+    /// All that the message says, for another wire; `None` if it cannot be read.
+    fn neutral(&self, _message: &Message) -> Option<Neutral> {
+        None
+    }
 }
 
 /// Wires there may be.
@@ -29,6 +34,14 @@ impl PropertyReaders {
     pub fn register(&self, wire: u8, reader: Arc<dyn PropertyReader>) {
         // The first stays: readers of one wire do not differ.
         let _ = self.0[usize::from(wire)].set(reader);
+    }
+
+    /// What a message says, for another wire than the one it came in on.
+    #[must_use]
+    pub fn neutral(&self, message: &Message) -> Neutral {
+        let reader = self.get(message.wire);
+        let read = reader.and_then(|reader| reader.neutral(message));
+        read.unwrap_or_else(Neutral::unreadable)
     }
 
     /// The reader for `wire`.

@@ -15,7 +15,7 @@ use super::presence::Presence;
 use super::transactions::Transactions;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
-use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
+use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Room, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
 use crate::engine::commit::Transaction;
@@ -545,9 +545,25 @@ impl Session {
         }
     }
 
+    /// Changes the window of a subscription (PRE-4); of one to several destinations that of each. Returns how many messages
+    /// it held before.
+    pub fn set_room(&mut self, serial: u64, room: Room) -> usize {
+        let now_ms = self.engine.clock.wall_ms();
+        match self.subscriptions.get(&serial) {
+            Some(Subscribed::One(feed)) => feed.set_room(now_ms, room, &mut self.work),
+            Some(Subscribed::Many(feeds)) => feeds.set_room(now_ms, room, &mut self.work),
+            None => 0,
+        }
+    }
+
     /// Ends a subscription in good order. Returns false if there is none.
     pub fn unsubscribe(&mut self, serial: u64, answer: Answer<'_>) -> bool {
-        if !self.end_subscription(serial, Ending::Orderly) {
+        self.unsubscribe_as(serial, Ending::Orderly, answer)
+    }
+
+    /// Ends a subscription. Returns false if there is none.
+    pub fn unsubscribe_as(&mut self, serial: u64, ending: Ending, answer: Answer<'_>) -> bool {
+        if !self.end_subscription(serial, ending) {
             return false;
         }
         // What returned has left nothing to sync.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use ferrymq_protocols::sniff::{Opening, sniff};
 use ferrymq_protocols::stomp::{
     ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version,
@@ -22,7 +22,6 @@ use super::send::{Destinations, LastSend};
 use super::subscribe::Subscriptions;
 use super::temporary::Temporaries;
 use crate::broker::Ending;
-use crate::engine::buffers::Buffers;
 use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
 use crate::session::{Peer, Session};
@@ -232,7 +231,7 @@ impl Adapter for Stomp {
             _ => next,
         };
         session.end_batch();
-        *input = thaw(octets, taken, &session.engine.buffers);
+        *input = session.engine.buffers.thaw(octets, taken);
         next
     }
 
@@ -332,26 +331,6 @@ impl Adapter for Stomp {
 
     fn ended(&mut self, session: &mut Session) {
         self.state.free_client_id(session);
-    }
-}
-
-/// The rest of `octets` as a buffer to read into again: the same one, unless a message keeps its body in it.
-fn thaw(octets: Bytes, taken: usize, buffers: &Buffers) -> BytesMut {
-    match octets.try_into_mut() {
-        Ok(mut buffer) if taken == buffer.len() => {
-            // Not `advance`, which would give up the room in front.
-            buffer.clear();
-            buffer
-        }
-        Ok(mut buffer) => {
-            buffer.advance(taken);
-            buffer
-        }
-        Err(kept) => {
-            let mut buffer = buffers.lend_read();
-            buffer.extend_from_slice(&kept[taken..]);
-            buffer
-        }
     }
 }
 

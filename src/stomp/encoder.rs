@@ -10,8 +10,10 @@ use ferrymq_protocols::stomp::{
 
 use super::temporary::OwnNames;
 use super::transformation::Transformation;
+use super::{WIRE_STOMP, crossing};
 use crate::broker::{DeadLetter, Message, MessageFlags, Outgoing};
 use crate::engine::cell::Encoder;
+use crate::engine::properties::PropertyReaders;
 
 thread_local! {
     /// One for all subscriptions: deliveries of one moment share their lines, whoever gets them, and a quiet subscription
@@ -29,6 +31,8 @@ pub(super) struct MessageEncoder {
     /// The subscription is a queue only inside: that its messages are copies is nobody's business.
     hides_route: bool,
     transformation: Transformation,
+    /// Who reads messages of other wires.
+    readers: Arc<PropertyReaders>,
 }
 
 impl MessageEncoder {
@@ -38,6 +42,7 @@ impl MessageEncoder {
         names: Arc<OwnNames>,
         hides_route: bool,
         transformation: Transformation,
+        readers: Arc<PropertyReaders>,
     ) -> Self {
         Self {
             template,
@@ -45,6 +50,7 @@ impl MessageEncoder {
             names,
             hides_route,
             transformation,
+            readers,
         }
     }
 }
@@ -88,7 +94,11 @@ impl Encoder for MessageEncoder {
         LINES.with_borrow_mut(|lines| self.template.encode_message_head(&fields, lines, out));
     }
 
-    fn tail(&self) -> &'static [u8] {
+    fn wire(&self) -> u8 {
+        WIRE_STOMP
+    }
+
+    fn tail(&self) -> &[u8] {
         FRAME_END
     }
 
@@ -97,10 +107,14 @@ impl Encoder for MessageEncoder {
     }
 
     fn rewritten(&mut self, message: &Message) -> Option<Message> {
-        self.transformation.apply(message)
+        if message.wire == WIRE_STOMP || message.event().is_some() {
+            return self.transformation.apply(message);
+        }
+        let neutral = self.readers.neutral(message);
+        Some(crossing::of_neutral(message, &neutral))
     }
 
-    fn browse_end(&self, out: &mut Vec<u8>) {
+    fn browse_end(&mut self, out: &mut Vec<u8>) {
         self.template.encode_browser_end(out);
     }
 }
@@ -159,7 +173,7 @@ mod tests {
     #[test]
     fn an_encoder_is_small() {
         assert!(
-            size_of::<MessageEncoder>() <= 120,
+            size_of::<MessageEncoder>() <= 128,
             "{}",
             size_of::<MessageEncoder>()
         );

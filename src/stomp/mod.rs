@@ -5,6 +5,7 @@ mod acknowledge;
 mod adapter;
 mod advisory;
 mod connect;
+mod crossing;
 mod declare;
 mod destination;
 mod encoder;

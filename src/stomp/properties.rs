@@ -10,6 +10,7 @@ use memchr::memchr;
 
 use crate::broker::selector::{Header, Value};
 use crate::broker::{Message, MessageFlags};
+use crate::engine::neutral::Neutral;
 use crate::engine::properties::PropertyReader;
 
 /// Reads heads in the form of [`WIRE_STOMP`](super::WIRE_STOMP).
@@ -55,6 +56,10 @@ impl PropertyReader for StompProperties {
             _ => return None,
         };
         find(message, line).map(Value::Str)
+    }
+
+    fn neutral(&self, message: &Message) -> Option<Neutral> {
+        super::crossing::to_neutral(message)
     }
 }
 

@@ -262,6 +262,7 @@ impl State {
         let transformation = wanted.headers.get(Known::Transformation);
         let form = transformation.and_then(|name| Form::wanted(&name));
         let advisories = Arc::clone(session.engine.advisories.properties());
+        let readers = Arc::clone(&session.engine.properties);
         let always_content_length = self.settings.always_content_length;
         let (names, written) = (
             Arc::clone(&self.temporaries.names),
@@ -287,6 +288,7 @@ impl State {
                 names,
                 hides_route,
                 transformation,
+                Arc::clone(&readers),
             );
             Box::new(encoder) as Box<dyn Encoder>
         };

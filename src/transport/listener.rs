@@ -15,7 +15,8 @@ use super::opening::{Carrier, Opened, Spoken, Stop};
 use super::tcp::TcpWire;
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
-use crate::session::link::Link;
+use crate::openwire::{OpenWire, OpenWireSettings};
+use crate::session::link::{Adapter, Link};
 use crate::session::{Bounds, Peer, Session};
 use crate::stomp::{Stomp, StompSettings};
 
@@ -28,6 +29,8 @@ pub struct Service {
     pub engine: Arc<Engine>,
     /// How STOMP is spoken.
     pub settings: Arc<StompSettings>,
+    /// How OpenWire is spoken.
+    pub openwire: Arc<OpenWireSettings>,
     /// Bounds of transactions.
     pub bounds: Bounds,
     /// Open connections at most.
@@ -92,6 +95,7 @@ impl Listener {
         let wire = TcpWire::new(stream);
         if self.speaks.is_plain() {
             let spoken = Spoken {
+                openwire: self.speaks.protocol == Protocol::OpenWire,
                 wire: Carrier::Plain(wire),
                 input: BytesMut::new(),
                 peer: Peer::at(remote),
@@ -139,21 +143,46 @@ impl Connection {
     }
 
     async fn serve<W: Duplex + Clone>(self, spoken: Spoken<W>) {
-        let Spoken { wire, input, peer } = spoken;
+        let Spoken {
+            openwire,
+            wire,
+            input,
+            peer,
+        } = spoken;
+        let (end, opened_ms) = (Arc::new(Notify::new()), self.accepted_ms);
         match wire {
-            Carrier::Plain(wire) => self.link(wire, input, peer).await,
-            Carrier::WebSocket(wire) => self.link(wire, input, peer).await,
+            Carrier::Plain(wire) if openwire => {
+                let settings = Arc::clone(&self.service.openwire);
+                let openwire = OpenWire::new(settings, peer, Arc::clone(&end), opened_ms);
+                self.link(wire, input, openwire, end).await;
+            }
+            Carrier::Plain(wire) => {
+                let stomp = self.stomp(peer, &end);
+                self.link(wire, input, stomp, end).await;
+            }
+            Carrier::WebSocket(wire) => {
+                let stomp = self.stomp(peer, &end);
+                self.link(wire, input, stomp, end).await;
+            }
         }
     }
 
-    async fn link<W: Duplex + Clone>(self, wire: W, input: BytesMut, peer: Peer) {
+    fn stomp(&self, peer: Peer, end: &Arc<Notify>) -> Stomp {
+        let settings = Arc::clone(&self.service.settings);
+        Stomp::new(settings, peer, Arc::clone(end), self.accepted_ms)
+    }
+
+    async fn link<W: Duplex + Clone>(
+        self,
+        wire: W,
+        input: BytesMut,
+        adapter: impl Adapter,
+        end: Arc<Notify>,
+    ) {
         let service = self.service;
         let outbox = Arc::new(Outbox::new(Box::new(wire.clone()), &service.engine));
         let session = Session::new(Arc::clone(&service.engine), outbox, service.bounds);
-        let end = Arc::new(Notify::new());
-        let settings = Arc::clone(&service.settings);
-        let stomp = Stomp::new(settings, peer, Arc::clone(&end), self.accepted_ms);
-        let link = Link::new(wire, session, stomp).with_input(input);
+        let link = Link::new(wire, session, adapter).with_input(input);
         link.serve(end, service.stopping).await;
         drop(service.alive);
     }

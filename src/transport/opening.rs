@@ -47,6 +47,8 @@ pub enum Protocol {
     Stomp,
     /// STOMP over WebSocket.
     WebSocket,
+    /// OpenWire.
+    OpenWire,
     /// Whichever the connection begins with.
     Auto,
 }
@@ -70,6 +72,8 @@ pub(super) enum Opened {
 
 /// Where STOMP is spoken: on a wire, or by WebSocket over it.
 pub(super) struct Spoken<W> {
+    /// Whether it is OpenWire instead of STOMP.
+    pub(super) openwire: bool,
     pub(super) wire: Carrier<W>,
     /// Octets of STOMP that have been read already.
     pub(super) input: BytesMut,
@@ -94,9 +98,11 @@ impl From<io::Error> for Stop {
 }
 
 impl Speaks {
-    /// Whether a connection is STOMP from its first octet on, so that nothing comes before.
+    /// Whether a connection is what is spoken at last from its first octet on, so that nothing comes before.
     pub(super) fn is_plain(&self) -> bool {
-        self.protocol == Protocol::Stomp && matches!(self.tls, Tls::Off) && self.proxies.is_none()
+        matches!(self.protocol, Protocol::Stomp | Protocol::OpenWire)
+            && matches!(self.tls, Tls::Off)
+            && self.proxies.is_none()
     }
 
     /// Brings a connection as far as STOMP. `remote` becomes the address of the client, when a proxy tells it.
@@ -178,26 +184,40 @@ impl Speaks {
     ) -> Result<Spoken<W>, Stop> {
         let opening = match self.protocol {
             Protocol::Stomp => Opening::Stomp,
+            Protocol::OpenWire => Opening::OpenWire,
             _ => self.detect(&wire, &mut input).await?,
         };
         match (self.protocol, opening) {
             // What is none of all gets its answer from STOMP, or from HTTP where there is no STOMP.
             (Protocol::Stomp, _) | (Protocol::Auto, Opening::Stomp | Opening::Unknown) => {
-                let wire = Carrier::Plain(wire);
-                return Ok(Spoken { wire, input, peer });
+                return Ok(Spoken {
+                    openwire: false,
+                    wire: Carrier::Plain(wire),
+                    input,
+                    peer,
+                });
+            }
+            (Protocol::OpenWire, _) | (Protocol::Auto, Opening::OpenWire) => {
+                return Ok(Spoken {
+                    openwire: true,
+                    wire: Carrier::Plain(wire),
+                    input,
+                    peer,
+                });
             }
             (_, Opening::Http) | (Protocol::WebSocket, Opening::Unknown) => {}
-            (Protocol::Auto, Opening::OpenWire) => {
-                return Err(Stop("OpenWire is not supported yet".to_owned()));
-            }
             (_, other) => return Err(Stop(format!("{} is not spoken on this port", other.name()))),
         }
         self.upgrade(&wire, &mut input).await?;
         let remote = peer.address.to_string();
         let wire = WebSocketWire::new(wire, self.message_bytes_max, remote);
         wire.take_in_first(&mut input)?;
-        let wire = Carrier::WebSocket(Arc::new(wire));
-        Ok(Spoken { wire, input, peer })
+        Ok(Spoken {
+            openwire: false,
+            wire: Carrier::WebSocket(Arc::new(wire)),
+            input,
+            peer,
+        })
     }
 
     /// The handshake of WebSocket, or an answer to whatever else is asked.

@@ -27,13 +27,15 @@ pub(crate) enum Transport {
     WebSocket,
     /// The same file.
     WebSocketTls,
+    /// Without TLS only.
+    OpenWire,
 }
 
 impl Transport {
     /// The same one over TLS.
     pub(crate) fn secured(self) -> Self {
         match self {
-            Self::Tcp | Self::Tls => Self::Tls,
+            Self::Tcp | Self::Tls | Self::OpenWire => Self::Tls,
             Self::WebSocket | Self::WebSocketTls => Self::WebSocketTls,
         }
     }
@@ -41,7 +43,7 @@ impl Transport {
     /// What an address begins with, as the client programs know it.
     pub(crate) fn scheme(self) -> &'static str {
         match self {
-            Self::Tcp => "",
+            Self::Tcp | Self::OpenWire => "",
             Self::Tls => "tls://",
             Self::WebSocket => "ws://",
             Self::WebSocketTls => "wss://",
@@ -55,6 +57,7 @@ impl Transport {
             Self::Tls => ("stomp_tls", Some("--stomp-tls")),
             Self::WebSocket => ("websocket", Some("--websocket")),
             Self::WebSocketTls => ("websocket_tls", Some("--websocket-tls")),
+            Self::OpenWire => ("openwire", Some("--openwire")),
         }
     }
 

@@ -9,6 +9,7 @@ mod broker;
 mod browser;
 mod conformance;
 mod crash;
+mod openwire;
 mod pages;
 mod program;
 mod retry;
@@ -26,7 +27,9 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::broker::{Broker, Setup, Transport};
 use crate::program::Program;
 use crate::scenarios::{SCENARIOS, Scenario};
-use crate::toolchain::{CHROMIUM, GO, JAVA, NODE, PERL, PYTHON, RUBY, Toolchain, Unready};
+use crate::toolchain::{
+    CHROMIUM, GO, JAVA, JAVA_OPENWIRE, NODE, PERL, PYTHON, RUBY, Toolchain, Unready,
+};
 
 /// A client library and the program that uses it.
 struct Client {
@@ -197,6 +200,14 @@ fn main() -> ExitCode {
     trials.push(Trial::ignorable_test(browser::EXAMPLE, || {
         told(CHROMIUM.command("chromium.mjs"), browser::tell_example)
     }));
+    for scenario in openwire::SCENARIOS {
+        let name = format!("java activemq-client: {scenario}");
+        trials.push(Trial::ignorable_test(name, move || {
+            told(JAVA_OPENWIRE.command(openwire::SCRIPT), |client| {
+                openwire::tell(client, scenario)
+            })
+        }));
+    }
     trials.push(Trial::ignorable_test(conformance::TITLE, || {
         told(JAVA.command("ferrymq.Conformance"), conformance::tell)
     }));

@@ -48,6 +48,7 @@ pub(crate) static GO: Toolchain = Toolchain(LazyLock::new(go));
 pub(crate) static RUBY: Toolchain = Toolchain(LazyLock::new(ruby));
 pub(crate) static PERL: Toolchain = Toolchain(LazyLock::new(perl));
 pub(crate) static JAVA: Toolchain = Toolchain(LazyLock::new(java));
+pub(crate) static JAVA_OPENWIRE: Toolchain = Toolchain(LazyLock::new(java_openwire));
 
 impl Toolchain {
     /// The command that runs the client `script`.
@@ -211,12 +212,21 @@ fn perl() -> Result<Runner, Unready> {
 
 /// JORAM's JMS suite over FuseSource's JMS client for STOMP, and Spring's client; the script is the class to run.
 fn java() -> Result<Runner, Unready> {
+    maven("java", &JAVA_FILES)
+}
+
+/// ActiveMQ's own client, which needs another version of the interfaces of JMS than the others.
+fn java_openwire() -> Result<Runner, Unready> {
+    maven("java-openwire", &JAVA_OPENWIRE_FILES)
+}
+
+/// The classes of a project in `directory` that is made of `files`.
+fn maven(directory: &str, files: &[&str]) -> Result<Runner, Unready> {
     let version = run(Command::new("mvn").arg("--version"))?;
-    let home = Home::locked("java")?;
-    let source = source("java");
-    let sources = ["pom.xml", "src/main/resources/provider.properties"]
-        .into_iter()
-        .chain(JAVA_CLASSES)
+    let home = Home::locked(directory)?;
+    let source = source(directory);
+    let sources = files
+        .iter()
         .map(|file| text(&source.join(file)))
         .collect::<Result<String, Unready>>()?;
     home.fill(&(version + &sources), || {
@@ -248,7 +258,11 @@ fn java() -> Result<Runner, Unready> {
     ))
 }
 
-const JAVA_CLASSES: [&str; 4] = [
+const JAVA_OPENWIRE_FILES: [&str; 2] = ["pom.xml", "src/main/java/ferrymq/OpenWire.java"];
+
+const JAVA_FILES: [&str; 6] = [
+    "pom.xml",
+    "src/main/resources/provider.properties",
     "src/main/java/ferrymq/Conformance.java",
     "src/main/java/ferrymq/Json.java",
     "src/main/java/ferrymq/Spring.java",

@@ -7,6 +7,7 @@ mod disk;
 mod duplicates;
 mod hostile;
 mod namespaces;
+mod openwire;
 mod restart;
 mod security;
 mod statistics;

@@ -65,6 +65,7 @@ pub use error::{EncodeError, Fault, OpenWireError};
 pub use format::{Format, VERSION_MAX};
 pub use limits::Limits;
 pub use negotiate::{Negotiated, NegotiationError, WireFormat};
+pub use schema::Object;
 pub use text::{Secret, Text};
 pub use utf::JavaStr;
 pub use writer::{STRING_BYTES_MAX, Shared};

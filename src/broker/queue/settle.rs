@@ -6,7 +6,7 @@ use super::lanes::Spot;
 use crate::broker::delivery::{Ack, AckMode, Delivery, Entry, Which};
 use crate::broker::outlet::{Outlet, Rejected};
 use crate::broker::redelivery::{Failure, OnNack, RedeliveryOverride, RedeliveryPolicy};
-use crate::broker::subscription::SubscriptionKey;
+use crate::broker::subscription::{Room, SubscriptionKey};
 
 impl Queue {
     /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
@@ -46,6 +46,23 @@ impl Queue {
             self.dispatch(now_ms, out);
         }
         known
+    }
+
+    /// Changes the window of the consumer `key` (PRE-4). Returns how many messages it held before.
+    pub fn set_room(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        room: Room,
+        out: &mut impl Outlet,
+    ) -> usize {
+        let Some(consumer) = self.consumers.get_mut(key) else {
+            return 0;
+        };
+        let held = consumer.subscription.set_room(room);
+        self.join_turn(key);
+        self.dispatch(now_ms, out);
+        held
     }
 
     /// The number of the delivery of the consumer `key` that `which` names.

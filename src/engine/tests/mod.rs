@@ -121,11 +121,15 @@ impl Encoder for Plain {
         out.extend_from_slice(format!("{origin} {serial} {redelivered}\n").as_bytes());
     }
 
-    fn tail(&self) -> &'static [u8] {
+    fn wire(&self) -> u8 {
+        1
+    }
+
+    fn tail(&self) -> &[u8] {
         b"\0"
     }
 
-    fn browse_end(&self, out: &mut Vec<u8>) {
+    fn browse_end(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"end\n\0");
     }
 }

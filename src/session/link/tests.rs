@@ -28,11 +28,15 @@ impl Encoder for Nowhere {
         out.push(b'm');
     }
 
-    fn tail(&self) -> &'static [u8] {
+    fn wire(&self) -> u8 {
+        1
+    }
+
+    fn tail(&self) -> &[u8] {
         b"\0"
     }
 
-    fn browse_end(&self, _: &mut Vec<u8>) {}
+    fn browse_end(&mut self, _: &mut Vec<u8>) {}
 }
 
 /// One octet can be read, once.

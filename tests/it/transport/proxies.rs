@@ -80,10 +80,6 @@ fn without_the_header_or_from_elsewhere_a_connection_is_closed() {
 #[test]
 fn what_a_port_that_detects_does_not_speak_is_closed() {
     let server = Server::over(Over::Detected, |config| config.auto.tls = false);
-    let wireformat = b"\0\0\x01\x06\x01ActiveMQ\0\0\0\x0c";
-    let mut client = Client::over(Box::new(server.tcp("auto")));
-    client.pour(wireformat);
-    client.ended();
     // TLS is not switched on.
     let name = "localhost".try_into().expect("a name");
     let mut hello = ClientConnection::new(server.authority().client(None), name).expect("a client");
