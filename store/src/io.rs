@@ -24,6 +24,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in the directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Octets that files may still take where `path` is, or will be.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// True if paths mean the real file system, so that sled and a lock file can be used beside the journal.
     fn is_real(&self) -> bool;
 }
@@ -94,6 +96,12 @@ impl Disk for RealDisk {
         } else {
             Ok(())
         }
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        // A relative path without a parent left is one in the working directory.
+        let there = path.ancestors().find(|path| path.exists());
+        fs2::available_space(there.unwrap_or_else(|| Path::new(".")))
     }
 
     fn is_real(&self) -> bool {

@@ -416,6 +416,12 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        let world = self.world();
+        let left = |capacity: u64| capacity.saturating_sub(world.allocated());
+        Ok(world.capacity.map_or(u64::MAX, left))
+    }
+
     fn is_real(&self) -> bool {
         false
     }
