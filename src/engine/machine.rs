@@ -1,6 +1,6 @@
 //! What is behind the lock of a destination: a queue or a topic, and what both can be asked.
 
-use crate::broker::{Message, Queue, Topic};
+use crate::broker::{Locator, Message, Queue, Topic};
 
 /// The machine of a destination.
 pub enum Machine {
@@ -35,6 +35,17 @@ impl Machine {
         match self {
             Self::Queue(queue) => queue.usage().bytes,
             Self::Topic(topic) => topic.bytes(),
+        }
+    }
+
+    /// Where its messages lie in temporary storage.
+    pub(super) fn spilled(&self) -> Vec<Locator> {
+        match self {
+            Self::Queue(queue) => {
+                let places = queue.entries().filter_map(|(_, entry)| entry.at);
+                places.filter(|at| at.is_temp()).collect()
+            }
+            Self::Topic(_) => Vec::new(),
         }
     }
 

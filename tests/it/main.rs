@@ -8,6 +8,7 @@ mod hostile;
 mod namespaces;
 mod restart;
 mod security;
+mod spilling;
 mod statistics;
 mod store_tools;
 mod tidy;

@@ -152,7 +152,7 @@ impl Topic {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
             let durable = self.subscriptions.get(key).and_then(|found| found.durable);
-            if let (Some(id), Some(_)) = (durable, delivery.entry.at) {
+            if let (Some(id), Some(_)) = (durable, delivery.entry.journaled_at()) {
                 out.redelivered_to(id, delivery.sequence, delivery.entry.redeliveries);
             }
             self.put_back(key, delivery);
