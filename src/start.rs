@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
 use ferrymq_store::Temp;
+use ferrymq_store::io::{Disk, RealDisk};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -49,6 +50,7 @@ impl Broker {
 pub struct Builder {
     config: Config,
     clock: Option<Clock>,
+    disk: Option<Arc<dyn Disk>>,
 }
 
 /// Why a broker did not start.
@@ -110,6 +112,13 @@ impl Builder {
         self
     }
 
+    /// Sets the disk of the journal; without it the file system's is used. For harnesses that let it fail.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
     /// Starts the broker; it accepts connections when this returns.
     ///
     /// # Errors
@@ -129,9 +138,10 @@ impl Builder {
         }
 
         let durability = Arc::new(Durability::default());
-        let opened = open_store(&config, &durability).await?;
+        let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
+        let opened = open_store(&config, Arc::clone(&disk), &durability).await?;
         // Behind the lock on the data directory: what lies there is removed.
-        let temp = open_temp(&config).await?;
+        let temp = open_temp(&config, disk).await?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
@@ -473,6 +483,7 @@ async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, 
 
 async fn open_store(
     config: &Config,
+    disk: Arc<dyn Disk>,
     durability: &Arc<Durability>,
 ) -> Result<Option<Opened>, StartError> {
     if config.broker.ephemeral {
@@ -480,6 +491,7 @@ async fn open_store(
     }
     let directory = config.broker.data_dir.clone();
     let values = opening::StoreSettings {
+        disk,
         directory: directory.clone(),
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),
@@ -493,7 +505,7 @@ async fn open_store(
 }
 
 /// Opens temporary storage: in the data directory, or in a directory that goes with the broker if it keeps nothing.
-async fn open_temp(config: &Config) -> Result<Temp, StartError> {
+async fn open_temp(config: &Config, disk: Arc<dyn Disk>) -> Result<Temp, StartError> {
     static STARTED: AtomicU64 = AtomicU64::new(0);
     let directory = if config.broker.ephemeral {
         let (process, number) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
@@ -502,6 +514,7 @@ async fn open_temp(config: &Config) -> Result<Temp, StartError> {
         config.broker.data_dir.join("temp")
     };
     let values = opening::TempSettings {
+        disk,
         directory: directory.clone(),
         file_bytes: config.store.segment_bytes.bytes(),
     };

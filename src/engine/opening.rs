@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrymq_store::io::{Disk, RealDisk};
+use ferrymq_store::io::Disk;
 use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent, Temp, TempConfig};
 
 use super::durability::Durability;
@@ -16,6 +16,8 @@ pub type OpenError = ferrymq_store::StoreError;
 /// Values the journal is opened with.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
+    /// The disk with the data directory.
+    pub disk: Arc<dyn Disk>,
     /// The data directory.
     pub directory: PathBuf,
     /// Length of a segment.
@@ -54,7 +56,7 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         _ => {}
     };
     let (store, recovered) = Store::open(
-        Arc::new(RealDisk),
+        Arc::clone(&settings.disk),
         &settings.directory,
         config,
         Box::new(on_event),
@@ -69,6 +71,8 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
 /// Values temporary storage is opened with.
 #[derive(Clone, Debug)]
 pub struct TempSettings {
+    /// The disk with the directory.
+    pub disk: Arc<dyn Disk>,
     /// Its directory, whose files of an earlier process are removed.
     pub directory: PathBuf,
     /// Length of a file.
@@ -84,11 +88,12 @@ pub fn open_temp(
     limit: impl FnOnce(u64) -> u64,
 ) -> Result<Temp, OpenError> {
     let TempSettings {
+        disk,
         directory,
         file_bytes,
     } = settings;
-    Temp::empty(&RealDisk, directory)?;
-    let free_bytes = RealDisk.free_bytes(directory).unwrap_or_else(|error| {
+    Temp::empty(&**disk, directory)?;
+    let free_bytes = disk.free_bytes(directory).unwrap_or_else(|error| {
         let directory = directory.display().to_string();
         tracing::warn!(directory, %error, "nobody knows how much space is free");
         u64::MAX
@@ -97,7 +102,7 @@ pub fn open_temp(
         limit_bytes: limit(free_bytes),
         file_bytes: u32::try_from(*file_bytes).unwrap_or(u32::MAX),
     };
-    Temp::open(Arc::new(RealDisk), directory, config)
+    Temp::open(Arc::clone(disk), directory, config)
 }
 
 /// Tells the operator what a start found that should not be there.

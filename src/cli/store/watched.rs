@@ -63,8 +63,8 @@ impl Disk for WatchedDisk {
         self.inner.sync_dir(directory)
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.inner.free_bytes(path)
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(directory)
     }
 
     fn is_real(&self) -> bool {
