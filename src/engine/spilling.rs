@@ -293,15 +293,22 @@ impl Spiller {
     /// Lets messages leave memory until enough is free, in several passes: first where the last ones stopped, then
     /// from the heads of queues on, with smaller windows each time.
     fn relieve(&mut self, engine: &Arc<Engine>, temp: &Temp) -> Relief {
+        if engine.memory.is_relieved() {
+            return Relief::Enough;
+        }
         let mut window_bytes = engine.settings.queue_window_bytes;
         let (mut rewinds, mut went) = (std::mem::take(&mut self.rewinds), false);
+        let holders = holders(engine);
         loop {
-            if engine.memory.is_relieved() {
-                return Relief::Enough;
-            }
-            match self.pass(engine, temp, window_bytes, rewinds) {
+            let cells = holders.iter();
+            let cells = cells.filter(|cell| cell.lock().machine.held_bytes() > window_bytes);
+            let cells = cells.cloned().collect();
+            match self.pass(engine, temp, (cells, window_bytes), rewinds) {
                 Ok(something) => went |= something,
                 Err(error) => return Relief::Refused(error),
+            }
+            if engine.memory.is_relieved() {
+                return Relief::Enough;
             }
             if rewinds {
                 if window_bytes == 0 {
@@ -318,15 +325,14 @@ impl Spiller {
         }
     }
 
-    /// Goes over all queues that hold more than `window_bytes`, the largest first. Returns whether anything left memory.
+    /// Goes over `cells`, which hold more than `window_bytes` each. Returns whether anything left memory.
     fn pass(
         &mut self,
         engine: &Arc<Engine>,
         temp: &Temp,
-        window_bytes: u64,
+        (mut cells, window_bytes): (VecDeque<Arc<Cell>>, u64),
         rewinds: bool,
     ) -> Result<bool, StoreError> {
-        let mut cells = candidates(engine, window_bytes);
         if rewinds {
             for cell in &cells {
                 if let Some(queue) = cell.lock().queue() {
@@ -417,14 +423,14 @@ impl Spiller {
     }
 }
 
-/// Queues that hold more than `window_bytes` in memory, the largest first.
-fn candidates(engine: &Engine, window_bytes: u64) -> VecDeque<Arc<Cell>> {
+/// Queues that hold something in memory, the largest first.
+fn holders(engine: &Engine) -> Vec<Arc<Cell>> {
     let held = |cell: Arc<Cell>| {
         let held_bytes = match &cell.lock().machine {
             Machine::Queue(queue) => queue.held_bytes(),
             Machine::Topic(_) => 0,
         };
-        (held_bytes > window_bytes).then_some((held_bytes, cell))
+        (held_bytes > 0).then_some((held_bytes, cell))
     };
     let mut found: Vec<_> = engine.registry.all().into_iter().filter_map(held).collect();
     found.sort_by_key(|(held_bytes, _)| std::cmp::Reverse(*held_bytes));
