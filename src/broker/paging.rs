@@ -26,6 +26,12 @@ pub struct Readable {
 }
 
 impl Readable {
+    /// What the journal has synced `through` there, and what was spilled.
+    #[must_use]
+    pub fn through(durable: Option<Locator>) -> Self {
+        Self { durable }
+    }
+
     /// Whether what lies there can be read back: temporary storage has it at once.
     #[must_use]
     pub fn has(self, at: Locator) -> bool {
@@ -53,14 +59,15 @@ impl Spill {
         self.room_bytes == 0 || self.looks == 0
     }
 
-    /// Takes a message, if it is one that can be written down. Returns whether it did.
-    pub(super) fn take(&mut self, sequence: u64, message: &Arc<Message>, bytes: u64) -> bool {
-        let takes = bytes <= self.message_bytes_max && message.event().is_none();
-        if takes {
-            self.messages.push((sequence, Arc::clone(message)));
-            self.room_bytes = self.room_bytes.saturating_sub(bytes);
-        }
-        takes
+    /// Whether it is a message that can be written down.
+    pub(super) fn takes(&self, message: &Message, bytes: u64) -> bool {
+        bytes <= self.message_bytes_max && message.event().is_none()
+    }
+
+    /// Takes such a message.
+    pub(super) fn push(&mut self, sequence: u64, message: Arc<Message>, bytes: u64) {
+        self.messages.push((sequence, message));
+        self.room_bytes = self.room_bytes.saturating_sub(bytes);
     }
 }
 
@@ -117,9 +124,7 @@ impl Paging {
     /// What can be read back.
     #[must_use]
     pub fn readable(&self) -> Readable {
-        Readable {
-            durable: self.durable,
-        }
+        Readable::through(self.durable)
     }
 
     /// Whether a run has been asked back and is not complete.
@@ -249,7 +254,8 @@ impl Lane {
             };
             let bytes = u64::from(entry.bytes.get());
             match (&entry.message, entry.at) {
-                (Some(message), None) if spill.take(sequence, message, bytes) => {
+                (Some(message), None) if spill.takes(message, bytes) => {
+                    spill.push(sequence, Arc::clone(message), bytes);
                     *going_bytes += bytes;
                 }
                 (Some(_), Some(_)) => {

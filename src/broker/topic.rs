@@ -26,6 +26,7 @@ mod dispatch;
 mod expiry;
 mod paging;
 mod settle;
+mod spill;
 mod subscriber;
 
 #[derive(Debug)]
@@ -120,6 +121,8 @@ pub struct Topic {
     log_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
+    /// Entries before this sequence need not be looked at for being spilled.
+    spill_from: u64,
     fetching: usize,
     /// Whose turn it was to ask for messages back.
     fetched_for: Option<SubscriptionKey>,
@@ -149,6 +152,7 @@ impl Topic {
             log_bytes: 0,
             durable_through: None,
             page_from: 0,
+            spill_from: 0,
             fetching: 0,
             fetched_for: None,
             limits,
@@ -316,6 +320,7 @@ impl Topic {
             self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
                 self.page_from = self.page_from.max(sequence + 1);
+                self.spill_from = self.spill_from.max(sequence + 1);
             }
         } else {
             if let Some(at) = entry.at {
@@ -713,7 +718,7 @@ impl Topic {
     /// A non-durable laggard over its bound loses its oldest messages: it costs only itself.
     fn discard_for_slow(&mut self, out: &mut impl Outlet) {
         let bound = self.limits.slow_bytes_max;
-        if self.held_bytes <= bound {
+        if self.log_bytes <= bound {
             return;
         }
         let keys: Vec<SubscriptionKey> = self

@@ -544,7 +544,7 @@ impl Drop for Cell {
         if let Ok(state) = self.state.get_mut() {
             self.memory.release(state.charged_bytes);
             if let Some(spilling) = self.memory.spilling() {
-                spilling.free(state.machine.spilled());
+                spilling.free(state.machine.places_in_temp());
             }
         }
         if let Ok(window) = self.window.get_mut() {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ferrymq_store::{OwnedMessage, StoreError, Temp, TempPlace, TempRun};
 
-use super::cell::{Cell, Journaled, Machine, Work};
+use super::cell::{Cell, Journaled, Work};
 use super::{Engine, records};
 use crate::broker::paging::Spill;
 use crate::broker::{Locator, Message};
@@ -335,9 +335,7 @@ impl Spiller {
     ) -> Result<bool, StoreError> {
         if rewinds {
             for cell in &cells {
-                if let Some(queue) = cell.lock().queue() {
-                    queue.rewind_spill(window_bytes);
-                }
+                cell.lock().machine.rewind_spill(window_bytes);
             }
         }
         let mut went = false;
@@ -375,14 +373,9 @@ impl Spiller {
             && !spill.is_full()
         {
             let first = spill.messages.len();
-            let is_end = cell.step(
-                &mut self.work,
-                Journaled::default(),
-                |machine, _| match machine {
-                    Machine::Queue(queue) => queue.spill(window_bytes, &mut spill),
-                    Machine::Topic(_) => true,
-                },
-            );
+            let is_end = cell.step(&mut self.work, Journaled::default(), |machine, _| {
+                machine.spill(window_bytes, &mut spill)
+            });
             if spill.messages.len() > first {
                 parts.push((Arc::clone(cell), first..spill.messages.len()));
             }
@@ -413,9 +406,7 @@ impl Spiller {
             let written = messages[range.clone()].iter().zip(&places[range]);
             let written = written.map(|((sequence, _), at)| (*sequence, Locator::temp(at.get())));
             cell.step(&mut self.work, Journaled::default(), |machine, out| {
-                if let Machine::Queue(queue) = machine {
-                    queue.spilled(written, window_bytes, out);
-                }
+                machine.spilled(written, window_bytes, out);
             });
         }
         engine.run(&mut self.work);
@@ -423,16 +414,15 @@ impl Spiller {
     }
 }
 
-/// Queues that hold something in memory, the largest first.
+/// Destinations that hold something in memory, the largest first. Advisories have an account of their own.
 fn holders(engine: &Engine) -> Vec<Arc<Cell>> {
-    let held = |cell: Arc<Cell>| {
-        let held_bytes = match &cell.lock().machine {
-            Machine::Queue(queue) => queue.held_bytes(),
-            Machine::Topic(_) => 0,
-        };
+    let cells = engine.registry.all().into_iter();
+    let cells = cells.filter(|cell| !cell.destination.is_advisory());
+    let held = cells.filter_map(|cell| {
+        let held_bytes = cell.lock().machine.held_bytes();
         (held_bytes > 0).then_some((held_bytes, cell))
-    };
-    let mut found: Vec<_> = engine.registry.all().into_iter().filter_map(held).collect();
+    });
+    let mut found: Vec<_> = held.collect();
     found.sort_by_key(|(held_bytes, _)| std::cmp::Reverse(*held_bytes));
     found.into_iter().map(|(_, cell)| cell).collect()
 }

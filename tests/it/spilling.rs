@@ -150,6 +150,35 @@ fn spilled_messages_are_found_by_selectors_and_browsers() {
     until_temp_is_empty(&server);
 }
 
+/// What waits for a slow subscriber, and for a durable subscription without a consumer, is spilled as well.
+#[test]
+fn the_backlog_of_a_topic_is_spilled() {
+    let server = Server::with_store(|config| {
+        small(config);
+        config.memory.slow_topic_subscriber_bytes_max = ByteSize::from_mib(512);
+    });
+    let count = usize::try_from(60 * MIB).expect("a count") / BODY_BYTES;
+    let mut slow = server.client();
+    slow.ask("SUBSCRIBE id:1 destination:/topic/t");
+    let durable = "SUBSCRIBE id:1 destination:/topic/t durable:true activemq.subscriptionName:n";
+    let mut away = server.client_named("c");
+    away.ask(durable);
+    away.disconnect();
+    produce(server.client(), "/topic/t", count)
+        .join()
+        .expect("the producer got through");
+    assert!(temp_bytes(&server) > 40 * MIB);
+    for number in 0..count {
+        check(&slow.frame(), number);
+    }
+    let mut back = server.client_named("c");
+    back.ask(durable);
+    for number in 0..count {
+        check(&back.frame(), number);
+    }
+    until_temp_is_empty(&server);
+}
+
 /// Many queues, none of them deeper than the window that stays in memory otherwise.
 #[test]
 fn shallow_queues_are_spilled_when_there_are_many() {

@@ -33,4 +33,10 @@ impl Queue {
             }
         }
     }
+
+    /// Where its messages lie in temporary storage.
+    pub fn places_in_temp(&self) -> impl Iterator<Item = Locator> {
+        let places = self.entries().filter_map(|(_, entry)| entry.at);
+        places.filter(|at| at.is_temp())
+    }
 }

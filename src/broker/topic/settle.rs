@@ -189,13 +189,14 @@ impl Topic {
 
     pub(super) fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
         let bytes = u64::from(delivery.entry.bytes.get());
+        let at = delivery.entry.at;
+        let stored = at.is_some_and(|at| self.readable().has(at));
         let Some(subscriber) = self.subscriptions.get_mut(key) else {
             self.let_go(delivery.entry.message, bytes);
             return;
         };
         delivery.entry.redelivered = true;
         // Over the window what the store can give back need not wait in memory for the next consumer.
-        let stored = delivery.entry.at.is_some() && delivery.entry.at <= self.durable_through;
         let mut unloaded = None;
         if stored && self.held_bytes > self.limits.window_bytes {
             unloaded = delivery.entry.message.take();

@@ -86,6 +86,11 @@ impl Test {
             hold(&kept.entry);
         }
         assert_eq!(self.topic.held_bytes(), messages.values().sum::<u64>());
+        let places: Vec<_> = self.topic.places_in_temp().collect();
+        let spilled: BTreeSet<_> = places.iter().copied().collect();
+        assert_eq!(spilled.len(), places.len(), "one place each");
+        let taken = self.world.spilled.keys();
+        assert!(taken.eq(&spilled), "no place is lost and none freed early");
         for sequence in &self.live {
             assert!(refs.contains_key(sequence), "{sequence} stays for nobody");
         }
@@ -156,5 +161,6 @@ impl Test {
         }
         assert!(self.topic.is_empty() && self.live.is_empty());
         assert_eq!(self.topic.held_bytes(), 0);
+        assert!(self.world.spilled.is_empty(), "all places are free again");
     }
 }
