@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::delivery::{Ack, AckMode, Delivery, Ending, Which};
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Progress};
+use crate::broker::subscription::Window;
 
 mod checks;
 
