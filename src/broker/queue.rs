@@ -17,6 +17,7 @@ use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
+use super::slow::Glance;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
@@ -443,6 +444,18 @@ impl Queue {
         let slow = !self.lanes.is_empty() && !consumer.subscription.has_credit();
         let held = consumer.subscription.unacked.len();
         (self.lanes.len(), held, slow)
+    }
+
+    /// What each consumer that takes messages does.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        let takers = self.consumers.iter();
+        let takers = takers.filter(|(_, consumer)| consumer.started && consumer.browse.is_none());
+        takers.map(|(key, consumer)| Glance {
+            key,
+            is_slow: !self.lanes.is_empty() && !consumer.subscription.has_credit(),
+            unacked: consumer.subscription.unacked.len(),
+            done: consumer.subscription.done(),
+        })
     }
 
     /// Messages that wait for their redelivery (RED-3).

@@ -15,6 +15,8 @@ pub struct Stats {
     pub dead_lettered: u64,
     /// Messages dropped for a slow topic subscriber.
     pub discarded: u64,
+    /// Subscriptions ended by the broker because they did not keep up.
+    pub aborted: u32,
     /// Octets of memory that the messages accepted cost.
     pub enqueued_bytes: u64,
     /// How long messages of a queue waited for their first delivery.
@@ -30,6 +32,7 @@ impl Stats {
         self.expired += other.expired;
         self.dead_lettered += other.dead_lettered;
         self.discarded += other.discarded;
+        self.aborted = self.aborted.saturating_add(other.aborted);
         self.enqueued_bytes += other.enqueued_bytes;
         self.waits.add(&other.waits);
     }

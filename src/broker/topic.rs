@@ -20,6 +20,7 @@ use super::queue::Incoming;
 use super::redelivery::{OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey};
+use recovery::Extras;
 use subscriber::Subscriber;
 
 mod dispatch;
@@ -27,9 +28,15 @@ mod evict;
 mod expiry;
 mod membership;
 mod paging;
+mod policy;
+mod recovery;
 mod settle;
 mod subscriber;
 mod view;
+
+pub use policy::{
+    Eviction, PendingLimit, PendingLimitKind, RecoveryKind, RecoveryPolicy, TopicPolicy, TopicRules,
+};
 
 #[derive(Debug)]
 struct Kept {
@@ -129,6 +136,8 @@ pub struct Topic {
     limits: TopicLimits,
     policy: RedeliveryPolicy,
     on_nack: OnNack,
+    /// What the policy wants of it beyond the usual.
+    extras: Option<Box<Extras>>,
     /// Counters since start.
     pub stats: Stats,
 }
@@ -157,6 +166,7 @@ impl Topic {
             limits,
             policy,
             on_nack: OnNack::default(),
+            extras: None,
             stats: Stats::default(),
         }
     }
@@ -220,16 +230,16 @@ impl Topic {
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
         self.stats.enqueued_bytes += bytes;
-        let entry = owned(entry);
-        let Some(message) = entry.message.clone() else {
+        let mut entry = owned(entry);
+        let Some(expires_ms) = entry.message.as_ref().map(|message| message.expires_ms) else {
             return;
         };
-        if message.is_expired(now_ms) {
+        if expires_ms != 0 && expires_ms <= now_ms {
             self.stats.expired += 1;
             out.reject(Rejected {
                 sequence,
-                cause: expired_cause(message.expires_ms),
-                expires_ms: message.expires_ms,
+                cause: expired_cause(expires_ms),
+                expires_ms,
                 entry,
                 expired: true,
                 subscription: None,
@@ -238,10 +248,18 @@ impl Topic {
             return;
         }
         self.held_bytes += bytes;
+        self.keep_for_later(now_ms, sequence, &mut entry);
+        let Some(message) = entry.message.clone() else {
+            return;
+        };
+        let rules = self.extras.as_ref().map(|extras| &extras.rules);
         let (mut refs, mut late) = (0, false);
-        let mut passed = Vec::new();
+        let (mut passed, mut over) = (Vec::new(), Vec::new());
         for (key, subscriber) in &mut self.subscriptions {
             let durable = subscriber.durable.is_some();
+            if subscriber.is_ended() {
+                continue;
+            }
             if !subscriber.selects(&message) {
                 // The position passes over it (SEL-9), once it has come so far.
                 if subscriber.lag == 0 {
@@ -272,7 +290,10 @@ impl Topic {
                 self.stats.dispatched += 1;
                 refs += u32::from(durable);
             } else {
-                subscriber.lag_behind(sequence, bytes);
+                subscriber.queue_up(sequence, bytes, &message, rules);
+                if subscriber.is_over(self.limits.slow_bytes_max) {
+                    over.push(key);
+                }
                 refs += 1;
                 // Something was taken back, with nobody to see to it.
                 late |= subscriber.has_credit();
@@ -303,7 +324,7 @@ impl Topic {
         if late {
             self.dispatch_all(now_ms, out);
         }
-        self.discard_for_slow(out);
+        self.evict(over, out);
         self.page_out();
     }
 

@@ -45,6 +45,7 @@ pub mod shared;
 pub mod spread;
 pub mod statistics;
 pub mod timer;
+mod vigil;
 pub mod wide;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use slotmap::SecondaryMap;
 
 use super::advisories::Advisories;
-use super::cell::{Cell, Machine, State};
+use super::cell::{Cell, Machine, Rare, State};
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
@@ -67,11 +67,11 @@ impl<'a> Reporting<'a> {
         }
     }
 
-    /// Reports consumers that have become slow since the last step; `known` are those that were.
+    /// Reports consumers that have become slow since the last step.
     pub(super) fn slow_consumers(
         &self,
         machine: &Machine,
-        known: &mut Vec<SubscriptionKey>,
+        rare: &mut Option<Box<Rare>>,
         facts: &Facts,
     ) {
         if !self.wanted.slow_consumers {
@@ -81,6 +81,10 @@ impl<'a> Reporting<'a> {
             Machine::Queue(queue) => queue.slow_consumers(),
             Machine::Topic(topic) => topic.slow_consumers(),
         };
+        if slow.is_empty() && rare.is_none() {
+            return;
+        }
+        let known = &mut rare.get_or_insert_default().slow;
         for key in slow.iter().filter(|key| !known.contains(key)) {
             if let Some(who) = facts.get(*key) {
                 self.advisories.note(|| Event::SlowConsumer {

@@ -18,7 +18,9 @@ impl Topic {
         let consumer = Some(Subscription::new(mode, window));
         let mut subscriber = Subscriber::new(None, self.next_sequence, consumer);
         subscriber.selection = selection;
-        self.subscriptions.insert(subscriber)
+        let key = self.subscriptions.insert(subscriber);
+        self.bound(key, None);
+        key
     }
 
     /// Adds a durable subscription without a consumer.
@@ -116,8 +118,11 @@ impl Topic {
 
     /// Gives a consumer its credit back after its connection has drained.
     pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
-        if let Some(consumer) = self.consumer(key) {
+        if let Some(subscriber) = self.subscriptions.get_mut(key)
+            && let Some(consumer) = &mut subscriber.consumer
+        {
             consumer.set_blocked(false);
+            subscriber.start_counting();
             self.dispatch(now_ms, key, out);
         }
     }

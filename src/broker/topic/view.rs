@@ -3,6 +3,7 @@
 use super::Topic;
 use super::subscriber::Subscriber;
 use crate::broker::delivery::Which;
+use crate::broker::slow::Glance;
 use crate::broker::subscription::SubscriptionKey;
 
 impl Topic {
@@ -53,6 +54,20 @@ impl Topic {
             subscriber.lag > 0 && subscriber.consumer.is_some() && !subscriber.has_credit()
         });
         slow.map(|(key, _)| key).collect()
+    }
+
+    /// What each consumer does.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        self.subscriptions.iter().filter_map(|(key, subscriber)| {
+            let consumer = subscriber.consumer.as_ref()?;
+            let waits = subscriber.lag > 0 || !subscriber.returned.is_empty();
+            Some(Glance {
+                key,
+                is_slow: waits && !consumer.has_credit(),
+                unacked: consumer.unacked.len(),
+                done: consumer.done(),
+            })
+        })
     }
 
     /// Messages that wait for the consumer `key`, those that it holds, and whether it is slow.

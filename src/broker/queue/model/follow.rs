@@ -48,6 +48,7 @@ impl Test {
                 Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
                     panic!("a queue has no durable subscriptions")
                 }
+                Event::Abort(..) => panic!("a queue ends nobody"),
             }
         }
         for rejected in std::mem::take(&mut self.away) {
