@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::message::{Locator, Message, MessageFlags, MessageId};
 use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
-use super::queue::GroupMark;
+use super::queue::{GroupMark, Stall};
 use super::slow::AbortCause;
 use super::subscription::SubscriptionKey;
 
@@ -29,6 +29,7 @@ pub(super) enum Event {
     RedeliveredTo(u32, u64, u16),
     Reject(Rejected),
     Abort(SubscriptionKey, AbortCause),
+    Stalled(Stall),
 }
 
 /// Remembers effects and answers deliveries as planned.
@@ -124,6 +125,10 @@ impl Outlet for World {
 
     fn abort(&mut self, whose: SubscriptionKey, cause: AbortCause) {
         self.events.push(Event::Abort(whose, cause));
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.events.push(Event::Stalled(stall.clone()));
     }
 
     fn fetch(&mut self, sequence: u64, at: Locator) {

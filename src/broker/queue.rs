@@ -36,6 +36,7 @@ mod settle;
 mod stock;
 mod timing;
 mod turns;
+mod watchdog;
 mod why;
 
 use browse::Browse;
@@ -52,6 +53,8 @@ pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
+pub use watchdog::Stall;
+use watchdog::Watchdog;
 pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
@@ -92,6 +95,8 @@ pub struct Queue {
     gate: Gate,
     /// When to look at adaptive windows that are full.
     stall_check_ms: Option<u64>,
+    /// Looks whether it stands still, while messages wait for consumers.
+    watchdog: Option<Box<Watchdog>>,
     /// A step stopped before its end, so that others get the lock.
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
@@ -135,6 +140,7 @@ impl Queue {
             group_reader: None,
             gate: Gate::default(),
             stall_check_ms: None,
+            watchdog: None,
             unfinished: false,
             sought_last: false,
             policy,
@@ -184,6 +190,11 @@ impl Queue {
     pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
         self.paused = paused;
         self.dispatch(now_ms, out);
+    }
+
+    /// An administrator had stopped deliveries before the broker was stopped.
+    pub fn recover_pause(&mut self) {
+        self.paused = true;
     }
 
     /// Whether an administrator has stopped deliveries.
@@ -456,6 +467,12 @@ impl Queue {
             unacked: consumer.subscription.unacked.len(),
             done: consumer.subscription.done(),
         })
+    }
+
+    /// Messages that nobody has, delayed ones included.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Messages that wait for their redelivery (RED-3).

@@ -21,6 +21,7 @@ use super::memory::Memory;
 use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox};
 use super::pace::Pace;
+use super::pausing::Pause;
 use super::policy::{self, Rules};
 use super::records;
 use super::reporting::Facts;
@@ -101,6 +102,8 @@ pub(super) struct Rare {
     pub(super) slow: Vec<SubscriptionKey>,
     /// What is known of slow consumers, where the policy ends them.
     pub(super) slow_watch: Option<SlowWatch>,
+    /// Who has paused the queue.
+    pub(super) paused: Option<Pause>,
 }
 
 /// A destination.

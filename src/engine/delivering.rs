@@ -12,6 +12,7 @@ use super::records;
 use super::reporting::{Facts, Reporting};
 use crate::broker::advisory::News;
 use crate::broker::outlet::Progress;
+use crate::broker::queue::Stall;
 use crate::broker::slow::AbortCause;
 use crate::broker::{
     Delivery, Entry, Flow, Locator, Message, Outgoing, Outlet, Rejected, SubscriptionKey,
@@ -184,6 +185,11 @@ impl Outlet for Delivering<'_> {
             let waiting = self.open(&attached.outbox);
             waiting.end(&attached.outbox, attached.index, cause, false);
         }
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.cell
+            .report_stall(stall, self.facts.get(stall.consumer));
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {

@@ -12,6 +12,7 @@ use super::cell::{Cell, Machine, Rare, State};
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
+use crate::broker::queue::Stall;
 use crate::broker::{Destination, Kind, Message, MessageId, SubscriptionKey};
 
 /// What is told of consumers.
@@ -130,6 +131,24 @@ impl Cell {
             self.report(wanted)
                 .message(news, (message.id, Some(message)), None, 0);
         }
+    }
+
+    /// Says in the log that a queue stands still, and who should have got what.
+    pub(super) fn report_stall(&self, stall: &Stall, who: Option<&Arc<ConsumerFacts>>) {
+        let reason = stall.reason.as_ref().map_or_else(
+            || "nothing keeps it: a fault of the broker".to_owned(),
+            ToString::to_string,
+        );
+        tracing::warn!(
+            destination = %self.destination,
+            waiting = stall.waiting,
+            still_ms = stall.still_ms,
+            sequence = stall.sequence,
+            consumer = who.map(|who| who.id()),
+            client_id = who.map(|who| who.connection.client_id.as_str()),
+            reason,
+            "a queue stands still although a consumer has credit (stallTimeout)"
+        );
     }
 
     /// Reports messages that are about to come in.

@@ -97,9 +97,9 @@ fn selectors_apply_and_all_subscribers_may_be_retroactive() {
         "[[policy]]\ntopic = \">\"\nsubscriptionRecoveryPolicy = \"fixedCount\"\nalwaysRetroactive = true\n",
     );
     let mut producer = server.client();
-    for colour in ["red", "blue", "red"] {
+    for (strength, colour) in [(1, "red"), (2, "blue"), (1, "red")] {
         producer.ask_with(
-            &format!("SEND destination:/topic/t colour:{colour}"),
+            &format!("SEND destination:/topic/t strength:{strength}"),
             colour,
         );
     }

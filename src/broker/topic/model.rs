@@ -649,6 +649,7 @@ impl Test {
 
     fn follow_event(&mut self, event: Event) {
         match event {
+            Event::Stalled(_) => panic!("only queues are watched"),
             Event::Browsed(_) => panic!("nobody browses a topic"),
             Event::Deliver {
                 to,

@@ -3,6 +3,7 @@
 use super::Topic;
 use super::subscriber::Subscriber;
 use crate::broker::delivery::Which;
+use crate::broker::queue::Reason;
 use crate::broker::slow::Glance;
 use crate::broker::subscription::SubscriptionKey;
 
@@ -54,6 +55,39 @@ impl Topic {
             subscriber.lag > 0 && subscriber.consumer.is_some() && !subscriber.has_credit()
         });
         slow.map(|(key, _)| key).collect()
+    }
+
+    /// Why the consumer `key` gets nothing; empty if nothing waits for it, or nothing keeps it from getting something.
+    #[must_use]
+    pub fn why_not_to(&self, key: SubscriptionKey) -> Vec<Reason> {
+        let Some(subscriber) = self.subscriptions.get(key) else {
+            return Vec::new();
+        };
+        let (waiting, unacked, _) = self.held_by(key);
+        let Some(consumer) = subscriber.consumer.as_ref().filter(|_| waiting > 0) else {
+            return Vec::new();
+        };
+        // Nothing is noted for a message of a topic.
+        let since_ms = 0;
+        if consumer.is_blocked() {
+            return vec![Reason::ConnectionFull {
+                consumer: key,
+                since_ms,
+            }];
+        }
+        if !consumer.has_credit() {
+            return vec![Reason::WindowFull {
+                consumer: key,
+                unacked,
+                window: consumer.window.messages_max,
+                since_ms,
+            }];
+        }
+        if self.fetching > 0 {
+            vec![Reason::ReadingBack]
+        } else {
+            Vec::new()
+        }
     }
 
     /// What each consumer does.

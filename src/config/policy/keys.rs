@@ -195,6 +195,10 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// After which time without a message a group is forgotten (not in ActiveMQ).
     "groupIdleTimeout" = queue.group_idle_timeout_ms as Millis;
 
+    /// After which time without a delivery a queue is reported that could deliver, by a line in the log; 0: never (not in
+    /// ActiveMQ).
+    "stallTimeout" = queue.stall_after_ms as Millis;
+
     /// Whether a client that names a destination creates it (not in ActiveMQ).
     "autoCreate" = auto_create as Plain<bool>, also destinations.auto_create;
     /// The most destinations that the entry may match; -1: any number.
