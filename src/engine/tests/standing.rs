@@ -211,12 +211,12 @@ fn an_answer_names_who_and_since_when_and_can_be_written_as_data() {
     };
     let full = Cause {
         code: "window-full",
-        text: text.clone(),
+        text,
         consumer: Some(who),
         since_ms: Some(1000),
         until_ms: None,
     };
-    assert_eq!(why, [full.clone()]);
+    assert_eq!(why, std::slice::from_ref(&full));
     let data = serde_json::to_value(&why[0]).unwrap();
     assert_eq!(data["code"], "window-full");
     assert_eq!(data["consumer"]["client_id"], "worker");
@@ -224,7 +224,8 @@ fn an_answer_names_who_and_since_when_and_can_be_written_as_data() {
         consumer: Some(&id),
         ..Question::default()
     };
-    assert_eq!(engine.why(of, of_consumer).unwrap(), [full.clone()]);
+    let found = engine.why(of, of_consumer).unwrap();
+    assert_eq!(found, std::slice::from_ref(&full));
     let of_message = |serial| Question {
         message: Some(MessageId { origin: 1, serial }),
         ..Question::default()
