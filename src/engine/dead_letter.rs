@@ -174,6 +174,7 @@ impl Engine {
                     is_dead_letter_destination,
                     ..rules
                 },
+                &self.properties,
                 work,
             );
         }
