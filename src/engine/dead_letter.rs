@@ -175,6 +175,7 @@ impl Engine {
                     is_dead_letter_destination,
                     ..rules
                 },
+                &self.properties,
                 work,
             );
         }

@@ -8,14 +8,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::delivery::{Ack, AckMode, Delivery, Ending, Which};
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Progress};
 use crate::broker::paging::Spill;
+use crate::broker::slow::AbortCause;
+use crate::broker::subscription::Window;
 
 mod checks;
+mod rules;
 
 use checks::Position;
+use rules::Kept as KeptForLater;
 
 const LIMIT: u16 = 2;
 const WINDOW_BYTES: u64 = 3000;
@@ -64,6 +69,11 @@ struct Sub {
     last_number: u64,
     /// By sequence: what it has still to consume.
     copies: BTreeMap<u64, Copy>,
+    /// Messages that may wait for it, once its consumer has been started.
+    pending_max: Option<usize>,
+    started: bool,
+    /// The topic has ended it.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +82,7 @@ struct Sent {
     at: Option<Locator>,
     expires_ms: u64,
     origin: u64,
+    priority: u8,
 }
 
 struct Test {
@@ -97,10 +108,16 @@ struct Test {
     spilling: Vec<(u64, Arc<Message>)>,
     store_full: bool,
     discarded: u64,
+    /// The message of this step.
+    published: Option<u64>,
+    /// A place was filled after later ones.
+    filled_late: bool,
+    rules: TopicPolicy,
+    kept: KeptForLater,
 }
 
 impl Test {
-    fn new() -> Self {
+    fn new(rules: TopicPolicy) -> Self {
         let limits = TopicLimits {
             window_bytes: WINDOW_BYTES,
             slow_bytes_max: SLOW_BYTES,
@@ -111,8 +128,10 @@ impl Test {
             redelivery_delay_ms: 0,
             ..RedeliveryPolicy::default()
         };
+        let mut topic = Topic::new(1, limits, policy);
+        topic.set_rules(1000, rules::given(&rules));
         Self {
-            topic: Topic::new(1, limits, policy),
+            topic,
             world: World::default(),
             now_ms: 1000,
             sent: HashMap::new(),
@@ -129,10 +148,15 @@ impl Test {
             spilling: Vec::new(),
             store_full: false,
             discarded: 0,
+            published: None,
+            filled_late: false,
+            rules,
+            kept: KeptForLater::default(),
         }
     }
 
     fn step(&mut self, (op, a, b): (u8, u16, u16)) {
+        self.published = None;
         match op % 29 {
             0..=5 => {
                 let sequence = self.topic.reserve(1);
@@ -145,6 +169,7 @@ impl Test {
             7 if !self.promised.is_empty() => {
                 let (late, stored) = self.promised.remove(a as usize % self.promised.len());
                 if !b.is_multiple_of(5) {
+                    self.filled_late = true;
                     self.publish(late, Some(stored), b, a);
                 }
                 self.topic.keep_promise(late);
@@ -208,6 +233,8 @@ impl Test {
         };
         let mut message = message(sequence, usize::from(a % 900), persistent, expires_ms);
         message.id.origin = u64::from(a % 4);
+        message.priority = (b % 10) as u8;
+        let (priority, body) = (message.priority, message.body().len());
         let origin = message.id.origin;
         let stored = stored.unwrap_or_else(|| self.topic.is_stored(&message));
         let at = (persistent && stored).then(|| self.world.store(&message));
@@ -220,11 +247,21 @@ impl Test {
             at,
             expires_ms,
             origin,
+            priority,
         };
         self.sent.insert(sequence, sent);
+        self.published = Some(sequence);
         self.live.extend(at.map(|_| sequence));
         let expired = expires_ms != 0 && expires_ms <= self.now_ms;
+        if !expired {
+            let policy = self.rules.recovery;
+            self.kept
+                .add(&policy, self.now_ms, sequence, (sent.bytes, body));
+        }
         for sub in self.subs.iter_mut().filter(|_| !expired) {
+            if sub.ended {
+                continue;
+            }
             if sub.filtered && sequence.is_multiple_of(3) || sub.no_local && origin == 1 {
                 continue;
             }
@@ -295,7 +332,44 @@ impl Test {
             consumer,
             last_number: 0,
             copies: BTreeMap::new(),
+            pending_max: durable
+                .is_none()
+                .then(|| self.rules.pending.of(window))
+                .flatten(),
+            started: false,
+            ended: false,
         });
+        if durable.is_none() && b.is_multiple_of(3) {
+            self.recall(b.is_multiple_of(2));
+        }
+        if durable.is_none() && b.is_multiple_of(5) {
+            let wish = u32::from(b % 4);
+            self.topic.bound(key, Some(wish));
+            self.subs.last_mut().unwrap().pending_max = Some(wish as usize);
+        }
+    }
+
+    /// The newest subscription gets what was kept for those who come later, if it asks or all do.
+    fn recall(&mut self, asked: bool) {
+        let policy = self.rules.recovery;
+        self.kept.trim(&policy, self.now_ms);
+        let sub = self.subs.last_mut().unwrap();
+        for sequence in self.kept.sequences() {
+            let sent = self.sent[&sequence];
+            let expired = sent.expires_ms != 0 && sent.expires_ms <= self.now_ms;
+            let wanted =
+                !(sub.filtered && sequence.is_multiple_of(3) || sub.no_local && sent.origin == 1);
+            if (asked || self.rules.always_retroactive) && wanted && !expired {
+                let copy = Copy {
+                    place: Place::Ready,
+                    redeliveries: 0,
+                    redelivered: false,
+                };
+                sub.copies.insert(sequence, copy);
+            }
+        }
+        let recalled = self.topic.recall(self.now_ms, sub.key, asked);
+        assert_eq!(recalled, sub.copies.len());
     }
 
     fn activate(&mut self, a: u16, b: u16) {
@@ -477,6 +551,7 @@ impl Test {
         let sub = &mut self.subs[at];
         if let Some(consumer) = &mut sub.consumer {
             consumer.blocked = false;
+            sub.started = true;
         }
         let key = sub.key;
         self.topic.resume(self.now_ms, key, &mut self.world);
@@ -511,6 +586,8 @@ impl Test {
             let found = self.world.read(at).filter(|_| !lost);
             let world = &mut self.world;
             self.topic.loaded(self.now_ms, sequence, found, world);
+            // What it has brought about must be known before the next one is lost.
+            self.follow();
         }
     }
 
@@ -614,6 +691,7 @@ impl Test {
 
     fn follow_event(&mut self, event: Event) {
         match event {
+            Event::Stalled(_) => panic!("only queues are watched"),
             Event::Browsed(_) => panic!("nobody browses a topic"),
             Event::Deliver {
                 to,
@@ -663,6 +741,22 @@ impl Test {
                     .unwrap();
                 assert_eq!(sub.copies[&sequence].redeliveries, redeliveries);
                 assert!(self.sent[&sequence].at.is_some());
+            }
+            Event::Abort(key, cause) => {
+                assert!(matches!(cause, AbortCause::Backlog { .. }), "{cause}");
+                assert_eq!(self.rules.eviction, Eviction::Disconnect);
+                let sub = self.subs.iter_mut().find(|sub| sub.key == key).unwrap();
+                assert!(sub.durable.is_none() && !sub.ended, "ended once");
+                sub.ended = true;
+                let cursor = self.topic.subscriptions[key].cursor;
+                sub.copies.retain(|sequence, copy| {
+                    let returned = &self.topic.subscriptions[key].returned;
+                    copy.place != Place::Ready || returned.contains_key(sequence)
+                });
+                let waits = |(sequence, copy): (&u64, &Copy)| {
+                    copy.place == Place::Ready && *sequence >= cursor
+                };
+                assert!(!sub.copies.iter().any(waits), "nothing is kept for it");
             }
             Event::Reject(rejected) if rejected.expired && rejected.subscription.is_some() => {
                 let (sequence, key) = (rejected.sequence, rejected.subscription.unwrap());
@@ -737,9 +831,10 @@ fn held(sub: &Sub) -> Vec<(u64, u64)> {
 proptest! {
     #[test]
     fn a_topic_behaves_as_a_list_for_each_subscription(
-        ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 0..300)
+        ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 0..300),
+        rules in rules::any_policy(),
     ) {
-        let mut test = Test::new();
+        let mut test = Test::new(rules);
         for op in ops {
             test.step(op);
         }

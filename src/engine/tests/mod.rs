@@ -7,6 +7,7 @@ mod policies;
 mod routes;
 mod schedule;
 mod spilling;
+mod standing;
 mod threads;
 
 use std::io::{self, IoSlice};
