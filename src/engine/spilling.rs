@@ -32,6 +32,10 @@ const WINDOW_BYTES_MIN: u64 = 4096;
 const FIRST_REST: Duration = Duration::from_millis(5);
 /// The longest such wait, and how long to wait for room.
 const REST_MAX: Duration = Duration::from_millis(500);
+/// After looking in vain, how many times longer than that took to wait.
+const REST_FACTOR: u64 = 10;
+/// The longest wait after looking in vain at a lot.
+const COSTLY_REST_MAX: Duration = Duration::from_secs(5);
 
 /// Temporary storage, and who writes there.
 pub struct Spilling {
@@ -217,7 +221,9 @@ impl Run {
 struct Spiller {
     work: Work,
     run: Run,
-    /// The last run was refused: what was in it has to be found again.
+    /// A run was refused in this attempt, and only stored messages leave memory now.
+    refused: Option<StoreError>,
+    /// A run was refused in the last one: what was in it has to be found again.
     rewinds: bool,
     /// What was told last of a refusal.
     told: Option<String>,
@@ -234,15 +240,21 @@ fn serve(engine: &Weak<Engine>, spilling: &Spilling) {
         if let Err(error) = spilling.temp.tidy() {
             tracing::warn!(%error, "a file of temporary storage stays for now");
         }
-        rest = spiller.attend(&engine, &spilling.temp);
+        rest = spiller.attend(&engine, spilling);
     }
 }
 
 impl Spiller {
     /// Gets memory free if it is short. Returns how long to rest before looking again.
-    fn attend(&mut self, engine: &Arc<Engine>, temp: &Temp) -> Option<Duration> {
+    fn attend(&mut self, engine: &Arc<Engine>, spilling: &Spilling) -> Option<Duration> {
+        let temp = &spilling.temp;
+        let began_ms = engine.clock.monotonic_ms();
         let relief = self.relieve(engine, temp);
+        let taken_ms = engine.clock.monotonic_ms().saturating_sub(began_ms);
         self.run.clear();
+        if spilling.stopped.load(Ordering::Acquire) {
+            return None;
+        }
         self.tell(temp, &relief);
         match relief {
             Relief::Enough => {
@@ -252,12 +264,14 @@ impl Spiller {
             }
             Relief::Nothing { went } => {
                 temp.nobody_waits();
-                self.rest = if went {
-                    FIRST_REST
-                } else {
-                    (self.rest * 2).clamp(FIRST_REST, REST_MAX)
-                };
-                Some(self.rest)
+                if went {
+                    self.rest = FIRST_REST;
+                    return Some(FIRST_REST);
+                }
+                self.rest = (self.rest * 2).clamp(FIRST_REST, REST_MAX);
+                // Looking in vain at a lot of messages may not become a habit.
+                let costly = Duration::from_millis(taken_ms * REST_FACTOR).min(COSTLY_REST_MAX);
+                Some(self.rest.max(costly))
             }
             Relief::Refused(_) => {
                 self.rewinds = true;
@@ -298,31 +312,31 @@ impl Spiller {
         }
         let mut window_bytes = engine.settings.queue_window_bytes;
         let (mut rewinds, mut went) = (std::mem::take(&mut self.rewinds), false);
+        self.refused = None;
         let holders = holders(engine);
         loop {
             let cells = holders.iter();
             let cells = cells.filter(|cell| cell.lock().machine.held_bytes() > window_bytes);
             let cells = cells.cloned().collect();
-            match self.pass(engine, temp, (cells, window_bytes), rewinds) {
-                Ok(something) => went |= something,
-                Err(error) => return Relief::Refused(error),
-            }
+            went |= self.pass(engine, temp, (cells, window_bytes), rewinds);
             if engine.memory.is_relieved() {
                 return Relief::Enough;
             }
+            let is_last = rewinds && window_bytes == 0;
+            if is_last || self.is_refused_again() {
+                let refused = self.refused.take();
+                return refused.map_or(Relief::Nothing { went }, Relief::Refused);
+            }
             if rewinds {
-                if window_bytes == 0 {
-                    return Relief::Nothing { went };
-                }
-                let smaller = window_bytes / 4;
-                window_bytes = if smaller < WINDOW_BYTES_MIN {
-                    0
-                } else {
-                    smaller
-                };
+                window_bytes = smaller(window_bytes);
             }
             rewinds = true;
         }
+    }
+
+    /// Whether nothing has changed since the last run was refused: stored messages have left memory then.
+    fn is_refused_again(&self) -> bool {
+        self.refused.is_some() && self.told.is_some()
     }
 
     /// Goes over `cells`, which hold more than `window_bytes` each. Returns whether anything left memory.
@@ -332,28 +346,30 @@ impl Spiller {
         temp: &Temp,
         (mut cells, window_bytes): (VecDeque<Arc<Cell>>, u64),
         rewinds: bool,
-    ) -> Result<bool, StoreError> {
+    ) -> bool {
         if rewinds {
             for cell in &cells {
                 cell.lock().machine.rewind_spill(window_bytes);
             }
         }
         let mut went = false;
-        while !engine.memory.is_relieved() {
+        while !engine.memory.is_relieved() && !self.is_refused_again() {
             let used_bytes = engine.memory.used_bytes();
             self.run.clear();
             self.gather(&mut cells, temp, window_bytes);
             let is_end = cells.is_empty();
             if !self.run.messages.is_empty() {
-                self.write(engine, temp, window_bytes)?;
-                went = true;
+                match self.write(engine, temp, window_bytes) {
+                    Ok(()) => went = true,
+                    Err(error) => self.refused = Some(error),
+                }
             }
             went |= engine.memory.used_bytes() < used_bytes;
             if is_end {
                 break;
             }
         }
-        Ok(went)
+        went
     }
 
     /// Fills a run. Those that have no more to give are taken from `cells`.
@@ -362,7 +378,10 @@ impl Spiller {
             messages, parts, ..
         } = &mut self.run;
         // So that neither a run nor a message is what all others wait behind.
-        let piece_bytes_max = temp.limit_bytes() / 8;
+        let piece_bytes_max = match self.refused {
+            Some(_) => 0,
+            None => temp.limit_bytes() / 8,
+        };
         let mut spill = Spill {
             messages: std::mem::take(messages),
             room_bytes: RUN_BYTES.min(piece_bytes_max.max(1)),
@@ -411,6 +430,14 @@ impl Spiller {
         }
         engine.run(&mut self.work);
         Ok(())
+    }
+}
+
+/// The next smaller window.
+fn smaller(window_bytes: u64) -> u64 {
+    match window_bytes / 4 {
+        bytes if bytes < WINDOW_BYTES_MIN => 0,
+        bytes => bytes,
     }
 }
 
