@@ -133,6 +133,9 @@ impl Engine {
         let usage = self.store.as_ref().and_then(|store| store.usage().ok());
         let stored = usage.map_or(0, |usage| usage.bytes_on_disk);
         let url = self.settings.advisories.broker_url.clone();
+        let temp = self.temp();
+        let temp = temp.map(|temp| (temp.used_bytes(), temp.limit_bytes()));
+        let (spilled, spilled_max) = temp.unwrap_or_default();
         figures.extend([
             ("memoryUsage", Figure::Count(used)),
             ("memoryLimit", Figure::Count(limit)),
@@ -144,9 +147,9 @@ impl Engine {
                 "storePercentUsage",
                 Figure::Small(if self.is_store_full() { 100 } else { 0 }),
             ),
-            ("tempUsage", Figure::Count(0)),
-            ("tempLimit", Figure::Count(0)),
-            ("tempPercentUsage", Figure::Small(0)),
+            ("tempUsage", Figure::Count(spilled)),
+            ("tempLimit", Figure::Count(spilled_max)),
+            ("tempPercentUsage", percent(spilled, spilled_max)),
             ("stomp", Figure::Text(url)),
         ]);
         figures
