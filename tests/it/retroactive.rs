@@ -109,7 +109,7 @@ fn selectors_apply_and_all_subscribers_may_be_retroactive() {
     picky.fence();
     // So may those of several topics, and each message comes once.
     let mut wild = server.client();
-    wild.ask("SUBSCRIBE id:1 destination:/topic/t,/topic/> ack:client");
+    wild.ask("SUBSCRIBE id:1 destination:/topic/t,/topic/t.> ack:client");
     wild.messages(["red", "blue", "red"]);
     wild.fence();
 }

@@ -21,9 +21,11 @@ pub(super) struct Watchdog {
     /// Since when nothing was delivered, as far as the looks tell.
     still_since_ms: u64,
     dispatched: u64,
-    /// Who should have got what.
-    suspect: Option<(SubscriptionKey, Spot)>,
+    suspect: Option<Suspect>,
 }
+
+/// Who should have got what, and what holds it up, if anything.
+type Suspect = (SubscriptionKey, Spot, Option<Reason>);
 
 /// A queue that stands still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +76,10 @@ impl Queue {
             watchdog.still_since_ms = now_ms;
         }
         let found = self.suspect(now_ms);
-        let suspect = found.as_ref().map(|(key, spot, _)| (*key, *spot));
-        let same = suspect.is_some() && suspect == watchdog.suspect;
+        // What has just come from disk is no longer what the last look has found.
+        let same = found == watchdog.suspect;
         let still_ms = now_ms.saturating_sub(watchdog.still_since_ms);
-        watchdog.suspect = suspect;
+        watchdog.suspect.clone_from(&found);
         if let Some((consumer, spot, reason)) = found
             && same
             && still_ms >= self.policy.stall_after_ms
@@ -99,7 +101,7 @@ impl Queue {
     }
 
     /// A consumer with credit and the first message that it has not looked at, if nothing but the disk keeps it from it.
-    fn suspect(&mut self, now_ms: u64) -> Option<(SubscriptionKey, Spot, Option<Reason>)> {
+    fn suspect(&mut self, now_ms: u64) -> Option<Suspect> {
         if !self.why_closed().is_empty() {
             return None;
         }
@@ -118,7 +120,7 @@ impl Queue {
             };
             let spot = reserved.into_iter().chain(scan.peek(&self.lanes)).min()?;
             let reason = self.why_not_this(now_ms, spot, key, &self.consumers[key]);
-            let ours = matches!(reason, None | Some(Reason::ReadingBack | Reason::Expired));
+            let ours = matches!(reason, None | Some(Reason::ReadingBack));
             ours.then_some((key, spot, reason))
         })
     }
