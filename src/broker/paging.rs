@@ -47,6 +47,11 @@ impl Paging {
         }
     }
 
+    /// Changes how much stays in memory; what is beyond leaves with the next step.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) {
+        self.window_bytes = window_bytes;
+    }
+
     /// Learns how far the store has synced.
     pub fn set_durable(&mut self, durable: Option<Locator>) {
         self.durable = self.durable.max(durable);

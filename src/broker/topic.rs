@@ -163,6 +163,11 @@ impl Topic {
         (self.policy, self.on_nack) = (policy, on_nack);
     }
 
+    /// Changes how many octets at the head stay in memory; what is beyond leaves with the next step.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) {
+        self.limits.window_bytes = window_bytes;
+    }
+
     /// Reserves `count` places; returns the first. A reserved place may stay empty.
     pub fn reserve(&mut self, count: u64) -> u64 {
         let first = self.next_sequence;

@@ -167,15 +167,12 @@ impl Engine {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
         if !rules.is_dead_letter_destination {
-            let is_dead_letter_destination = true;
-            cell.set_rules(
-                self.clock.wall_ms(),
-                Rules {
-                    is_dead_letter_destination,
-                    ..rules
-                },
-                work,
-            );
+            let window_bytes = self.window_bytes(&rules);
+            let rules = Rules {
+                is_dead_letter_destination: true,
+                ..rules
+            };
+            cell.set_rules(self.clock.wall_ms(), rules, window_bytes, work);
         }
         cell
     }

@@ -3,17 +3,17 @@
 //! Charged in batches by those who hold the octets. At the limit, SENDs of non-persistent messages park
 //! (SND-5) and everything else goes on; those who wait are woken as soon as there is room again.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::governor::Waiters;
 use super::outbox::Outbox;
 
 /// Octets in use against a limit.
 pub struct Memory {
     used: AtomicI64,
-    limit: i64,
-    anyone_waits: AtomicBool,
-    waiting: Mutex<Vec<Arc<Outbox>>>,
+    limit: AtomicI64,
+    waiters: Waiters,
 }
 
 impl Memory {
@@ -22,9 +22,8 @@ impl Memory {
     pub fn new(limit_bytes: u64) -> Self {
         Self {
             used: AtomicI64::new(0),
-            limit: i64::try_from(limit_bytes).unwrap_or(i64::MAX),
-            anyone_waits: AtomicBool::new(false),
-            waiting: Mutex::new(Vec::new()),
+            limit: AtomicI64::new(i64::try_from(limit_bytes).unwrap_or(i64::MAX)),
+            waiters: Waiters::default(),
         }
     }
 
@@ -37,13 +36,20 @@ impl Memory {
     /// The limit in octets.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        u64::try_from(self.limit).unwrap_or(0)
+        u64::try_from(self.limit.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Changes the limit; who waits for room goes on if there is some.
+    pub fn set_limit_bytes(&self, limit_bytes: u64) {
+        let limit = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
+        self.limit.store(limit, Ordering::Relaxed);
+        self.waiters.wake_if(|| !self.is_full());
     }
 
     /// Whether the limit is reached.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.used.load(Ordering::Relaxed) >= self.limit
+        self.used.load(Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed)
     }
 
     /// Adds octets.
@@ -56,34 +62,11 @@ impl Memory {
     pub fn release(&self, bytes: u64) {
         self.used
             .fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
-        // Pairs with the store in `wait`: either this sees the waiter, or the waiter sees the room.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.anyone_waits.load(Ordering::Relaxed) && !self.is_full() {
-            self.wake();
-        }
+        self.waiters.wake_if(|| !self.is_full());
     }
 
     /// Remembers a connection to be woken when there is room. If room came meanwhile, it is woken at once.
-    pub fn wait(&self, outbox: Arc<Outbox>) {
-        if let Ok(mut waiting) = self.waiting.lock()
-            && !waiting.iter().any(|known| Arc::ptr_eq(known, &outbox))
-        {
-            waiting.push(outbox);
-        }
-        self.anyone_waits.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if !self.is_full() {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        let Ok(mut waiting) = self.waiting.lock() else {
-            return;
-        };
-        self.anyone_waits.store(false, Ordering::Relaxed);
-        for outbox in waiting.drain(..) {
-            outbox.kick();
-        }
+    pub fn wait(&self, outbox: &Arc<Outbox>) {
+        self.waiters.wait(outbox, || self.is_full());
     }
 }

@@ -364,6 +364,11 @@ impl Preparer {
         self.changed.notify_all();
     }
 
+    /// What the files of the journal may come to.
+    pub(crate) fn bytes_max(&self) -> Option<u64> {
+        self.inner().bytes_max
+    }
+
     /// Octets of all files of the journal, those of them that are free to be used again, and the reason of a shortage.
     pub(crate) fn usage(&self) -> (u64, u64, Option<String>) {
         let inner = self.inner();

@@ -37,6 +37,8 @@ pub struct StoreUsage {
     pub bytes_on_disk: u64,
     /// Octets of those of them that hold nothing and are used again before others are made.
     pub bytes_free: u64,
+    /// What the rest may come to; `None`: what the disk has.
+    pub bytes_max: Option<u64>,
     /// Segments that hold records.
     pub segments: usize,
     /// Live references.
@@ -327,6 +329,7 @@ impl Store {
         Ok(StoreUsage {
             bytes_on_disk,
             bytes_free,
+            bytes_max: self.shared.preparer.bytes_max(),
             segments: state.segments.len(),
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),

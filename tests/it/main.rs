@@ -5,6 +5,7 @@ mod cli;
 mod destinations;
 mod duplicates;
 mod hostile;
+mod limits;
 mod namespaces;
 mod restart;
 mod security;

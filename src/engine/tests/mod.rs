@@ -168,6 +168,7 @@ fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
         compaction_rate: 16 << 20,
+        limit_bytes: None,
     };
     opening::open(&values, durability).unwrap()
 }
