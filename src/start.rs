@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
+use ferrymq_store::io::{Disk, RealDisk};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,9 @@ use crate::broker::{Destination, Message};
 use crate::clock::Clock;
 use crate::config::disk::Resolved;
 use crate::config::reload::Changes;
-use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{
+    Config, Dialect, DiskLimit, Listener as Listening, Problems, ProxyProtocol, SizeOrPercent,
+};
 use crate::engine::advisories::AdvisorySettings;
 use crate::engine::durability::Durability;
 use crate::engine::governor::UsageLimits;
@@ -49,6 +52,7 @@ impl Broker {
 pub struct Builder {
     config: Config,
     clock: Option<Clock>,
+    disk: Option<Arc<dyn Disk>>,
 }
 
 /// Why a broker did not start.
@@ -102,6 +106,13 @@ impl Builder {
         self
     }
 
+    /// Sets the disk of the journal; without it the file system's is used. For harnesses that let it fail.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
     /// Starts the broker; it accepts connections when this returns.
     ///
     /// # Errors
@@ -121,8 +132,9 @@ impl Builder {
         }
 
         let durability = Arc::new(Durability::default());
+        let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
         let store_bytes = store_bytes_max(&config).await?;
-        let opened = open_store(&config, store_bytes, &durability).await?;
+        let opened = open_store(&config, disk, store_bytes, &durability).await?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
@@ -498,15 +510,19 @@ async fn store_bytes_max(config: &Config) -> Result<Option<u64>, StartError> {
             tracing::warn!(
                 directory,
                 %error,
-                "the system does not tell how large the disk is: store.limit does not count, the store stops when the disk is full"
+                "the system does not tell how large the disk is: store.limit is not compared with it"
             );
-            None
+            match config.store.limit {
+                DiskLimit::Of(SizeOrPercent::Size(size)) => Some(size.bytes()),
+                _ => None,
+            }
         }
     })
 }
 
 async fn open_store(
     config: &Config,
+    disk: Arc<dyn Disk>,
     limit_bytes: Option<u64>,
     durability: &Arc<Durability>,
 ) -> Result<Option<Opened>, StartError> {
@@ -515,6 +531,7 @@ async fn open_store(
     }
     let directory = config.broker.data_dir.clone();
     let values = opening::StoreSettings {
+        disk,
         directory: directory.clone(),
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),

@@ -41,7 +41,7 @@ pub enum SyncEvent {
 
 /// What the gathering side knows about space: what is prepared, and what may still be.
 ///
-/// Who appends looks here and not at the disk. With a limit nothing is taken in for which the preparer could not make room
+/// Who appends looks here and not at the disk. Nothing is taken in for which the preparer could not make room
 /// later, the reserve behind it included: what is gathered and cannot be written would hold up the removals behind it.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -55,6 +55,8 @@ pub(crate) struct Room {
     excess: AtomicU64,
     /// What `held` may come to; `u64::MAX` without a limit.
     pub(crate) bytes_max: AtomicU64,
+    /// What the disk lets `held` come to, when it was last looked at.
+    pub(crate) disk_max: AtomicU64,
     /// The segment that is being gathered for.
     open: AtomicU32,
     /// Somebody was refused, and wants to be told.
@@ -71,6 +73,7 @@ impl Room {
             held: AtomicU64::new(0),
             excess: AtomicU64::new(0),
             bytes_max: AtomicU64::new(config.bytes_max.unwrap_or(u64::MAX)),
+            disk_max: AtomicU64::new(u64::MAX),
             open: AtomicU32::new(open),
             refused: AtomicBool::new(false),
             reserve: config.segments_reserved,
@@ -95,6 +98,7 @@ impl Room {
             return lacks == 0;
         }
         let max = self.bytes_max.load(Ordering::Relaxed);
+        let max = max.min(self.disk_max.load(Ordering::Relaxed));
         if max == u64::MAX {
             return true;
         }
@@ -303,6 +307,8 @@ pub(crate) struct Commit {
     synced: AtomicU64,
     durable: AtomicU64,
     failure: OnceLock<String>,
+    /// The store closes, and what is left of it finds no space.
+    given_up: AtomicBool,
     progress: Mutex<()>,
     progressed: Condvar,
     gather_keep: usize,
@@ -341,6 +347,7 @@ impl Commit {
             synced: AtomicU64::new(begin.sequence - 1),
             durable: AtomicU64::new(0),
             failure: OnceLock::new(),
+            given_up: AtomicBool::new(false),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
             gather_keep: config.gather_keep,
@@ -461,12 +468,22 @@ impl Commit {
         })?;
         while self.synced() < ticket {
             self.alive()?;
+            if self.given_up.load(Ordering::Relaxed) {
+                return Err(StoreError::Full);
+            }
             let woken = self.progressed.wait(guard);
             guard = woken.map_err(|_| StoreError::Dead {
                 reason: "a waiter panicked".to_owned(),
             })?;
         }
         Ok(())
+    }
+
+    /// The writer ends without having written everything: who waits for it waits no longer.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        drop(self.progress.lock());
+        self.progressed.notify_all();
     }
 
     /// Accepts nothing more; the writer ends when it has written what is there.

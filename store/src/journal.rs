@@ -114,7 +114,11 @@ impl Writer {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             loop {
                 match self.step(true) {
-                    Ok(Step::Ended | Step::Blocked) => break self.seal(),
+                    Ok(Step::Ended) => break self.seal(),
+                    Ok(Step::Blocked) => {
+                        shared.commit.give_up();
+                        break self.seal();
+                    }
                     Ok(Step::Wrote | Step::Idle) => {}
                     Err(_) => break,
                 }
@@ -211,6 +215,7 @@ impl Writer {
         let Some(active) = self.active.as_mut() else {
             return Ok(false);
         };
+        let mut told = false;
         loop {
             let error = match self.shared.preparer.extend(
                 &*active.file,
@@ -224,9 +229,11 @@ impl Writer {
             if !is_full(&error) {
                 return Err(self.fatal("extending a segment", &error));
             }
-            (self.shared.on_sync)(SyncEvent::Full(format!(
-                "a batch of {end} octets needs space: {error}"
-            )));
+            if !std::mem::replace(&mut told, true) {
+                (self.shared.on_sync)(SyncEvent::Full(format!(
+                    "a batch of {end} octets needs space: {error}"
+                )));
+            }
             if !wait || self.shared.preparer.is_draining() {
                 return Ok(false);
             }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::commit::Room;
 use crate::config::StoreConfig;
@@ -16,6 +17,8 @@ use crate::segment::{self, DATA_START, SEGMENT_HEADER, SegmentHeader};
 
 /// Octets of zeros written at once.
 const ZEROS: usize = 256 * 1024;
+/// Time between two looks at the space on the disk.
+const LOOK: Duration = Duration::from_secs(1);
 /// Dead segments kept for their space, beyond those in preparation.
 const FREE_MAX: usize = 4;
 
@@ -37,6 +40,8 @@ pub(crate) enum Step {
     Enough,
     /// No space, for this reason.
     Starved(String),
+    /// Nothing can ever be written there again, for this reason.
+    Broken(String),
 }
 
 #[derive(Debug)]
@@ -52,11 +57,23 @@ struct Inner {
     draining: bool,
     closing: bool,
     shortage: Option<String>,
+    /// A batch is being given space of the segments that are ready; none is made meanwhile.
+    extending: bool,
 }
 
 impl Inner {
     fn free_bytes(&self) -> u64 {
         self.free.iter().map(|(_, length)| length).sum()
+    }
+
+    /// Looks how much space the disk has left. A segment of it is left to the checkpoint and to others.
+    fn look(&self, disk: &dyn Disk, journal: &Path, spare: u32, room: &Room) {
+        // Nobody knows: the shortage shows when a segment is prepared.
+        let free = disk.free_bytes(journal).unwrap_or(u64::MAX);
+        let max = free
+            .saturating_sub(u64::from(spare))
+            .saturating_add(self.bytes);
+        room.disk_max.store(max, Ordering::Relaxed);
     }
 
     /// Tells the gathering side what the journal takes.
@@ -107,6 +124,7 @@ impl Preparer {
             draining: false,
             closing: false,
             shortage: None,
+            extending: false,
         };
         let config = config.clone();
         Self {
@@ -134,7 +152,8 @@ impl Preparer {
     /// Tries to prepare one segment, if fewer than wanted are ready.
     pub(crate) fn step(&self, room: &Room) -> Step {
         let mut inner = self.inner();
-        if inner.ready.len() >= self.config.segments_ahead as usize {
+        inner.look(&*self.disk, &self.journal, self.config.segment_bytes, room);
+        if inner.extending || inner.ready.len() >= self.config.segments_ahead as usize {
             return Step::Enough;
         }
         let id = inner.next;
@@ -182,6 +201,10 @@ impl Preparer {
             Err(error) => {
                 inner.bytes -= recycled.map_or(0, |(_, length)| length);
                 inner.tell(room);
+                if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                    // That does not pass by itself, and what has been promised of removals could not be kept.
+                    return Step::Broken(format!("{}: {error}", self.journal.display()));
+                }
                 let kind = if is_full(&error) {
                     "no space left"
                 } else {
@@ -280,7 +303,8 @@ impl Preparer {
         }
     }
 
-    /// Extends a file to hold a batch larger than its rest.
+    /// Extends a file to hold a batch larger than its rest. Without space on the disk it takes that of segments that wait for
+    /// their use, the reserve last: what is accepted must be written, or removals behind it would wait too.
     pub(crate) fn extend(
         &self,
         file: &dyn File,
@@ -288,12 +312,43 @@ impl Preparer {
         to: u64,
         room: &Room,
     ) -> io::Result<()> {
-        zero(file, from, to)?;
-        file.sync()?;
+        self.inner().extending = true;
+        let extended = loop {
+            match zero(file, from, to).and_then(|()| file.sync()) {
+                Err(error) if is_full(&error) && self.give_one_up(&error, room)? => {}
+                extended => break extended,
+            }
+        };
         let mut inner = self.inner();
-        inner.bytes += to - from;
+        inner.extending = false;
+        inner.bytes += if extended.is_ok() { to - from } else { 0 };
         inner.tell(room);
-        Ok(())
+        drop(inner);
+        self.changed.notify_all();
+        extended
+    }
+
+    /// Removes a file that waits to be used again, or the last segment that is ready. False if there is neither.
+    fn give_one_up(&self, error: &io::Error, room: &Room) -> io::Result<bool> {
+        let mut inner = self.inner();
+        let (path, length) = if let Some(free) = inner.free.pop() {
+            free
+        } else if let Some(last) = inner.ready.pop_back() {
+            inner.next = last.id;
+            room.prepared_through.store(last.id - 1, Ordering::Relaxed);
+            (segment::path(&self.journal, last.id), last.length)
+        } else {
+            inner.extending = false;
+            return Ok(false);
+        };
+        let reason = format!("no space left: {}: {error}", self.journal.display());
+        Self::starve(&mut inner, room, reason);
+        inner.bytes = inner.bytes.saturating_sub(length);
+        inner.tell(room);
+        drop(inner);
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.journal)?;
+        Ok(true)
     }
 
     /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.
@@ -329,10 +384,13 @@ impl Preparer {
             if inner.ready.len() < self.config.segments_ahead as usize {
                 return true;
             }
-            inner = self
-                .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
+            // Others fill and clear the disk too, and nobody tells.
+            let waited = self.changed.wait_timeout(inner, LOOK);
+            let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return !now.closing;
+            }
+            inner = now;
         }
         false
     }

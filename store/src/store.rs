@@ -424,6 +424,10 @@ impl Store {
                     self.shared.tell_room();
                     Ok(true)
                 }
+                prepare::Step::Broken(reason) => {
+                    self.shared.fail(&reason);
+                    Err(StoreError::Dead { reason })
+                }
                 prepare::Step::Enough | prepare::Step::Starved(_) => Ok(false),
             },
             Drive::Keep => parts.keeper.step().map(|()| true),
@@ -522,13 +526,17 @@ fn prepare_until_closed(shared: &Shared) {
                 starved = false;
                 continue;
             }
-            prepare::Step::Enough => starved = false,
+            prepare::Step::Enough => {
+                shared.tell_room();
+                starved = false;
+            }
             prepare::Step::Starved(reason) => {
                 if !starved {
                     (shared.on_sync)(SyncEvent::Full(reason));
                 }
                 starved = true;
             }
+            prepare::Step::Broken(reason) => return shared.fail(&reason),
         }
         if !shared.preparer.wait(starved) {
             return;

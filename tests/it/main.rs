@@ -3,6 +3,7 @@
 mod advisories;
 mod cli;
 mod destinations;
+mod disk;
 mod duplicates;
 mod hostile;
 mod limits;

@@ -164,6 +164,7 @@ fn stored(directory: &Path) -> Arc<Engine> {
 
 fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
     let values = StoreSettings {
+        disk: Arc::new(ferrymq_store::io::RealDisk),
         directory: directory.to_owned(),
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
