@@ -351,6 +351,15 @@ impl Preparer {
         Ok(true)
     }
 
+    /// A file of the journal has become longer by so much.
+    pub(crate) fn grew(&self, more: u64, room: &Room) {
+        if more > 0 {
+            let mut inner = self.inner();
+            inner.bytes += more;
+            inner.tell(room);
+        }
+    }
+
     /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.
     pub(crate) fn retire(&self, id: u32, length: u64, room: &Room) -> io::Result<()> {
         let path = segment::path(&self.journal, id);

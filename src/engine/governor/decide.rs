@@ -154,7 +154,11 @@ impl Engine {
         }
         if store {
             let room = &self.governor.store_room;
-            room.wait(outbox, || self.is_store_full());
+            // A large batch may be refused that is only early; the store tells when it can come.
+            let store = self.store.as_ref();
+            room.wait(outbox, || {
+                store.is_some_and(|store| store.is_refusing() || store.is_full())
+            });
         }
     }
 }
