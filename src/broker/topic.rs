@@ -16,6 +16,7 @@ use super::filter::Filter;
 use super::log::{Chill, Log};
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
+use super::paging::end_of_window;
 use super::queue::Incoming;
 use super::redelivery::{Failure, OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
@@ -165,7 +166,11 @@ impl Topic {
 
     /// Changes how many octets at the head stay in memory; what is beyond leaves with the next step.
     pub fn set_window_bytes(&mut self, window_bytes: u64) {
-        self.limits.window_bytes = window_bytes;
+        let before = std::mem::replace(&mut self.limits.window_bytes, window_bytes);
+        if window_bytes < before {
+            let end = end_of_window(&self.log, window_bytes, |kept| &kept.entry);
+            self.page_from = self.page_from.min(end);
+        }
     }
 
     /// Reserves `count` places; returns the first. A reserved place may stay empty.

@@ -1,6 +1,7 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
 mod admin;
+mod governor;
 mod moves;
 mod outbox;
 mod policies;
