@@ -31,6 +31,7 @@ pub mod queue;
 pub mod redelivery;
 pub mod scheduler;
 pub mod selector;
+pub mod slow;
 pub mod stats;
 pub mod subscription;
 pub mod topic;

@@ -17,6 +17,7 @@ use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
+use super::slow::Glance;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 
@@ -35,6 +36,7 @@ mod settle;
 mod stock;
 mod timing;
 mod turns;
+mod watchdog;
 mod why;
 
 use browse::Browse;
@@ -51,6 +53,8 @@ pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Rank, Turns};
+pub use watchdog::Stall;
+use watchdog::Watchdog;
 pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
@@ -91,6 +95,8 @@ pub struct Queue {
     gate: Gate,
     /// When to look at adaptive windows that are full.
     stall_check_ms: Option<u64>,
+    /// Looks whether it stands still, while messages wait for consumers.
+    watchdog: Option<Box<Watchdog>>,
     /// A step stopped before its end, so that others get the lock.
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
@@ -134,6 +140,7 @@ impl Queue {
             group_reader: None,
             gate: Gate::default(),
             stall_check_ms: None,
+            watchdog: None,
             unfinished: false,
             sought_last: false,
             policy,
@@ -183,6 +190,11 @@ impl Queue {
     pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
         self.paused = paused;
         self.dispatch(now_ms, out);
+    }
+
+    /// An administrator had stopped deliveries before the broker was stopped.
+    pub fn recover_pause(&mut self) {
+        self.paused = true;
     }
 
     /// Whether an administrator has stopped deliveries.
@@ -443,6 +455,24 @@ impl Queue {
         let slow = !self.lanes.is_empty() && !consumer.subscription.has_credit();
         let held = consumer.subscription.unacked.len();
         (self.lanes.len(), held, slow)
+    }
+
+    /// What each consumer that takes messages does.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        let takers = self.consumers.iter();
+        let takers = takers.filter(|(_, consumer)| consumer.started && consumer.browse.is_none());
+        takers.map(|(key, consumer)| Glance {
+            key,
+            is_slow: !self.lanes.is_empty() && !consumer.subscription.has_credit(),
+            unacked: consumer.subscription.unacked.len(),
+            done: consumer.subscription.done(),
+        })
+    }
+
+    /// Messages that nobody has, delayed ones included.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Messages that wait for their redelivery (RED-3).

@@ -21,6 +21,7 @@ use super::memory::Memory;
 use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox};
 use super::pace::Pace;
+use super::pausing::Pause;
 use super::policy::{self, Rules};
 use super::records;
 use super::reporting::Facts;
@@ -30,6 +31,7 @@ use crate::broker::advisory::ConsumerFacts;
 use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
+use crate::broker::slow::SlowWatch;
 use crate::broker::{
     AckMode, Destination, Entry, Locator, Message, Queue, Rejected, SubscriptionKey, Topic,
 };
@@ -73,12 +75,12 @@ impl Work {
 pub struct State {
     /// The machine.
     pub machine: Machine,
-    attached: SecondaryMap<SubscriptionKey, Attached>,
+    pub(super) attached: SecondaryMap<SubscriptionKey, Attached>,
     encoders: SecondaryMap<SubscriptionKey, Rendering>,
     /// What is told of consumers.
     pub(super) facts: Facts,
-    /// Consumers that were slow after the last step, where that is reported.
-    slow: Vec<SubscriptionKey>,
+    /// Made when it is needed.
+    pub(super) rare: Option<Box<Rare>>,
     charged_bytes: u64,
     /// What of it counts for its namespace.
     pub(super) share: Share,
@@ -91,6 +93,17 @@ pub struct State {
     pub(super) idle: Idle,
     /// The nearest time for which the timer knows this destination.
     armed_ms: Option<u64>,
+}
+
+/// What few destinations need.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Consumers that were slow after the last step, where that is reported.
+    pub(super) slow: Vec<SubscriptionKey>,
+    /// What is known of slow consumers, where the policy ends them.
+    pub(super) slow_watch: Option<SlowWatch>,
+    /// Who has paused the queue.
+    pub(super) paused: Option<Pause>,
 }
 
 /// A destination.
@@ -165,7 +178,7 @@ impl Cell {
             attached: SecondaryMap::new(),
             encoders: SecondaryMap::new(),
             facts: SecondaryMap::new(),
-            slow: Vec::new(),
+            rare: None,
             charged_bytes,
             share: Share::of(account),
             pace: Pace::default(),
@@ -240,7 +253,7 @@ impl Cell {
             attached,
             encoders,
             facts,
-            slow,
+            rare,
             rules,
             ..
         } = state;
@@ -276,7 +289,7 @@ impl Cell {
         drop(delivering);
         drop(whole);
         if let Some(reporting) = reporting {
-            reporting.slow_consumers(machine, slow, facts);
+            reporting.slow_consumers(machine, rare, facts);
         }
         self.settle(state, work, &mut records);
         work.records = records;
@@ -419,6 +432,7 @@ impl Cell {
             numbers: None,
         };
         state.attached.insert(key, attached);
+        state.expect_slow();
         let rewrites = encoder.rewrites();
         state.encoders.insert(key, Rendering { encoder, rewrites });
     }
@@ -461,7 +475,8 @@ impl Cell {
             tracing::warn!(
                 destination = %self.destination,
                 discarded_total = topic.stats.discarded,
-                "a subscriber lags more than memory.slow_topic_subscriber_bytes_max and loses its oldest messages"
+                "a subscriber does not keep up and loses messages (pendingMessageLimitStrategy, \
+                 memory.slow_topic_subscriber_bytes_max)"
             );
         }
     }
@@ -477,7 +492,12 @@ impl Cell {
             Machine::Queue(queue) => queue.next_due_ms(),
             Machine::Topic(topic) => topic.next_due_ms(),
         };
-        if let Some(due_ms) = due_ms
+        let watch = state
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.slow_watch.as_ref());
+        let look_ms = watch.map(SlowWatch::next_ms);
+        if let Some(due_ms) = due_ms.into_iter().chain(look_ms).min()
             && state.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms)
         {
             state.armed_ms = Some(due_ms);
@@ -619,7 +639,7 @@ mod tests {
     #[test]
     fn a_quiet_destination_is_small() {
         assert!(size_of::<Cell>() <= 976, "{}", size_of::<Cell>());
-        assert!(size_of::<Queue>() <= 528, "{}", size_of::<Queue>());
+        assert!(size_of::<Queue>() <= 544, "{}", size_of::<Queue>());
         // References to what destinations of equal policies share.
         assert_eq!(size_of::<Rules>(), 24);
         assert!(size_of::<Attached>() <= 24, "{}", size_of::<Attached>());

@@ -172,7 +172,8 @@ impl Engine {
                 is_dead_letter_destination: true,
                 ..rules
             };
-            cell.set_rules(self.clock.wall_ms(), rules, window_bytes, work);
+            let now_ms = self.clock.wall_ms();
+            cell.set_rules(now_ms, rules, window_bytes, &self.properties, work);
         }
         cell
     }

@@ -11,8 +11,10 @@ use super::alike::Alike;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
 use super::declare::Declarations;
 use super::governor::NoRoom;
+use super::properties::PropertyReaders;
 use crate::broker::governor::Cause;
 use crate::broker::policy::{Overflow, Reached, Usage};
+use crate::broker::topic::{TopicPolicy, TopicRules};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
 
 /// The rules of many destinations, equal ones kept once.
@@ -139,6 +141,14 @@ impl Rules {
         }
     }
 
+    /// What the topic is told of them; `readers` read what it asks of messages.
+    pub(super) fn for_topic(&self, readers: &Arc<PropertyReaders>) -> Option<TopicRules> {
+        (self.policy.topic != TopicPolicy::default()).then(|| TopicRules {
+            policy: self.policy.topic.clone(),
+            reader: Arc::clone(readers) as _,
+        })
+    }
+
     /// What a send has to look at.
     pub(super) fn watched(&self) -> u8 {
         let mut watched = 0;
@@ -184,13 +194,16 @@ impl Cell {
         now_ms: u64,
         rules: Rules,
         window_bytes: u64,
+        readers: &Arc<PropertyReaders>,
         work: &mut Work,
     ) {
         self.set_window(rules.policy.dedup);
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();
+        let topic_rules = rules.for_topic(readers);
         state.rules = rules;
+        state.expect_slow();
         self.step_locked(
             &mut state,
             work,
@@ -203,6 +216,7 @@ impl Cell {
                 Machine::Topic(topic) => {
                     topic.set_window_bytes(window_bytes);
                     topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
+                    topic.set_rules(now_ms, topic_rules);
                 }
             },
         );
@@ -321,8 +335,14 @@ impl Engine {
     /// Gives one destination other rules, until policies are replaced again.
     pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
         let mut work = Work::default();
-        let window_bytes = self.window_bytes(&rules);
-        cell.set_rules(self.clock.wall_ms(), rules, window_bytes, &mut work);
+        let (window_bytes, readers) = (self.window_bytes(&rules), &self.properties);
+        cell.set_rules(
+            self.clock.wall_ms(),
+            rules,
+            window_bytes,
+            readers,
+            &mut work,
+        );
         self.run(&mut work);
     }
 

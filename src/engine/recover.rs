@@ -155,6 +155,7 @@ impl Engine {
                 entries,
                 ids,
                 declared,
+                paused,
                 ..
             } = found;
             let destination = Destination {
@@ -174,6 +175,9 @@ impl Engine {
                     }
                     let cell = self.registry.adopt(destination, id, machine);
                     cell.recover_ids(&ids, self.clock.wall_ms());
+                    if !paused.is_empty() {
+                        cell.recover_pause(&paused);
+                    }
                 }
                 Machine::Topic(_) => {
                     let cell = self.registry.adopt(destination, id, machine);

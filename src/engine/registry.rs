@@ -440,6 +440,7 @@ impl Registry {
                 };
                 let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
                 topic.set_policy(policy.redelivery, policy.on_nack);
+                topic.set_rules(0, rules.for_topic(&self.properties));
                 Machine::Topic(topic)
             }
         }

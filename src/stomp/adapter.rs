@@ -244,6 +244,9 @@ impl Adapter for Stomp {
         if let Step::Close(ending) = self.state.follow_access(session) {
             return Next::Close(ending);
         }
+        if let Step::Close(ending) = self.state.end_slow(session) {
+            return Next::Close(ending);
+        }
         session.retry_stalled();
         if !self.state.starting.is_empty() && !session.outbox.watch_due() {
             for serial in std::mem::take(&mut self.state.starting) {

@@ -79,6 +79,9 @@ impl Queue {
             self.deliver_from_head(now_ms, out);
             self.deliver_in_turn(now_ms, out);
         }
+        if self.watchdog.is_none() && !self.lanes.is_empty() {
+            self.watch(now_ms);
+        }
         if self.browsers > 0 {
             self.unfinished |= self.serve_browsers(now_ms, out);
         }
@@ -344,7 +347,7 @@ impl Queue {
         }
     }
 
-    fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
+    pub(super) fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
         let reserved = &mut self.consumers[key].reserved;
         while let Some(&spot) = reserved.first() {
             if self.lanes.contains(spot) {

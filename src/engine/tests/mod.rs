@@ -7,6 +7,7 @@ mod outbox;
 mod policies;
 mod routes;
 mod schedule;
+mod standing;
 mod threads;
 
 use std::io::{self, IoSlice};
