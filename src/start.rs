@@ -16,10 +16,14 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{Destination, Message};
 use crate::clock::Clock;
+use crate::config::disk::Resolved;
 use crate::config::reload::Changes;
-use crate::config::{Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{
+    Config, Dialect, DiskLimit, Listener as Listening, Problems, ProxyProtocol, SizeOrPercent,
+};
 use crate::engine::advisories::AdvisorySettings;
 use crate::engine::durability::Durability;
+use crate::engine::governor::UsageLimits;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::manage::{ManageError, Managed};
 use crate::engine::opening::{self, OpenError};
@@ -139,7 +143,8 @@ impl Builder {
 
         let durability = Arc::new(Durability::default());
         let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
-        let opened = open_store(&config, Arc::clone(&disk), &durability).await?;
+        let store_bytes = store_bytes_max(&config).await?;
+        let opened = open_store(&config, Arc::clone(&disk), store_bytes, &durability).await?;
         // Behind the lock on the data directory: what lies there is removed.
         let temp = open_temp(&config, disk).await?;
         let stomp_settings = stomp_settings(&config, &security);
@@ -274,7 +279,7 @@ impl Handle {
     }
 
     /// Takes over what can change while the broker runs: users and access rules, the users file included; virtual
-    /// destinations; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// destinations; limits; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
     /// until the next start. Returns what differs.
     ///
     /// # Errors
@@ -286,10 +291,19 @@ impl Handle {
         blocking(move || security.reload(&settings)).await??;
         self.engine.connections.wake_all();
         self.engine.set_namespaces(namespaces(&config));
+        let store_bytes = self.new_store_bytes_max(&config).await?;
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
         // What needs a restart stays: names are split as they were.
         running.adopt(config);
+        if changes.limits {
+            self.engine.set_limits(UsageLimits {
+                memory_bytes: running.memory.limit_bytes(),
+                memory_mark_bytes: running.memory.mark_bytes(),
+                store_bytes,
+                scheduler_bytes: running.scheduler.bytes_max.bytes(),
+            });
+        }
         if changes.policies || !changes.at_once.is_empty() {
             warn_of_policies(&running);
             self.engine.set_policies(running.policies());
@@ -300,6 +314,20 @@ impl Handle {
                 .set_routes(virtual_destinations::rules(&running));
         }
         Ok(changes)
+    }
+
+    /// What `store.limit` of a configuration that was read again comes to where the store is.
+    async fn new_store_bytes_max(&self, config: &Config) -> Result<Option<u64>, StartError> {
+        let mut running = {
+            let running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+            running.clone()
+        };
+        if running.store.limit == config.store.limit {
+            // It is not cut again because the disk has become fuller since.
+            return Ok(self.engine.store_bytes_max());
+        }
+        running.store.limit = config.store.limit;
+        store_bytes_max(&running).await
     }
 
     /// Moves dead letters that wait in the queue `dead_letters` back to where they failed: those that `wanted` wants,
@@ -481,9 +509,44 @@ async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, 
     Ok(blocking(move || Security::new(&settings, syntax, clock)).await??)
 }
 
+/// What the journal may come to on the disk where it is; `None` if the system does not tell of that.
+async fn store_bytes_max(config: &Config) -> Result<Option<u64>, StartError> {
+    if config.broker.ephemeral {
+        return Ok(None);
+    }
+    let (store, data) = (config.store.clone(), config.broker.data_dir.clone());
+    let directory = data.display().to_string();
+    let found = blocking(move || store.limit_on(&data)).await?;
+    Ok(match found {
+        Ok(Resolved { bytes, cut_from }) => {
+            if let Some(asked_bytes) = cut_from {
+                tracing::warn!(
+                    asked_bytes,
+                    limit_bytes = bytes,
+                    directory,
+                    "store.limit is more than the disk has free, and cut to that"
+                );
+            }
+            Some(bytes)
+        }
+        Err(error) => {
+            tracing::warn!(
+                directory,
+                %error,
+                "the system does not tell how large the disk is: store.limit is not compared with it"
+            );
+            match config.store.limit {
+                DiskLimit::Of(SizeOrPercent::Size(size)) => Some(size.bytes()),
+                _ => None,
+            }
+        }
+    })
+}
+
 async fn open_store(
     config: &Config,
     disk: Arc<dyn Disk>,
+    limit_bytes: Option<u64>,
     durability: &Arc<Durability>,
 ) -> Result<Option<Opened>, StartError> {
     if config.broker.ephemeral {
@@ -496,6 +559,7 @@ async fn open_store(
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),
         compaction_rate: config.store.compaction_rate.bytes(),
+        limit_bytes,
     };
     let durability = Arc::clone(durability);
     blocking(move || opening::open(&values, &durability))

@@ -19,6 +19,7 @@ pub mod destination;
 #[cfg(test)]
 mod double;
 pub mod filter;
+pub mod governor;
 pub mod log;
 pub mod message;
 pub mod outlet;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::delivery::Entry;
-use super::log::Log;
+use super::log::{Chill, Log};
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 
@@ -110,6 +110,11 @@ impl Paging {
         }
     }
 
+    /// Changes how much stays in memory; what is beyond leaves with the next step. Returns whether it is less than it was.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) -> bool {
+        std::mem::replace(&mut self.window_bytes, window_bytes) > window_bytes
+    }
+
     /// Learns how far the store has synced.
     pub fn set_durable(&mut self, durable: Option<Locator>) {
         self.durable = self.durable.max(durable);
@@ -139,6 +144,29 @@ impl Paging {
     }
 }
 
+/// Up to which sequence what `log` holds in memory fits into a window.
+pub(super) fn end_of_window<T: Chill>(
+    log: &Log<T>,
+    window_bytes: u64,
+    entry: impl Fn(&T) -> &Entry,
+) -> u64 {
+    let (mut at, mut held_bytes) = (0, 0);
+    while let Some(sequence) = log.next_from(at) {
+        let Some(seen) = log.get(sequence) else {
+            break;
+        };
+        let entry = entry(&seen);
+        if entry.message.is_some() {
+            held_bytes += u64::from(entry.bytes.get());
+        }
+        if held_bytes > window_bytes {
+            break;
+        }
+        at = sequence + 1;
+    }
+    at
+}
+
 /// Messages in order of sequence, some of them in memory.
 #[derive(Debug, Default)]
 pub struct Lane {
@@ -165,6 +193,12 @@ impl Lane {
             self.page_from = self.page_from.max(sequence + 1);
             self.spill_from = self.spill_from.max(sequence + 1);
         }
+    }
+
+    /// The window has become smaller: what lies behind it may leave memory although it joined within it.
+    pub fn narrow(&mut self, paging: &Paging) {
+        let end = end_of_window(&self.log, paging.window_bytes, |entry| entry);
+        self.page_from = self.page_from.min(end);
     }
 
     /// Whether some messages are not in memory.

@@ -143,8 +143,16 @@ pub struct Limits {
     pub memory_bytes_max: Option<u64>,
     /// Whether producers wait at `memory_bytes_max` (USE-6).
     pub producer_flow_control: bool,
+    /// The part of `memory_bytes_max` that persistent messages may take, percent (USE-2).
+    pub memory_mark_percent: u8,
+    /// The part of the store's limit at which producers of persistent messages wait, percent (USE-2).
+    pub store_mark_percent: u8,
     /// Whether a producer gets an error where it would wait for space (USE-5).
     pub fails_if_no_space: bool,
+    /// Milliseconds after which a producer that waits gets an error; 0: never (USE-5).
+    pub fails_after_ms: u64,
+    /// Milliseconds after which the log says again that a producer waits; 0: never (USE-3).
+    pub warning_interval_ms: u64,
 }
 
 impl Default for Limits {
@@ -155,7 +163,11 @@ impl Default for Limits {
             overflow: Overflow::default(),
             memory_bytes_max: None,
             producer_flow_control: true,
+            memory_mark_percent: 70,
+            store_mark_percent: 100,
             fails_if_no_space: false,
+            fails_after_ms: 0,
+            warning_interval_ms: 30_000,
         }
     }
 }
@@ -201,7 +213,15 @@ impl Limits {
         self.messages_max.is_some()
             || self.bytes_max.is_some()
             || self.memory_bytes_max.is_some()
-            || self.fails_if_no_space
+            || self.store_mark_percent < 100
+    }
+
+    /// Octets at its head that a destination keeps in memory, where `window_bytes` is what others keep.
+    #[must_use]
+    pub fn window_bytes(&self, window_bytes: u64) -> u64 {
+        let share = |max: u64| max / 100 * u64::from(self.memory_mark_percent);
+        self.memory_bytes_max
+            .map_or(window_bytes, |max| share(max).min(window_bytes))
     }
 
     /// Whether `usage` is more than may be there.

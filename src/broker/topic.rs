@@ -16,6 +16,7 @@ use super::filter::Filter;
 use super::log::{Chill, Log};
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
+use super::paging::end_of_window;
 use super::queue::Incoming;
 use super::redelivery::{OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
@@ -178,6 +179,15 @@ impl Topic {
     /// Changes when a delivery has failed too often, and what a NACK does.
     pub fn set_policy(&mut self, policy: RedeliveryPolicy, on_nack: OnNack) {
         (self.policy, self.on_nack) = (policy, on_nack);
+    }
+
+    /// Changes how many octets at the head stay in memory; what is beyond leaves with the next step.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) {
+        let before = std::mem::replace(&mut self.limits.window_bytes, window_bytes);
+        if window_bytes < before {
+            let end = end_of_window(&self.log, window_bytes, |kept| &kept.entry);
+            self.page_from = self.page_from.min(end);
+        }
     }
 
     /// Reserves `count` places; returns the first. A reserved place may stay empty.

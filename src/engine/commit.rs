@@ -147,9 +147,12 @@ impl Engine {
         let weighed = self.weigh(&transaction.sends, gate.dropped(), |_| Usage::default());
         let no_room = match weighed {
             Ok(weighed) => weighed.no_room,
-            Err(text) => {
+            Err(refused) => {
                 gate.reopen(&mut transaction);
-                return Err((Box::new(transaction), CommitError::Refused(text)));
+                return Err((
+                    Box::new(transaction),
+                    CommitError::Refused(refused.to_string()),
+                ));
             }
         };
         gate.drop_sends(transaction.sends.len(), &no_room);

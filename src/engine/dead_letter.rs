@@ -168,16 +168,13 @@ impl Engine {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
         if !rules.is_dead_letter_destination {
-            let is_dead_letter_destination = true;
-            cell.set_rules(
-                self.clock.wall_ms(),
-                Rules {
-                    is_dead_letter_destination,
-                    ..rules
-                },
-                &self.properties,
-                work,
-            );
+            let window_bytes = self.window_bytes(&rules);
+            let rules = Rules {
+                is_dead_letter_destination: true,
+                ..rules
+            };
+            let now_ms = self.clock.wall_ms();
+            cell.set_rules(now_ms, rules, window_bytes, &self.properties, work);
         }
         cell
     }

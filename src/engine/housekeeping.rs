@@ -30,6 +30,9 @@ const EXPIRE_IDS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often queues are looked at that were declared to go by themselves (section 10).
 const TRANSIENT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often accounts are looked at.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a destination has been idle, as the sweeps have seen it.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
@@ -125,6 +128,7 @@ impl Engine {
         let transient = repeat(TRANSIENT_INTERVAL, || {
             self.remove_transient();
         });
+        let usage = repeat(USAGE_INTERVAL, || self.look_at_usage());
         let temporaries = self.settings.temporaries;
         let temporary_interval = match temporaries.auto_create_on_send {
             true => Duration::from_millis(temporaries.purge_after_ms),
@@ -137,6 +141,7 @@ impl Engine {
             () = purge_temporaries => {}
             () = purge => {}
             () = transient => {}
+            () = usage => {}
             () = expire => {}
             () = drop_durables => {}
             _ = stopping.wait_for(|stop| *stop) => {}

@@ -4,21 +4,21 @@
 //! (SND-5) and everything else goes on; those who wait are woken as soon as there is room again. Before that, from the
 //! high-water mark on, messages are spilled.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use super::governor::Waiters;
 use super::outbox::Outbox;
 use super::spilling::Spilling;
 
 /// Octets in use against a limit.
 pub struct Memory {
     used: AtomicI64,
-    limit: i64,
+    limit: AtomicI64,
     /// From here on messages are spilled.
-    mark: i64,
+    mark: AtomicI64,
     spilling: OnceLock<Arc<Spilling>>,
-    anyone_waits: AtomicBool,
-    waiting: Mutex<Vec<Arc<Outbox>>>,
+    waiters: Waiters,
 }
 
 impl Memory {
@@ -33,11 +33,10 @@ impl Memory {
     pub fn with_mark(limit_bytes: u64, mark_bytes: u64) -> Self {
         Self {
             used: AtomicI64::new(0),
-            limit: i64::try_from(limit_bytes).unwrap_or(i64::MAX),
-            mark: i64::try_from(mark_bytes).unwrap_or(i64::MAX),
+            limit: AtomicI64::new(signed(limit_bytes)),
+            mark: AtomicI64::new(signed(mark_bytes)),
             spilling: OnceLock::new(),
-            anyone_waits: AtomicBool::new(false),
-            waiting: Mutex::new(Vec::new()),
+            waiters: Waiters::default(),
         }
     }
 
@@ -50,20 +49,30 @@ impl Memory {
     /// The limit in octets.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        u64::try_from(self.limit).unwrap_or(0)
+        u64::try_from(self.limit.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Changes the limit and the mark; who waits for room goes on if there is some.
+    pub fn set_limit_bytes(&self, limit_bytes: u64, mark_bytes: u64) {
+        self.limit.store(signed(limit_bytes), Ordering::Relaxed);
+        self.mark.store(signed(mark_bytes), Ordering::Relaxed);
+        if !self.is_relieved() {
+            self.press();
+        }
+        self.waiters.wake_if(|| !self.is_full());
     }
 
     /// Whether the limit is reached.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.used.load(Ordering::Relaxed) >= self.limit
+        self.used.load(Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed)
     }
 
     /// Adds octets.
     pub fn charge(&self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = signed(bytes);
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) >= self.mark {
+        if before.saturating_add(bytes) >= self.mark.load(Ordering::Relaxed) {
             self.press();
         }
     }
@@ -77,7 +86,8 @@ impl Memory {
 
     /// Whether so little is in use that nothing need be spilled for a while.
     pub(super) fn is_relieved(&self) -> bool {
-        self.used.load(Ordering::Relaxed) < self.mark - self.mark / 16
+        let mark = self.mark.load(Ordering::Relaxed);
+        self.used.load(Ordering::Relaxed) < mark - mark / 16
     }
 
     /// Says who spills from now on.
@@ -95,36 +105,16 @@ impl Memory {
 
     /// Takes octets away and wakes who waits for room.
     pub fn release(&self, bytes: u64) {
-        self.used
-            .fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
-        // Pairs with the store in `wait`: either this sees the waiter, or the waiter sees the room.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.anyone_waits.load(Ordering::Relaxed) && !self.is_full() {
-            self.wake();
-        }
+        self.used.fetch_sub(signed(bytes), Ordering::Relaxed);
+        self.waiters.wake_if(|| !self.is_full());
     }
 
     /// Remembers a connection to be woken when there is room. If room came meanwhile, it is woken at once.
-    pub fn wait(&self, outbox: Arc<Outbox>) {
-        if let Ok(mut waiting) = self.waiting.lock()
-            && !waiting.iter().any(|known| Arc::ptr_eq(known, &outbox))
-        {
-            waiting.push(outbox);
-        }
-        self.anyone_waits.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if !self.is_full() {
-            self.wake();
-        }
+    pub fn wait(&self, outbox: &Arc<Outbox>) {
+        self.waiters.wait(outbox, || self.is_full());
     }
+}
 
-    fn wake(&self) {
-        let Ok(mut waiting) = self.waiting.lock() else {
-            return;
-        };
-        self.anyone_waits.store(false, Ordering::Relaxed);
-        for outbox in waiting.drain(..) {
-            outbox.kick();
-        }
-    }
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -20,6 +20,7 @@ pub mod durables;
 pub mod feeds;
 pub mod filter;
 mod fire;
+pub mod governor;
 pub mod housekeeping;
 pub mod job_records;
 pub mod machine;
@@ -66,6 +67,7 @@ use choice::Locals;
 use connections::Connections;
 use durability::Durability;
 use durables::Durables;
+use governor::Governor;
 use memory::Memory;
 use outbox::Outbox;
 use properties::PropertyReaders;
@@ -133,6 +135,8 @@ pub struct Engine {
     pub advisories: Arc<Advisories>,
     /// The memory account.
     pub memory: Arc<Memory>,
+    /// Who waits for room, and how much of everything is used.
+    pub governor: Governor,
     /// What is due when.
     pub timer: Arc<Timer>,
     /// Buffers to lend.
@@ -189,12 +193,6 @@ impl Engine {
         self.store
             .as_ref()
             .is_some_and(|store| store.pending_bytes() > PENDING_BYTES_MAX)
-    }
-
-    /// Whether some SENDs have to wait.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.memory.is_full() || self.is_store_full()
     }
 
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.

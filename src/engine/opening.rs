@@ -8,6 +8,7 @@ use ferrymq_store::io::Disk;
 use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent, Temp, TempConfig};
 
 use super::durability::Durability;
+use super::governor::Waiters;
 use super::recover::Opened;
 
 /// Why the journal did not open.
@@ -26,6 +27,8 @@ pub struct StoreSettings {
     pub checkpoint_interval: Duration,
     /// Octets per second copied out of segments that are mostly garbage.
     pub compaction_rate: u64,
+    /// What the files of the journal may come to; `None`: what the disk has.
+    pub limit_bytes: Option<u64>,
 }
 
 /// Opens the journal and reads what it holds.
@@ -40,19 +43,20 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         first_segment_bytes: defaults.first_segment_bytes.min(segment_bytes),
         checkpoint_interval: settings.checkpoint_interval,
         compact_bytes_per_s: settings.compaction_rate,
+        bytes_max: settings.limit_bytes,
         ..defaults
     };
     let durability = Arc::clone(durability);
+    let room = Arc::new(Waiters::default());
+    let waiters = Arc::clone(&room);
     let on_event = move |event| match event {
         SyncEvent::Synced(ticket, _) => durability.synced(ticket),
         SyncEvent::Failed(reason) => durability.fail(reason),
         SyncEvent::Full(reason) => {
-            tracing::warn!(
-                reason,
-                "the store is full: producers of persistent messages wait"
-            );
+            // Who looks at the account tells of it.
+            tracing::debug!(reason, "no further file of the journal can be made");
         }
-        SyncEvent::Room => tracing::info!("the store has space again"),
+        SyncEvent::Room => waiters.wake(),
         _ => {}
     };
     let (store, recovered) = Store::open(
@@ -65,6 +69,7 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
     Ok(Opened {
         store: Arc::new(store),
         recovered,
+        room,
     })
 }
 

@@ -10,7 +10,9 @@ use super::Engine;
 use super::alike::Alike;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
 use super::declare::Declarations;
+use super::governor::NoRoom;
 use super::properties::PropertyReaders;
+use crate::broker::governor::Cause;
 use crate::broker::policy::{Overflow, Reached, Usage};
 use crate::broker::topic::{TopicPolicy, TopicRules};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
@@ -57,10 +59,10 @@ pub(super) const REPORTS: u8 = 8;
 pub enum Admission {
     /// It may.
     Open,
-    /// Its producer has to wait.
-    Wait,
+    /// Its producer has to wait for this.
+    Wait(Cause),
     /// It is refused, for this reason.
-    Refused(String),
+    Refused(NoRoom),
 }
 
 /// What is on its way to destinations with limits, and not there yet.
@@ -186,11 +188,12 @@ impl Cell {
         Arc::clone(&self.lock().rules.policy)
     }
 
-    /// Gives it new rules; what it holds stays and follows them.
+    /// Gives it new rules; what it holds stays and follows them. `window_bytes` of it may stay in memory.
     pub(super) fn set_rules(
         self: &Arc<Self>,
         now_ms: u64,
         rules: Rules,
+        window_bytes: u64,
         readers: &Arc<PropertyReaders>,
         work: &mut Work,
     ) {
@@ -206,8 +209,12 @@ impl Cell {
             work,
             Journaled::default(),
             |machine, out| match machine {
-                Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
+                Machine::Queue(queue) => {
+                    queue.set_window_bytes(window_bytes);
+                    queue.set_policy(now_ms, queue_policy, out);
+                }
                 Machine::Topic(topic) => {
+                    topic.set_window_bytes(window_bytes);
                     topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
                     topic.set_rules(now_ms, topic_rules);
                 }
@@ -240,11 +247,19 @@ impl Cell {
             return Admission::Open;
         }
         let state = self.lock();
-        let limits = state.rules.policy.limits;
-        let Machine::Queue(queue) = &state.machine else {
-            return Admission::Open;
+        let mut limits = state.rules.policy.limits;
+        let usage = match &state.machine {
+            Machine::Queue(queue) => queue.usage(),
+            Machine::Topic(topic) => {
+                // What it holds is what its subscribers have not taken; only the memory of that has a limit.
+                (limits.messages_max, limits.bytes_max) = (None, None);
+                Usage {
+                    memory_bytes: topic.held_bytes(),
+                    ..Usage::default()
+                }
+            }
         };
-        let usage = queue.usage().and(pending());
+        let usage = usage.and(pending());
         let Some(reached) = limits.reached(usage, bytes, persistent) else {
             return Admission::Open;
         };
@@ -255,25 +270,26 @@ impl Cell {
             Reached::Memory => limits.fails_if_no_space,
             _ => limits.overflow == Overflow::Reject || limits.fails_if_no_space,
         };
-        if !refuses {
-            return Admission::Wait;
-        }
-        let (key, limit, found) = match reached {
+        let (key, limit, held) = match reached {
             Reached::Messages => ("maxMessages", limits.messages_max, usage.messages),
             Reached::Bytes => ("maxBytes", limits.bytes_max, usage.bytes),
             Reached::Memory => ("memoryLimit", limits.memory_bytes_max, usage.memory_bytes),
         };
-        Admission::Refused(format!(
-            "Usage Manager Limit reached: {} holds {found} and its policy has {key} = {}",
-            self.destination,
-            limit.unwrap_or_default()
-        ))
-    }
-
-    /// Whether a producer gets an error where it would wait for space of the whole broker (USE-5).
-    #[must_use]
-    pub fn fails_if_no_space(&self) -> bool {
-        self.is_limited() && self.lock().rules.policy.limits.fails_if_no_space
+        let limit = limit.unwrap_or_default();
+        let cause = Cause::Destination {
+            of: self.destination.clone(),
+            key,
+            held,
+            limit,
+        };
+        if !refuses {
+            return Admission::Wait(cause);
+        }
+        let text = format!(
+            "Usage Manager Limit reached: {} holds {held} and its policy has {key} = {limit}",
+            self.destination
+        );
+        Admission::Refused(NoRoom::new(cause, text))
     }
 
     /// Stamps a message that goes here in a transaction (EXP-1).
@@ -319,8 +335,20 @@ impl Engine {
     /// Gives one destination other rules, until policies are replaced again.
     pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
         let mut work = Work::default();
-        let readers = &self.properties;
-        cell.set_rules(self.clock.wall_ms(), rules, readers, &mut work);
+        let (window_bytes, readers) = (self.window_bytes(&rules), &self.properties);
+        cell.set_rules(
+            self.clock.wall_ms(),
+            rules,
+            window_bytes,
+            readers,
+            &mut work,
+        );
         self.run(&mut work);
+    }
+
+    /// How many octets at its head a destination with these rules keeps in memory.
+    pub(super) fn window_bytes(&self, rules: &Rules) -> u64 {
+        let limits = rules.policy.limits;
+        limits.window_bytes(self.settings.queue_window_bytes)
     }
 }

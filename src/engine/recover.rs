@@ -16,6 +16,7 @@ use super::choice::{Choice, Locals};
 use super::connections::Connections;
 use super::durability::Durability;
 use super::durables::{Durable, DurableName, Durables};
+use super::governor::{Governor, Waiters};
 use super::memory::Memory;
 use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub store: Arc<Store>,
     /// What it held.
     pub recovered: Recovered,
+    /// Who waits for room in it.
+    pub room: Arc<Waiters>,
 }
 
 impl Engine {
@@ -75,9 +78,10 @@ impl Engine {
             settings.memory_limit_bytes,
             settings.memory_mark_bytes,
         ));
-        let (store, recovered) = opened
-            .map(|opened| (opened.store, opened.recovered))
-            .unzip();
+        let (store, recovered, room) = match opened {
+            Some(opened) => (Some(opened.store), Some(opened.recovered), opened.room),
+            None => (None, None, Arc::default()),
+        };
         let epoch = recovered.as_ref().map_or_else(
             || clock.wall_ms() & 0xffff_ffff,
             |recovered| recovered.epoch,
@@ -102,6 +106,7 @@ impl Engine {
             locals: Locals::default(),
             connections: Connections::default(),
             memory,
+            governor: Governor::new(room, settings.scheduler_bytes_max),
             buffers: Arc::new(Buffers::default()),
             store,
             durability,

@@ -422,10 +422,11 @@ impl Registry {
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
         let rules = self.rules(destination);
+        let limits = rules.policy.limits;
+        let window_bytes = limits.window_bytes(self.settings.queue_window_bytes);
         let policy = rules.for_queue();
         match destination.kind {
             Kind::Queue => {
-                let window_bytes = self.settings.queue_window_bytes;
                 let mut queue = Queue::new(next_sequence, window_bytes, policy);
                 if let Some(reader) = self.settings.group_reader {
                     queue.set_group_reader(reader);
@@ -434,7 +435,7 @@ impl Registry {
             }
             Kind::Topic => {
                 let limits = TopicLimits {
-                    window_bytes: self.settings.queue_window_bytes,
+                    window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
                 let mut topic = Topic::new(next_sequence, limits, policy.redelivery);

@@ -130,8 +130,14 @@ impl Engine {
         let mut figures = self.identity();
         sums.write(&mut figures);
         let (used, limit) = (self.memory.used_bytes(), self.memory.limit_bytes());
-        let usage = self.store.as_ref().and_then(|store| store.usage().ok());
-        let stored = usage.map_or(0, |usage| usage.bytes_on_disk);
+        let store = self.store_account();
+        let (stored, store_limit, store_percent) = store.map_or((0, 0, 0), |store| {
+            (
+                store.used_bytes,
+                store.limit_bytes.unwrap_or(0),
+                store.percent(),
+            )
+        });
         let url = self.settings.advisories.broker_url.clone();
         let temp = self.temp();
         let temp = temp.map(|temp| (temp.used_bytes(), temp.limit_bytes()));
@@ -141,11 +147,10 @@ impl Engine {
             ("memoryLimit", Figure::Count(limit)),
             ("memoryPercentUsage", percent(used, limit)),
             ("storeUsage", Figure::Count(stored)),
-            // The free space of the disk is the limit.
-            ("storeLimit", Figure::Count(0)),
+            ("storeLimit", Figure::Count(store_limit)),
             (
                 "storePercentUsage",
-                Figure::Small(if self.is_store_full() { 100 } else { 0 }),
+                Figure::Small(u32::try_from(store_percent).unwrap_or(u32::MAX)),
             ),
             ("tempUsage", Figure::Count(spilled)),
             ("tempLimit", Figure::Count(spilled_max)),

@@ -70,11 +70,16 @@ impl Session {
         }
     }
 
-    /// A producer begins to wait because `usage`, of which `percent` are used, is used up.
-    pub fn waits_for(&mut self, cell: &Cell, usage: &'static str, percent: u64) {
-        if !self.engine.advisories.are_wanted() {
-            return;
+    /// A producer begins to wait, or is refused, because `usage`, of which `percent` are used, is used up.
+    pub fn reports_full(&self, cells: &[Arc<Cell>], usage: &'static str, percent: u64) {
+        if self.engine.advisories.are_wanted() {
+            for cell in cells {
+                self.report_full(cell, usage, percent);
+            }
         }
+    }
+
+    fn report_full(&self, cell: &Cell, usage: &'static str, percent: u64) {
         let wanted = cell.policy().advisories;
         let advisories = &self.engine.advisories;
         if wanted.fast_producers
@@ -89,6 +94,11 @@ impl Session {
                 percent,
             });
         }
+    }
+
+    /// The client as a producer, for who lists those that wait.
+    pub(super) fn connection_facts(&self) -> Option<Arc<ConnectionFacts>> {
+        self.presence.connection.clone()
     }
 
     /// What is told of a new subscription.

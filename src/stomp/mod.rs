@@ -14,6 +14,7 @@ mod names;
 mod namespace;
 mod options;
 mod parked;
+mod parking;
 mod properties;
 mod reply;
 mod schedule;

@@ -375,7 +375,12 @@ impl<'a> Batch<'a> {
             self.gather.rewind(mark);
             return Err(StoreError::TooLarge { length });
         }
-        let refused = self.adds && !self.room.allows(self.gather.open.segment);
+        let (segment, excess) = (self.gather.open.segment, self.gather.new_excess());
+        let allowed = match excess {
+            0 => self.room.allows(segment),
+            excess => self.room.allows(segment) && self.room.allows_excess(segment, excess),
+        };
+        let refused = self.adds && !allowed;
         // A message that does not fit where it may go must not spill into the reserve either.
         if refused
             || (self.adds

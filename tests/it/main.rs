@@ -6,6 +6,7 @@ mod destinations;
 mod disk;
 mod duplicates;
 mod hostile;
+mod limits;
 mod namespaces;
 mod restart;
 mod retroactive;

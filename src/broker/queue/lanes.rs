@@ -170,6 +170,15 @@ impl Lanes {
         self.lanes.iter().flat_map(|lane| lane.log.iter())
     }
 
+    /// Changes how many octets at the head stay in memory.
+    pub(super) fn set_window_bytes(&mut self, window_bytes: u64) {
+        if self.paging.set_window_bytes(window_bytes) {
+            for lane in &mut self.lanes {
+                lane.narrow(&self.paging);
+            }
+        }
+    }
+
     /// See [`Lane::page_out`]; what goes out last leaves memory first.
     pub(super) fn page_out(&mut self) {
         if self.paging.pressing().is_none() {

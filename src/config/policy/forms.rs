@@ -80,6 +80,45 @@ impl Form for MillisOrNone {
     }
 }
 
+/// Milliseconds, or 0 for never, which −1 means too.
+pub(super) struct MillisOrNever;
+
+impl Form for MillisOrNever {
+    type Value = u64;
+    const EXPECTED: &'static str =
+        "a number of milliseconds, a length of time such as \"30s\", or 0 for never";
+
+    fn read(literal: &Literal<'_>) -> Option<u64> {
+        match literal {
+            Literal::Integer(-1) => Some(0),
+            other => Millis::read(other),
+        }
+    }
+
+    fn write(ms: &u64) -> String {
+        Millis::write(ms)
+    }
+}
+
+/// A part of a whole, 1 to 100.
+pub(super) struct Percent;
+
+impl Form for Percent {
+    type Value = u8;
+    const EXPECTED: &'static str = "a whole number from 1 to 100";
+
+    fn read(literal: &Literal<'_>) -> Option<u8> {
+        match literal {
+            Literal::Integer(percent @ 1..=100) => u8::try_from(*percent).ok(),
+            _ => None,
+        }
+    }
+
+    fn write(percent: &u8) -> String {
+        percent.to_string()
+    }
+}
+
 /// A number, or −1 for any.
 pub(super) struct OrAny<T>(PhantomData<T>);
 
@@ -338,6 +377,11 @@ mod tests {
         assert_eq!(Millis::read(&Literal::Integer(-1)), None);
         assert_eq!(MillisOrNone::read(&Literal::Integer(-1)), Some(None));
         assert_eq!(MillisOrNone::write(&None), "-1");
+        assert_eq!(MillisOrNever::read(&Literal::Integer(-1)), Some(0));
+        assert_eq!(MillisOrNever::read(&Literal::Text("0s")), Some(0));
+        assert_eq!(Percent::read(&Literal::Integer(100)), Some(100));
+        assert_eq!(Percent::read(&Literal::Integer(0)), None);
+        assert_eq!(Percent::read(&Literal::Integer(101)), None);
         assert_eq!(OrAny::<u16>::read(&Literal::Integer(-1)), Some(None));
         assert_eq!(OrAny::<u16>::read(&Literal::Integer(70_000)), None);
         assert_eq!(OrAny::<u16>::write(&Some(6)), "6");

@@ -12,8 +12,8 @@ use crate::broker::queue::GroupRebalance;
 use crate::config::leaf::Literal;
 
 use super::forms::{
-    Bytes, Form, HoldOrPass, Messages, Millis, MillisOrNone, OrAny, Plain, Size, SizeOrDefault,
-    Word,
+    Bytes, Form, HoldOrPass, Messages, Millis, MillisOrNever, MillisOrNone, OrAny, Percent, Plain,
+    Size, SizeOrDefault, Word,
 };
 
 /// A key of a policy entry.
@@ -216,12 +216,22 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// What happens beyond these: producers `wait`, get an error (`reject`), or the oldest messages are dropped
     /// (`drop-head`) (not in ActiveMQ).
     "overflow" = limits.overflow as Word<Overflow>;
-    /// The octets in memory at which producers of messages that are not persistent wait; 0: only `memory.limit` counts.
+    /// The octets in memory at which producers of messages that are not persistent wait; 0: only `memory.limit` counts. The disk is
+    /// not bounded by it: persistent messages leave memory sooner.
     "memoryLimit" = limits.memory_bytes_max as Bytes;
     /// Whether producers wait at `memoryLimit`.
     "producerFlowControl" = limits.producer_flow_control as Plain<bool>;
+    /// The part of `memoryLimit`, in percent, from which on persistent messages leave memory.
+    "cursorMemoryHighWaterMark" = limits.memory_mark_percent as Percent;
+    /// The part of `store.limit`, in percent, from which on producers of persistent messages wait.
+    "storeUsageHighWaterMark" = limits.store_mark_percent as Percent;
     /// Whether a producer gets an error where it would wait for space.
-    "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>;
+    "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>, also usage.send_fail_if_no_space;
+    /// After which time a producer that waits for space gets an error; 0 or -1: it waits.
+    "sendFailIfNoSpaceAfterTimeout" = limits.fails_after_ms as MillisOrNever, also usage.send_fail_if_no_space_after_timeout;
+    /// How often the log says that a producer still waits for space; 0 or -1: only when it begins and ends.
+    "blockedProducerWarningInterval" =
+        limits.warning_interval_ms as MillisOrNever, also usage.blocked_producer_warning_interval;
 
     /// How many messages may wait for a topic subscriber beyond its window: any number (`none`), `constant` or
     /// `prefetchRate`; see slow-consumers.md, as for all of these.
@@ -304,10 +314,6 @@ const GROUPS: &str = "groups are always exact";
 const INTERNAL: &str = "it tunes a mechanism that this broker does not have";
 
 static WITHOUT_EFFECT: &[PolicyKey] = without_effect! {
-    "sendFailIfNoSpaceAfterTimeout" = "-1": "producers wait without a time-out, or fail at once with sendFailIfNoSpace";
-    "cursorMemoryHighWaterMark" = "70": CURSORS;
-    "storeUsageHighWaterMark" = "100": "producers wait when the disk is full";
-    "blockedProducerWarningInterval" = "30000": "a producer that waits is logged when its wait begins";
     "usePrefetchExtension" = "true": "what a transaction acknowledges always frees room";
     "messageGroupMapFactoryType" | "messageGroupMapFactory" = "cached": GROUPS;
     "maxExpirePageSize" = "400": "expired messages are found without a page limit";

@@ -1,6 +1,7 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
 mod admin;
+mod governor;
 mod moves;
 mod outbox;
 mod policies;
@@ -172,6 +173,7 @@ fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
         compaction_rate: 16 << 20,
+        limit_bytes: None,
     };
     opening::open(&values, durability).unwrap()
 }
