@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::destination::{Destination, Kind};
 use super::message::{Message, MessageId};
+use super::thin::OneOrMore;
 
 /// What names of advisory topics begin with.
 pub const PREFIX: &str = "ActiveMQ.Advisory.";
@@ -49,13 +50,13 @@ pub struct ConsumerFacts {
     /// Its number in the session.
     pub number: u64,
     /// What it consumes; patterns by their text.
-    pub destinations: Vec<Destination>,
+    pub destinations: OneOrMore<Destination>,
     /// Its window, messages.
     pub prefetch: u32,
     /// Its selector.
-    pub selector: Option<String>,
+    pub selector: Option<Box<str>>,
     /// The name of the durable subscription.
-    pub subscription_name: Option<String>,
+    pub subscription_name: Option<Box<str>>,
     /// Whether it leaves out what its own connection sends.
     pub no_local: bool,
     /// Whether it wants to be the only one.
@@ -314,7 +315,7 @@ mod tests {
             connection,
             session: -1,
             number: 7,
-            destinations: vec![of.clone()],
+            destinations: OneOrMore::One(of.clone()),
             prefetch: 1,
             selector: None,
             subscription_name: None,
@@ -335,7 +336,7 @@ mod tests {
 
     #[test]
     fn each_event_has_its_topic() {
-        let topic = |event: &Event| event.topic().name;
+        let topic = |event: &Event| event.topic().name.to_string();
         let queue = consumer(Destination::queue("a.b"));
         assert_eq!(topic(&queue), "ActiveMQ.Advisory.Consumer.Queue.a.b");
         assert_eq!(queue.properties(), [("consumerCount", Property::Count(2))]);

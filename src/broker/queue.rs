@@ -6,19 +6,19 @@
 //! - A queue without priorities, groups, selectors and delays hands a new message straight to the next
 //!   consumer, and finds the head of its backlog without a search.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slotmap::SlotMap;
 
 use super::adaptive::Adaptive;
-use super::delivery::{AckMode, Delivery, Ending, Entry};
+use super::delivery::{AckMode, Ending, Entry};
 use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
+use super::thin::Thin;
 
 mod browse;
 mod consumer;
@@ -50,7 +50,7 @@ pub use policy::{GroupRebalance, QueuePolicy};
 pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
-use turns::{Rank, Turns};
+use turns::{Consumers, Turns};
 pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
@@ -71,26 +71,26 @@ pub struct Incoming {
 pub struct Queue {
     lanes: Lanes,
     next_sequence: u64,
-    consumers: SlotMap<SubscriptionKey, Box<Consumer>>,
+    consumers: Consumers,
     consumers_total: u64,
     turns: Turns,
     /// How far consumers without a selector have looked.
     shared: Scan,
     /// Consumers with a selector.
-    selective: Vec<SubscriptionKey>,
+    selective: Thin<SubscriptionKey>,
     /// Consumers that may have messages reserved for them.
-    owed: Vec<SubscriptionKey>,
+    owed: Thin<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
     /// Browsers that have not seen everything.
-    browsers: usize,
+    browsers: u32,
     delays: Delays,
     expiry: Expiry,
     groups: Groups,
     group_reader: Option<GroupReader>,
     gate: Gate,
-    /// When to look at adaptive windows that are full.
-    stall_check_ms: Option<u64>,
+    /// When to look at adaptive windows that are full; `u64::MAX` for never.
+    stall_check_ms: u64,
     /// A step stopped before its end, so that others get the lock.
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
@@ -100,13 +100,11 @@ pub struct Queue {
     /// An administrator has stopped deliveries (ADM-21).
     paused: bool,
     /// Deliveries in the hands of transactions.
-    in_transactions: usize,
+    in_transactions: u32,
     /// Deliveries in the hands of consumers whose messages are gone.
-    purged: usize,
+    purged: u32,
     /// Counters since start.
     pub stats: Stats,
-    /// Scratch for acknowledgements.
-    taken: Vec<Delivery>,
 }
 
 impl Queue {
@@ -124,8 +122,8 @@ impl Queue {
             consumers_total: 0,
             turns,
             shared: Scan::default(),
-            selective: Vec::new(),
-            owed: Vec::new(),
+            selective: Thin::default(),
+            owed: Thin::default(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -133,7 +131,7 @@ impl Queue {
             groups: Groups::default(),
             group_reader: None,
             gate: Gate::default(),
-            stall_check_ms: None,
+            stall_check_ms: u64::MAX,
             unfinished: false,
             sought_last: false,
             policy,
@@ -141,7 +139,6 @@ impl Queue {
             in_transactions: 0,
             purged: 0,
             stats: Stats::default(),
-            taken: Vec::new(),
         }
     }
 
@@ -163,17 +160,19 @@ impl Queue {
         if old.prioritized != policy.prioritized {
             self.move_lanes(policy.prioritized);
         }
-        self.turns.clear();
+        self.turns.clear(&mut self.consumers);
         self.turns.set_strict(policy.strict_order_dispatch);
+        let mut willing = Vec::new();
         for (key, consumer) in &mut self.consumers {
-            consumer.rank.priority = if policy.use_consumer_priority {
+            consumer.priority = if policy.use_consumer_priority {
                 consumer.wanted_priority
             } else {
                 0
             };
-            if consumer.is_willing() {
-                self.turns.join(key, consumer.rank);
-            }
+            willing.extend(consumer.is_willing().then_some(key));
+        }
+        for key in willing {
+            self.turns.join(&mut self.consumers, key);
         }
         self.choose_exclusive();
         self.dispatch(now_ms, out);
@@ -268,38 +267,25 @@ impl Queue {
             adaptive = Some(Box::new(fresh));
         }
         self.consumers_total += 1;
-        let rank = Rank {
-            priority: if self.policy.use_consumer_priority {
-                wishes.priority
-            } else {
-                0
-            },
-            serial: self.consumers_total,
+        let priority = if self.policy.use_consumer_priority {
+            wishes.priority
+        } else {
+            0
         };
         let selects = wishes.filter.is_some() && !wishes.browser;
-        let selection = wishes.filter.map(|filter| {
+        self.browsers += u32::from(wishes.browser);
+        let subscription = Subscription::new(mode, window);
+        let place = (self.consumers_total, priority);
+        let mut consumer = Consumer::new(subscription, place, &wishes);
+        consumer.adaptive = adaptive;
+        consumer.selection = wishes.filter.map(|filter| {
             let scan = Scan::default();
             Box::new(Selection { filter, scan })
         });
-        let browse = wishes
+        consumer.browse = wishes
             .browser
             .then(|| Box::new(Browse::new(self.next_sequence)));
-        self.browsers += usize::from(wishes.browser);
-        let key = self.consumers.insert(Box::new(Consumer {
-            subscription: Subscription::new(mode, window),
-            rank,
-            wanted_priority: wishes.priority,
-            exclusive: wishes.exclusive,
-            started: false,
-            redelivery: wishes.redelivery.map(Box::new),
-            adaptive,
-            selection,
-            reserved: BTreeSet::new(),
-            declined: BTreeSet::new(),
-            groups: 0,
-            browse,
-            full_since_ms: 0,
-        }));
+        let key = self.consumers.insert(Box::new(consumer));
         if selects {
             self.selective.push(key);
         }
@@ -322,7 +308,7 @@ impl Queue {
             return;
         };
         if let Some(browse) = consumer.browse {
-            self.browsers -= usize::from(!browse.is_done());
+            self.browsers -= u32::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -337,7 +323,7 @@ impl Queue {
                 None => self.put_back(delivery),
             }
         }
-        for spot in consumer.reserved.into_iter().chain(consumer.declined) {
+        for spot in consumer.take_spots() {
             self.came(spot);
         }
         if consumer.started {
@@ -398,7 +384,8 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
+        let (taken, purged) = (self.in_transactions as usize, self.purged as usize);
+        self.lanes.len() + taken + held.sum::<usize>() - purged
     }
 
     /// Whether the queue holds no message.
@@ -491,7 +478,7 @@ impl Queue {
         if let Some(consumer) = self.consumers.get(key)
             && consumer.is_willing()
         {
-            self.turns.join(key, consumer.rank);
+            self.turns.join(&mut self.consumers, key);
         }
     }
 
@@ -537,10 +524,7 @@ impl Queue {
             .filter(|(_, consumer)| consumer.browse.is_none() && (everybody || consumer.exclusive));
         self.exclusive = consumers
             .min_by_key(|(_, consumer)| {
-                (
-                    std::cmp::Reverse(consumer.wanted_priority),
-                    consumer.rank.serial,
-                )
+                (std::cmp::Reverse(consumer.wanted_priority), consumer.serial)
             })
             .map(|(key, _)| key);
     }
@@ -571,8 +555,7 @@ impl Queue {
         self.shared.restart();
         self.groups.forget_spots();
         for consumer in self.consumers.values_mut() {
-            consumer.reserved.clear();
-            consumer.declined.clear();
+            drop(consumer.take_spots());
             if let Some(selection) = &mut consumer.selection {
                 selection.scan.restart();
             }

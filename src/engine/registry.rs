@@ -8,7 +8,7 @@ use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
 use super::advisories::{self, Advisories};
-use super::cell::{Cell, Machine, Shared};
+use super::cell::{Cell, Common, Machine, Shared};
 use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
@@ -41,9 +41,12 @@ pub struct Registry {
     shared_rules: SharedRules,
     /// What clients have declared of queues.
     pub(super) declarations: Declarations,
-    store: Option<Arc<Store>>,
-    memory: Arc<Memory>,
-    timer: Arc<Timer>,
+    /// What destinations share that the journal may know,
+    stored: Arc<Common>,
+    /// temporary ones,
+    unstored: Arc<Common>,
+    /// and those that the broker reports to.
+    reporting: Arc<Common>,
     advisories: Arc<Advisories>,
 }
 
@@ -112,6 +115,21 @@ impl Registry {
         advisories: Arc<Advisories>,
         properties: Arc<PropertyReaders>,
     ) -> Self {
+        let stored = Common {
+            store,
+            memory,
+            timer,
+            advisories: Arc::clone(&advisories),
+        };
+        let unstored = Common {
+            store: None,
+            ..stored.clone()
+        };
+        // Neither kept, nor counted where it would hold up producers (ADV-2).
+        let reporting = Common {
+            memory: Arc::clone(&advisories.memory),
+            ..unstored.clone()
+        };
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
@@ -123,9 +141,9 @@ impl Registry {
             shared_rules: SharedRules::default(),
             declarations: Declarations::default(),
             settings,
-            store,
-            memory,
-            timer,
+            stored: Arc::new(stored),
+            unstored: Arc::new(unstored),
+            reporting: Arc::new(reporting),
             advisories,
         }
     }
@@ -268,19 +286,19 @@ impl Registry {
         let destination = Destination::temporary(kind, id);
         if let Some(cell) = self.get(&destination)
             && let Some(owner) = owner
-            && cell.owner.set(owner.to_owned()).is_ok()
+            && cell.owner.set(owner.into()).is_ok()
         {
             // Somebody has sent to it before; what was sent is there.
             return cell;
         }
         let rules = self.rules(&destination);
         let machine = self.machine(&destination, 1);
-        let shared = self.shared(&destination, None);
+        let shared = self.shared(&destination, &self.unstored);
         let number = self.next_id();
         let name = destination.clone();
         let cell = Cell::new(name, number, machine, rules, false, shared);
         if let Some(owner) = owner {
-            cell.owner.get_or_init(|| owner.to_owned());
+            cell.owner.get_or_init(|| owner.into());
         }
         let cell = Arc::new(cell);
         self.note(Change::Added, &destination, owner);
@@ -348,7 +366,7 @@ impl Registry {
         let removed = self.known_mut().remove(destination);
         if let Some(cell) = removed {
             let owner = cell.owner.get();
-            self.note(Change::Removed, destination, owner.map(String::as_str));
+            self.note(Change::Removed, destination, owner.map(|owner| &**owner));
         }
     }
 
@@ -438,7 +456,7 @@ impl Registry {
                 };
                 let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
                 topic.set_policy(policy.redelivery, policy.on_nack);
-                Machine::Topic(topic)
+                Machine::Topic(Box::new(topic))
             }
         }
     }
@@ -498,25 +516,18 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = self.rules(&destination);
-        let shared = if destination.is_advisory() {
-            // Neither kept, nor counted where it would hold up producers (ADV-2).
-            let memory = Arc::clone(&self.advisories.memory);
-            Shared {
-                memory,
-                ..self.shared(&destination, None)
-            }
+        let common = if destination.is_advisory() {
+            &self.reporting
         } else {
-            self.shared(&destination, self.store.clone())
+            &self.stored
         };
+        let shared = self.shared(&destination, common);
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 
-    fn shared(&self, destination: &Destination, store: Option<Arc<Store>>) -> Shared {
+    fn shared(&self, destination: &Destination, common: &Arc<Common>) -> Shared {
         Shared {
-            store,
-            memory: Arc::clone(&self.memory),
-            timer: Arc::clone(&self.timer),
-            advisories: Arc::clone(&self.advisories),
+            common: Arc::clone(common),
             account: self.accounts.of(destination),
         }
     }

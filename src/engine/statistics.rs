@@ -188,7 +188,7 @@ impl Engine {
         let mut found = Vec::new();
         for cell in cells.iter().filter(|cell| !cell.destination.is_advisory()) {
             let state = cell.lock();
-            for (key, who) in &state.facts {
+            for (key, who) in state.told() {
                 let mut figures = self.identity();
                 let text = |text: &str| Figure::Text(text.to_owned());
                 let kind = match cell.destination.kind {

@@ -3,7 +3,6 @@
 //! Consecutive sends to one destination are one batch: one lock, one journal entry, one flush. Everything
 //! else first hands the batch over, so the order of frames is the order of effects.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::presence::Presence;
 use super::transactions::Transactions;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
+use crate::broker::rising::Rising;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
@@ -120,7 +120,7 @@ pub struct Session {
     /// For how long it should not be read, because consumers of what it sends fall behind.
     pause_ms: u64,
     now_ms: u64,
-    pub(super) subscriptions: HashMap<u64, Subscribed>,
+    pub(super) subscriptions: Rising<Subscribed>,
     pub(super) acknowledgements: Acknowledgements,
     /// Destinations that live with this connection.
     pub(super) temporaries: Vec<Destination>,
@@ -143,7 +143,7 @@ impl Session {
             stalled: false,
             pause_ms: 0,
             now_ms: 0,
-            subscriptions: HashMap::new(),
+            subscriptions: Rising::default(),
             acknowledgements: Acknowledgements::default(),
             temporaries: Vec::new(),
             presence: Presence::default(),
@@ -532,7 +532,7 @@ impl Session {
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
     pub fn start_waiting(&mut self, serial: u64) {
-        if let Some(subscribed) = self.subscriptions.get(&serial).cloned() {
+        if let Some(subscribed) = self.subscriptions.get(serial).cloned() {
             self.start(&subscribed);
         }
     }
@@ -592,7 +592,7 @@ impl Session {
     #[must_use]
     pub fn subscription(&self, serial: u64) -> Option<&Subscribed> {
         let (subscription, feed) = split_serial(serial);
-        let found = self.subscriptions.get(&subscription)?;
+        let found = self.subscriptions.get(subscription)?;
         (feed == 0 || matches!(found, Subscribed::Many(_))).then_some(found)
     }
 
@@ -625,7 +625,11 @@ impl Session {
         self.hand_over();
         self.engine.report(&self.outbox, &mut self.work);
         self.abort_all();
-        let serials: Vec<u64> = self.subscriptions.keys().copied().collect();
+        let serials: Vec<u64> = self
+            .subscriptions
+            .iter()
+            .map(|(serial, _)| serial)
+            .collect();
         for serial in serials {
             self.end_subscription(serial, ending);
         }
@@ -637,7 +641,7 @@ impl Session {
     }
 
     fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
-        let Some(subscribed) = self.subscriptions.remove(&serial) else {
+        let Some(subscribed) = self.subscriptions.remove(serial) else {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();

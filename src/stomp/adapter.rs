@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 use ferrymq_protocols::sniff::{Opening, sniff};
@@ -14,6 +14,7 @@ use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
+use super::advisory::AdvisoryForm;
 use super::names::Names;
 use super::namespace;
 use super::parked::{ParkKey, Parked};
@@ -124,6 +125,8 @@ pub(super) struct State {
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
+    /// How advisories look to its subscriptions; made with the first.
+    advisories: OnceLock<Arc<AdvisoryForm>>,
     /// What the RECEIPT of the SEND that is carried out has to warn of.
     pub(super) warning: Option<String>,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
@@ -164,6 +167,7 @@ impl Stomp {
             replays: false,
             unapplied: Unapplied::default(),
             id_prefix,
+            advisories: OnceLock::new(),
             warning: None,
             starting: Vec::new(),
             scratch: Vec::new(),
@@ -648,6 +652,16 @@ impl State {
         }
         // The next frame does not repeat this one.
         self.last_send = None;
+    }
+
+    /// How advisories look to the subscriptions of this connection.
+    pub(super) fn advisory_form(&self, session: &Session) -> &Arc<AdvisoryForm> {
+        self.advisories.get_or_init(|| {
+            Arc::new(AdvisoryForm {
+                id_prefix: self.id_prefix.clone(),
+                properties: Arc::clone(session.engine.advisories.properties()),
+            })
+        })
     }
 
     /// The connection's client id; empty before CONNECT.

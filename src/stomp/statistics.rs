@@ -47,7 +47,7 @@ impl State {
         session.hand_over();
         let asked = Destination {
             kind,
-            name: name.to_owned(),
+            name: name.into(),
         };
         // Who may administer it: figures tell of destinations that one may not read.
         access::check(self.access.as_ref(), Right::Create, &asked)?;

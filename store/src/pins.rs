@@ -27,9 +27,7 @@ impl Pins {
     pub(crate) fn count(&self, name: Locator) -> u32 {
         let bit = bit_of(name.offset());
         match self.segments.get(&name.segment()) {
-            Some(names) if names.pinned.get(bit) => {
-                1 + names.more.get(&bit).copied().unwrap_or(0)
-            }
+            Some(names) if names.pinned.get(bit) => 1 + names.more.get(&bit).copied().unwrap_or(0),
             _ => 0,
         }
     }

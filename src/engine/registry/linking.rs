@@ -102,7 +102,7 @@ impl Registry {
                 }
             }
             (Kind::Topic, _) => {
-                let queues = known.shared.get(&name.name).into_iter().flatten();
+                let queues = known.shared.get(&*name.name).into_iter().flatten();
                 for queue in queues.filter_map(|queue| known.cells.get(queue)) {
                     share(cell, queue);
                 }
