@@ -53,10 +53,8 @@ pub struct ConsumerFacts {
     pub destinations: OneOrMore<Destination>,
     /// Its window, messages.
     pub prefetch: u32,
-    /// Its selector.
-    pub selector: Option<Box<str>>,
-    /// The name of the durable subscription.
-    pub subscription_name: Option<Box<str>>,
+    /// What few have.
+    pub more: Option<Box<MoreFacts>>,
     /// Whether it leaves out what its own connection sends.
     pub no_local: bool,
     /// Whether it wants to be the only one.
@@ -65,6 +63,15 @@ pub struct ConsumerFacts {
     pub browser: bool,
     /// Its priority.
     pub priority: u8,
+}
+
+/// What is told of a consumer that has it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct MoreFacts {
+    /// Its selector.
+    pub selector: Option<String>,
+    /// The name of the durable subscription.
+    pub subscription_name: Option<String>,
 }
 
 /// A producer: a connection that sends to a destination.
@@ -285,6 +292,18 @@ fn count_of(count: u32) -> Property {
 }
 
 impl ConsumerFacts {
+    /// Its selector.
+    #[must_use]
+    pub fn selector(&self) -> Option<&str> {
+        self.more.as_ref()?.selector.as_deref()
+    }
+
+    /// The name of the durable subscription.
+    #[must_use]
+    pub fn subscription_name(&self) -> Option<&str> {
+        self.more.as_ref()?.subscription_name.as_deref()
+    }
+
     /// Its id, unique in the broker.
     #[must_use]
     pub fn id(&self) -> String {
@@ -317,8 +336,7 @@ mod tests {
             number: 7,
             destinations: OneOrMore::One(of.clone()),
             prefetch: 1,
-            selector: None,
-            subscription_name: None,
+            more: None,
             no_local: false,
             exclusive: false,
             browser: false,

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
 
 use super::advisories::Advisories;
+use super::attachments::{Attached, Attachments};
 use super::dead_letter::Audit;
 use super::dedup::NewIds;
-use super::delivering::{Attached, Attachments};
 pub use super::delivering::{Delivering, Encoder};
 use super::housekeeping::Idle;
 pub use super::machine::Machine;
@@ -158,7 +158,7 @@ impl Cell {
         let window = Window::new(rules.policy.dedup);
         let state = State {
             machine,
-            attached: Attachments::new(),
+            attached: Attachments::default(),
             slow: Thin::default(),
             charged_bytes,
             share: Share::of(account),
@@ -398,10 +398,6 @@ impl Cell {
             cell: Arc::clone(self),
             key,
         });
-        if state.attached.capacity() == 0 {
-            // Most destinations have one.
-            state.attached = Attachments::with_capacity(1);
-        }
         let attached = Attached {
             outbox: Arc::clone(outbox),
             index,
@@ -623,7 +619,7 @@ mod tests {
     /// There may be hundreds of thousands of quiet destinations. What only some of them need is made when they need it.
     #[test]
     fn a_quiet_destination_is_small() {
-        assert!(size_of::<Cell>() <= 624, "{}", size_of::<Cell>());
+        assert!(size_of::<Cell>() <= 616, "{}", size_of::<Cell>());
         assert!(size_of::<Queue>() <= 376, "{}", size_of::<Queue>());
         // References to what destinations of equal policies share.
         assert_eq!(size_of::<Rules>(), 16);

@@ -1,10 +1,9 @@
 //! The effects of a step: deliveries rendered into outboxes, and records gathered for the journal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use slotmap::SecondaryMap;
-
+use super::attachments::Attachments;
 use super::cell::{Cell, Journaled, Records};
 use super::outbox::{Outbox, Waiting};
 use super::policy::Rules;
@@ -32,24 +31,6 @@ pub trait Encoder: Send {
     fn rewritten(&self, _message: &Message) -> Option<Message> {
         None
     }
-}
-
-/// How the deliveries of the subscriptions of a destination get to their connections.
-pub(super) type Attachments = SecondaryMap<SubscriptionKey, Attached>;
-
-/// How the deliveries of one subscription get to its connection.
-pub(super) struct Attached {
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) encoder: Box<dyn Encoder>,
-    /// Its number at the outbox.
-    pub(super) index: u32,
-    pub(super) auto: bool,
-    /// Whether the encoder has a say in the form of each message.
-    pub(super) rewrites: bool,
-    /// What is told of the consumer.
-    pub(super) facts: Option<Arc<ConsumerFacts>>,
-    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
-    pub(super) numbers: Option<Arc<AtomicU64>>,
 }
 
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.

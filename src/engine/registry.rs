@@ -24,7 +24,10 @@ use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
+mod cells;
 mod linking;
+
+use cells::Cells;
 
 /// All destinations.
 pub struct Registry {
@@ -52,7 +55,7 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Known {
-    cells: HashMap<Destination, Arc<Cell>>,
+    cells: Cells,
     /// Subscriptions that destinations made later may belong to.
     feeds: Vec<Arc<Feeds>>,
     /// Durable ones, with a consumer or without.
@@ -68,7 +71,7 @@ impl Known {
             let queues = self.shared.entry(topic.to_owned()).or_default();
             queues.push(destination.clone());
         }
-        self.cells.insert(destination.clone(), Arc::clone(cell));
+        self.cells.insert(cell);
     }
 
     fn remove(&mut self, destination: &Destination) -> Option<Arc<Cell>> {
@@ -188,7 +191,7 @@ impl Registry {
             let known = self.known();
             let others = known
                 .cells
-                .keys()
+                .names()
                 .filter(|other| !other.is_temporary() && !other.is_advisory());
             let alike = others.filter(|other| policies.are_alike(destination, other));
             if alike.count() >= max as usize {
@@ -277,7 +280,7 @@ impl Registry {
     /// Removes advisory topics without a subscription.
     pub(super) fn remove_unused_advisories(&self) {
         let mut known = self.known_mut();
-        known.cells.retain(|_, cell| !advisories::is_unused(cell));
+        known.cells.retain(|cell| !advisories::is_unused(cell));
     }
 
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9). `owner` is the id of
@@ -343,7 +346,8 @@ impl Registry {
     pub(super) fn remove_ownerless(&self, mut may_go: impl FnMut(&Cell) -> bool) -> usize {
         let mut known = self.known_mut();
         let before = known.cells.len();
-        known.cells.retain(|destination, cell| {
+        known.cells.retain(|cell| {
+            let destination = &cell.destination;
             if !destination.is_temporary() || cell.owner.get().is_some() {
                 return true;
             }
@@ -374,7 +378,7 @@ impl Registry {
     pub(super) fn watch(&self, feeds: &Arc<Feeds>) -> Vec<Arc<Cell>> {
         let mut known = self.known_mut();
         known.feeds.push(Arc::clone(feeds));
-        let cells = known.cells.values();
+        let cells = known.cells.iter();
         cells
             .filter(|cell| feeds.matches(&cell.destination))
             .cloned()
@@ -385,7 +389,7 @@ impl Registry {
     pub(super) fn watch_durable(&self, wide: &Arc<Wide>) -> Vec<Arc<Cell>> {
         let mut known = self.known_mut();
         known.durables.push(Arc::clone(wide));
-        let cells = known.cells.values();
+        let cells = known.cells.iter();
         cells
             .filter(|cell| wide.matches(&cell.destination))
             .cloned()
@@ -412,13 +416,13 @@ impl Registry {
     /// How many destinations there are whose names begin with `prefix`, temporary ones included.
     pub fn count_within(&self, prefix: &str) -> usize {
         let known = self.known();
-        let names = known.cells.keys();
+        let names = known.cells.names();
         names.filter(|name| shared::is_within(name, prefix)).count()
     }
 
     /// All destinations.
     pub fn all(&self) -> Vec<Arc<Cell>> {
-        self.known().cells.values().cloned().collect()
+        self.known().cells.iter().cloned().collect()
     }
 
     /// Adds a destination that the journal knows, with its recovered machine.
@@ -487,7 +491,8 @@ impl Registry {
     ) -> Vec<Destination> {
         let mut known = self.known_mut();
         let mut gone = Vec::new();
-        known.cells.retain(|destination, cell| {
+        known.cells.retain(|cell| {
+            let destination = &cell.destination;
             // These live with their connection (DST-9).
             if destination.is_temporary() {
                 return true;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::advisories::Advisories;
+use super::attachments::Attachments;
 use super::cell::{Cell, Machine, State};
-use super::delivering::Attachments;
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;

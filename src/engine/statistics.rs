@@ -204,12 +204,9 @@ impl Engine {
                     ("destinationType", text(kind)),
                     (
                         "subscriptionName",
-                        text(who.subscription_name.as_deref().unwrap_or_default()),
+                        text(who.subscription_name().unwrap_or_default()),
                     ),
-                    (
-                        "selector",
-                        text(who.selector.as_deref().unwrap_or_default()),
-                    ),
+                    ("selector", text(who.selector().unwrap_or_default())),
                     ("exclusive", Figure::Flag(who.exclusive)),
                     ("prefetchSize", Figure::Small(who.prefetch)),
                     ("priority", Figure::Small(who.priority.into())),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::state::{Session, SubscribeRequest, Subscribed};
 use crate::broker::Destination;
-use crate::broker::advisory::{ConnectionFacts, ConsumerFacts, Event, ProducerFacts};
+use crate::broker::advisory::{ConnectionFacts, ConsumerFacts, Event, MoreFacts, ProducerFacts};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::engine::advisories::Listener;
 use crate::engine::cell::Cell;
@@ -132,14 +132,18 @@ impl Session {
         });
         let selector = blueprint.choice.selector.as_deref();
         let window = cells.first().map(|cell| (blueprint.window)(cell));
+        let more = || MoreFacts {
+            selector: selector
+                .map(|text| text.strip_prefix(CONVERT_PREFIX).unwrap_or(text).to_owned()),
+            subscription_name: durable.as_ref().map(|durable| durable.name.clone()),
+        };
         Some(Arc::new(ConsumerFacts {
             connection,
             session: SESSION,
             number: serial,
             destinations: named.chain(by_pattern).collect(),
             prefetch: window.map_or(0, |window| window.messages_max),
-            selector: selector.map(|text| text.strip_prefix(CONVERT_PREFIX).unwrap_or(text).into()),
-            subscription_name: durable.as_ref().map(|durable| durable.name.as_str().into()),
+            more: (selector.is_some() || durable.is_some()).then(|| Box::new(more())),
             no_local: blueprint.choice.no_local,
             exclusive: blueprint.wishes.exclusive,
             browser: blueprint.wishes.browser,

@@ -1,6 +1,5 @@
 //! The protocol of one STOMP connection: which frame may come when, and what each one does.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -669,6 +668,3 @@ impl State {
         self.client_id.as_deref().unwrap_or_default()
     }
 }
-
-/// Serials of subscriptions by the client's ids.
-pub(super) type SerialById = HashMap<Arc<str>, u64>;

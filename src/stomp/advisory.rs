@@ -198,7 +198,7 @@ fn consumer(who: &ConsumerFacts, destination: &str) -> Value {
     json!({
         "consumerId": who.id(), "destination": destination, "clientId": who.connection.client_id,
         "prefetchSize": who.prefetch, "maximumPendingMessageLimit": 0, "dispatchAsync": true,
-        "selector": who.selector, "subscriptionName": who.subscription_name, "browser": who.browser,
+        "selector": who.selector(), "subscriptionName": who.subscription_name(), "browser": who.browser,
         "noLocal": who.no_local, "exclusive": who.exclusive, "retroactive": false, "priority": who.priority,
         "networkSubscription": false, "optimizedAcknowledge": false, "noRangeAcks": false,
     })

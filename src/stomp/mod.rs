@@ -9,6 +9,7 @@ mod declare;
 mod destination;
 mod encoder;
 mod group;
+mod ids;
 mod names;
 mod namespace;
 mod options;

@@ -7,9 +7,10 @@ use ferrymq_protocols::stomp::{
     AckMode as WireAck, Known, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
-use super::adapter::{SerialById, State, Step};
+use super::adapter::{State, Step};
 use super::destination::{Address, Part};
 use super::encoder::MessageEncoder;
+use super::ids::Ids;
 use super::reply::Refusal;
 use super::transformation::{Form, Transformation};
 use super::{access, names, namespace, options, wishes};
@@ -27,7 +28,7 @@ use crate::session::{Session, SubscribeRequest, feed_serial};
 /// The client's names for its subscriptions.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    by_id: SerialById,
+    ids: Ids,
     /// By serial, in order of subscribing (SUB-8, ACK-1 in 1.0).
     all: Rising<Subscription>,
     last_serial: u64,
@@ -39,13 +40,18 @@ pub(super) struct Subscriptions {
 /// What is remembered of a subscription.
 struct Subscription {
     to: OneOrMore<Part>,
-    id: Option<Arc<str>>,
+    id: Option<Box<str>>,
 }
 
 impl Subscriptions {
     /// The serial of the subscription `id`.
     pub(super) fn serial(&self, id: &str) -> Option<u64> {
-        self.by_id.get(id).copied()
+        let has = |serial| self.id(serial) == Some(id);
+        self.ids.find(id, has)
+    }
+
+    fn id(&self, serial: u64) -> Option<&str> {
+        self.all.get(serial)?.id.as_deref()
     }
 
     /// Whether the subscription only looks.
@@ -75,9 +81,9 @@ impl Subscriptions {
             .map(|(serial, known)| (serial, &*known.to, known.id.as_deref()))
     }
 
-    fn add(&mut self, serial: u64, address: Address, id: Option<Arc<str>>) {
+    fn add(&mut self, serial: u64, address: Address, id: Option<Box<str>>) {
         if let Some(id) = &id {
-            self.by_id.insert(Arc::clone(id), serial);
+            self.ids.add(id, serial);
         }
         let to = address.parts.into_iter().collect();
         self.all.insert(serial, Subscription { to, id });
@@ -87,7 +93,9 @@ impl Subscriptions {
         self.browsers.remove(&serial);
         self.shared.remove(&serial);
         if let Some(id) = self.all.remove(serial).and_then(|known| known.id) {
-            self.by_id.remove(&id);
+            let all = &self.all;
+            let id_of = |serial| all.get(serial)?.id.as_deref();
+            self.ids.remove(&id, serial, id_of);
         }
     }
 
@@ -184,7 +192,7 @@ impl State {
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
         self.subscriptions
-            .add(serial, address, wanted.id.as_deref().map(Arc::from));
+            .add(serial, address, wanted.id.as_deref().map(Box::from));
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }
