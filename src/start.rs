@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
+use ferrymq_store::io::{Disk, RealDisk};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -47,6 +48,7 @@ impl Broker {
 pub struct Builder {
     config: Config,
     clock: Option<Clock>,
+    disk: Option<Arc<dyn Disk>>,
 }
 
 /// Why a broker did not start.
@@ -100,6 +102,13 @@ impl Builder {
         self
     }
 
+    /// Sets the disk of the journal; without it the file system's is used. For harnesses that let it fail.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
     /// Starts the broker; it accepts connections when this returns.
     ///
     /// # Errors
@@ -119,7 +128,8 @@ impl Builder {
         }
 
         let durability = Arc::new(Durability::default());
-        let opened = open_store(&config, &durability).await?;
+        let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
+        let opened = open_store(&config, disk, &durability).await?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
@@ -451,6 +461,7 @@ async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, 
 
 async fn open_store(
     config: &Config,
+    disk: Arc<dyn Disk>,
     durability: &Arc<Durability>,
 ) -> Result<Option<Opened>, StartError> {
     if config.broker.ephemeral {
@@ -458,6 +469,7 @@ async fn open_store(
     }
     let directory = config.broker.data_dir.clone();
     let values = opening::StoreSettings {
+        disk,
         directory: directory.clone(),
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),

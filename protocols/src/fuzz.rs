@@ -3,7 +3,10 @@
 //!
 //! Each takes any octets and panics only if a promise of the crate is broken.
 
+use bytes::Bytes;
+
 use crate::map;
+use crate::openwire::{self, body, properties};
 use crate::sniff::{Opening, sniff};
 use crate::stomp::{
     ClientCommand, DecodeOptions, Decoder, Escapes, HeartBeat, Version, encode_ack_id,
@@ -285,5 +288,151 @@ pub fn map_text(data: &[u8]) {
         assert_eq!(format!("{json:?}"), shown, "JSON changed a map");
         // Control characters are lost, but nothing else is.
         map::from_xml(&map::to_xml(&entries)).expect("what is written as XML is read");
+    }
+}
+
+/// Small enough that a fuzzer meets every limit.
+const OPENWIRE_LIMITS: openwire::Limits = openwire::Limits {
+    frame_bytes_max: 700,
+    string_bytes_max: 60,
+    items_max: 12,
+    depth_max: 5,
+    cache_bytes_max: 90,
+};
+
+/// What a stream of OpenWire frames decodes to, for comparison.
+#[derive(Debug, PartialEq)]
+struct OpenWireDecoded {
+    commands: Vec<openwire::Command>,
+    error: Option<openwire::Fault>,
+    unfinished: usize,
+}
+
+fn decode_openwire_pieces(
+    stream: &[u8],
+    piece: usize,
+    limits: openwire::Limits,
+    format: &openwire::Format,
+) -> OpenWireDecoded {
+    let mut decoder = openwire::Decoder::with_format(limits, format);
+    let mut decoded = OpenWireDecoded {
+        commands: Vec::new(),
+        error: None,
+        unfinished: 0,
+    };
+    let mut held = Bytes::new();
+    for octets in stream.chunks(piece) {
+        held = [&held[..], octets].concat().into();
+        loop {
+            match decoder.decode(&mut held) {
+                Ok(Some(command)) => decoded.commands.push(command),
+                Ok(None) => break,
+                Err(error) => {
+                    let _ = (error.to_string(), error.config_key());
+                    decoded.error = Some(error.fault);
+                    return decoded;
+                }
+            }
+        }
+        assert!(
+            held.is_empty() || decoder.frame_bytes_hint() > held.len(),
+            "the frame would be complete"
+        );
+    }
+    decoded.unfinished = held.len();
+    decoded
+}
+
+/// Decodes a stream of OpenWire frames; its first octet chooses version, form, cache, sizes and how it is split. One-shot
+/// and split decoding must agree, and what was read must come back when it is written.
+pub fn openwire_decode(data: &[u8]) {
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let format = openwire::Format {
+        version: choice % 12 + 1,
+        tight: choice & 0x40 != 0,
+        cache_size: (choice & 0x80 != 0).then_some(100),
+        stack_traces: choice & 0x20 == 0,
+        size_prefix: choice & 0x10 == 0,
+        ..openwire::Format::START
+    };
+    for limits in [OPENWIRE_LIMITS, openwire::Limits::default()] {
+        let whole = decode_openwire_pieces(stream, stream.len().max(1), limits, &format);
+        let split = decode_openwire_pieces(stream, usize::from(choice % 5) + 1, limits, &format);
+        assert_eq!(whole, split, "a split changed what a stream means");
+        let (mut encoder, mut written) = (openwire::Encoder::with_format(&format), Vec::new());
+        let mut sent = Vec::new();
+        for command in whole.commands {
+            // What is longer than Java reads is not written.
+            if encoder.encode(&command, &mut written).is_ok() {
+                sent.push(command);
+            }
+        }
+        let unlimited = openwire::Limits::default();
+        let again = decode_openwire_pieces(&written, written.len().max(1), unlimited, &format);
+        assert_eq!(
+            (again.commands, again.error),
+            (sent, None),
+            "decode(encode(x)) = x"
+        );
+    }
+}
+
+/// Reads octets as properties, as bodies of every kind, and as an object that was kept. What is read can be written and read
+/// again.
+pub fn openwire_values(data: &[u8]) {
+    let octets = Bytes::copy_from_slice(data);
+    if let Ok(map) = properties::Map::read(data) {
+        let entries: Result<Vec<_>, _> = map.iter().collect();
+        let mut written = Vec::new();
+        let mut writer = properties::MapWriter::new(&mut written);
+        for (name, value) in entries.iter().flatten() {
+            writer
+                .put(name.clone(), value)
+                .expect("it was short enough");
+        }
+        if let Ok(entries) = entries {
+            let again = properties::Map::read(&written).expect("what is written is read");
+            let again: Vec<_> = again.iter().flatten().collect();
+            // Not a number is not equal to itself, and nested values show where they lie.
+            assert_eq!(again.len(), entries.len());
+            for ((name, _), (again, _)) in entries.iter().zip(&again) {
+                assert_eq!(name, again);
+            }
+        }
+        let _ = (map.get("a"), map.len());
+    }
+    let _ = body::text(data).map(|text| text.map(|text| text.to_str().into_owned()));
+    for value in body::stream(data).flatten() {
+        properties::push(&mut Vec::new(), &value).expect("it was short enough");
+    }
+    for kind in [
+        openwire::commands::MessageKind::Bytes,
+        openwire::commands::MessageKind::Text,
+    ] {
+        let message = openwire::commands::Message {
+            kind,
+            compressed: true,
+            content: Some(octets.clone()),
+            ..Default::default()
+        };
+        if let Ok(content) = body::content(&message, 1_000) {
+            assert!(
+                content.is_none_or(|content| content.len() <= 1_000),
+                "a limit holds"
+            );
+        }
+    }
+    let mut decoder = openwire::StoredDecoder::default();
+    if let Ok(object) = decoder.decode(&octets) {
+        let mut written = Vec::new();
+        if openwire::encode_stored(&object, &mut written).is_ok() {
+            assert_eq!(
+                decoder.decode(&written.into()),
+                Ok(object),
+                "what is kept comes back"
+            );
+        }
     }
 }

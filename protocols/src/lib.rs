@@ -16,6 +16,7 @@ mod decimal;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod openwire;
 pub mod sniff;
 pub mod stomp;
 pub mod websocket;

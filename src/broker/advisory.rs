@@ -63,6 +63,10 @@ pub struct ConsumerFacts {
     pub browser: bool,
     /// Its priority.
     pub priority: u8,
+    /// Whether it asks for what topics have kept for those who come later.
+    pub retroactive: bool,
+    /// How many messages of topics may wait for it; 0: as the policy says.
+    pub pending_max: u32,
 }
 
 /// What is told of a consumer that has it.
@@ -341,6 +345,8 @@ mod tests {
             exclusive: false,
             browser: false,
             priority: 0,
+            retroactive: false,
+            pending_max: 0,
         });
         assert_eq!(who.id(), "ID:b-1:-1:7");
         let (change, count) = (Change::Added, 2);

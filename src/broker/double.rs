@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::message::{Locator, Message, MessageFlags, MessageId};
 use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
-use super::queue::GroupMark;
+use super::queue::{GroupMark, Stall};
+use super::slow::AbortCause;
 use super::subscription::SubscriptionKey;
 
 /// One effect.
@@ -27,6 +28,8 @@ pub(super) enum Event {
     Redelivered(u64, u16),
     RedeliveredTo(u32, u64, u16),
     Reject(Rejected),
+    Abort(SubscriptionKey, AbortCause),
+    Stalled(Stall),
 }
 
 /// Remembers effects and answers deliveries as planned.
@@ -118,6 +121,14 @@ impl Outlet for World {
 
     fn reject(&mut self, rejected: Rejected) {
         self.events.push(Event::Reject(rejected));
+    }
+
+    fn abort(&mut self, whose: SubscriptionKey, cause: AbortCause) {
+        self.events.push(Event::Abort(whose, cause));
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.events.push(Event::Stalled(stall.clone()));
     }
 
     fn fetch(&mut self, sequence: u64, at: Locator) {

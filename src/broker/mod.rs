@@ -31,6 +31,7 @@ pub mod redelivery;
 pub mod rising;
 pub mod scheduler;
 pub mod selector;
+pub mod slow;
 pub mod stats;
 pub mod subscription;
 pub mod thin;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::delivery::{Delivery, Entry};
 use super::message::{Locator, Message};
+use super::queue::Stall;
+use super::slow::AbortCause;
 use super::subscription::SubscriptionKey;
 
 /// One message on its way to a consumer.
@@ -79,6 +81,10 @@ pub trait Outlet {
     fn expired(&mut self, _entry: &Entry) {}
     /// A message was dropped for a subscriber that lags, the `total`th of the destination; only told.
     fn discarded(&mut self, _for: SubscriptionKey, _entry: &Entry, _total: u64) {}
+    /// The subscription has to end: its connection has to be told, and to end it.
+    fn abort(&mut self, _whose: SubscriptionKey, _cause: AbortCause) {}
+    /// The queue stands still although it could deliver; only told.
+    fn stalled(&mut self, _stall: &Stall) {}
     /// A stored message is wanted back in memory. The number is only to be given back with it.
     fn fetch(&mut self, sequence: u64, at: Locator);
 }

@@ -15,6 +15,12 @@ pub use dead_letters::{DeadLetterKind, DeadLetterStrategy};
 pub use declared::Declared;
 pub use policies::{Policies, Policy, Scope};
 
+// What machines are told of a policy lies with them.
+pub use super::slow::{SlowKind, SlowPolicy};
+pub use super::topic::{
+    Eviction, PendingLimit, PendingLimitKind, RecoveryKind, RecoveryPolicy, TopicPolicy,
+};
+
 /// The rules of one destination; looked up at its creation and again after a reload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestinationPolicy {
@@ -24,6 +30,10 @@ pub struct DestinationPolicy {
     pub destinations_max: Option<u32>,
     /// How a queue hands its messages out and redelivers them. Topics take the redelivery from it too.
     pub queue: QueuePolicy,
+    /// How a topic treats those that do not keep up, and those who come later.
+    pub topic: TopicPolicy,
+    /// When a consumer is ended because it is slow (SLO-2).
+    pub slow: SlowPolicy,
     /// Where dead letters go (DLQ-1).
     pub dead_letters: DeadLetterStrategy,
     /// The window of a queue subscription that asks for none (PRE-1).
@@ -54,6 +64,8 @@ impl Default for DestinationPolicy {
             auto_create: true,
             destinations_max: None,
             queue: QueuePolicy::default(),
+            topic: TopicPolicy::default(),
+            slow: SlowPolicy::default(),
             dead_letters: DeadLetterStrategy::default(),
             queue_prefetch: 1000,
             queue_browser_prefetch: 500,

@@ -16,6 +16,7 @@ use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
+use super::slow::Glance;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
 use super::thin::Thin;
@@ -35,6 +36,7 @@ mod settle;
 mod stock;
 mod timing;
 mod turns;
+mod watchdog;
 mod why;
 
 use browse::Browse;
@@ -51,6 +53,8 @@ pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
 use turns::{Consumers, Turns};
+pub use watchdog::Stall;
+use watchdog::Watchdog;
 pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
@@ -91,6 +95,8 @@ pub struct Queue {
     gate: Gate,
     /// When to look at adaptive windows that are full; `u64::MAX` for never.
     stall_check_ms: u64,
+    /// Looks whether it stands still, while messages wait for consumers.
+    watchdog: Option<Box<Watchdog>>,
     /// A step stopped before its end, so that others get the lock.
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
@@ -112,15 +118,13 @@ impl Queue {
     #[must_use]
     pub fn new(next_sequence: u64, window_bytes: u64, policy: impl Into<Arc<QueuePolicy>>) -> Self {
         let policy = policy.into();
-        let mut turns = Turns::default();
-        turns.set_strict(policy.strict_order_dispatch);
         Self {
             lanes: Lanes::new(policy.prioritized, window_bytes),
             next_sequence,
             // Most queues have one.
             consumers: SlotMap::with_capacity_and_key(1),
             consumers_total: 0,
-            turns,
+            turns: Turns::default(),
             shared: Scan::default(),
             selective: Thin::default(),
             owed: Thin::default(),
@@ -132,6 +136,7 @@ impl Queue {
             group_reader: None,
             gate: Gate::default(),
             stall_check_ms: u64::MAX,
+            watchdog: None,
             unfinished: false,
             sought_last: false,
             policy,
@@ -160,20 +165,14 @@ impl Queue {
         if old.prioritized != policy.prioritized {
             self.move_lanes(policy.prioritized);
         }
-        self.turns.clear(&mut self.consumers);
-        self.turns.set_strict(policy.strict_order_dispatch);
-        let mut willing = Vec::new();
-        for (key, consumer) in &mut self.consumers {
+        for consumer in self.consumers.values_mut() {
             consumer.priority = if policy.use_consumer_priority {
                 consumer.wanted_priority
             } else {
                 0
             };
-            willing.extend(consumer.is_willing().then_some(key));
         }
-        for key in willing {
-            self.turns.join(&mut self.consumers, key);
-        }
+        self.begin_turns();
         self.choose_exclusive();
         self.dispatch(now_ms, out);
     }
@@ -182,6 +181,11 @@ impl Queue {
     pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
         self.paused = paused;
         self.dispatch(now_ms, out);
+    }
+
+    /// An administrator had stopped deliveries before the broker was stopped.
+    pub fn recover_pause(&mut self) {
+        self.paused = true;
     }
 
     /// Whether an administrator has stopped deliveries.
@@ -432,6 +436,24 @@ impl Queue {
         (self.lanes.len(), held, slow)
     }
 
+    /// What each consumer that takes messages does.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        let takers = self.consumers.iter();
+        let takers = takers.filter(|(_, consumer)| consumer.started && consumer.browse.is_none());
+        takers.map(|(key, consumer)| Glance {
+            key,
+            is_slow: !self.lanes.is_empty() && !consumer.subscription.has_credit(),
+            unacked: consumer.subscription.unacked.len(),
+            done: consumer.subscription.done(),
+        })
+    }
+
+    /// Messages that nobody has, delayed ones included.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Messages that wait for their redelivery (RED-3).
     #[must_use]
     pub fn delayed(&self) -> usize {
@@ -474,11 +496,23 @@ impl Queue {
             .filter(|consumer| consumer.browse.is_none())
     }
 
+    /// Gives everybody with credit a turn, as if none had had one.
+    fn begin_turns(&mut self) {
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.clear(&mut self.consumers);
+        let consumers = self.consumers.iter();
+        let willing = consumers.filter(|(_, consumer)| consumer.is_willing());
+        for key in willing.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.turns.join(&mut self.consumers, key, strict);
+        }
+    }
+
     fn join_turn(&mut self, key: SubscriptionKey) {
         if let Some(consumer) = self.consumers.get(key)
             && consumer.is_willing()
         {
-            self.turns.join(&mut self.consumers, key);
+            let strict = self.policy.strict_order_dispatch;
+            self.turns.join(&mut self.consumers, key, strict);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Subscription {
     next_number: u64,
     /// Its deliveries are numbered by the world outside, because others feed the same subscription.
     numbered_outside: bool,
+    /// Counts, and begins anew, the times it was done with deliveries.
+    done: u32,
     /// Its connection takes no more for now, or it has not been started.
     blocked: bool,
 }
@@ -67,6 +69,7 @@ impl Subscription {
             first_number: 1,
             next_number: 1,
             numbered_outside: false,
+            done: 0,
             blocked: true,
         }
     }
@@ -97,6 +100,12 @@ impl Subscription {
             && (self.mode == AckMode::Auto
                 || (self.unacked.len() < self.window.messages_max as usize
                     && self.unacked_bytes < self.window.bytes_max))
+    }
+
+    /// A number that changes whenever it is done with deliveries.
+    #[must_use]
+    pub fn done(&self) -> u32 {
+        self.done
     }
 
     /// Whether its connection takes no more for now.
@@ -141,6 +150,7 @@ impl Subscription {
     /// Takes out the delivery `number`, or with `client` acknowledgement it and all before it, oldest first.
     pub fn take(&mut self, number: u64, taken: &mut Vec<Delivery>) {
         let first = taken.len();
+        self.done = self.done.wrapping_add(1);
         if self.mode == AckMode::Client {
             while let Some(delivery) = self.unacked.pop_through(number) {
                 taken.push(delivery);
@@ -156,6 +166,7 @@ impl Subscription {
     /// Takes out the oldest delivery.
     pub fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.unacked.pop()?;
+        self.done = self.done.wrapping_add(1);
         self.unacked_bytes -= u64::from(delivery.entry.bytes.get());
         Some(delivery)
     }

@@ -64,6 +64,13 @@ impl Attachments {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(few) => few.is_empty(),
+            Self::Many(many) => many.is_empty(),
+        }
+    }
+
     /// Adds one whose key is not there.
     pub(super) fn insert(&mut self, key: SubscriptionKey, attached: Attached) {
         if let Self::Few(few) = self {

@@ -20,6 +20,7 @@ use super::memory::Memory;
 use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox};
 use super::pace::{self, Pace};
+use super::pausing::Pause;
 use super::policy::{self, Rules};
 use super::records;
 use super::routes::Routes;
@@ -28,7 +29,7 @@ use crate::broker::advisory::ConsumerFacts;
 use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
-use crate::broker::thin::Thin;
+use crate::broker::slow::SlowWatch;
 use crate::broker::{
     AckMode, Destination, Entry, Locator, Message, Queue, Rejected, SubscriptionKey, Topic,
 };
@@ -72,9 +73,9 @@ impl Work {
 pub struct State {
     /// The machine.
     pub machine: Machine,
-    attached: Attachments,
-    /// Consumers that were slow after the last step, where that is reported.
-    slow: Thin<SubscriptionKey>,
+    pub(super) attached: Attachments,
+    /// Made when it is needed.
+    pub(super) rare: Option<Box<Rare>>,
     charged_bytes: u64,
     /// What of it counts for its namespace.
     pub(super) share: Share,
@@ -89,6 +90,17 @@ pub struct State {
     pub(super) idle: Idle,
     /// The nearest time for which the timer knows this destination; `u64::MAX` for none.
     armed_ms: u64,
+}
+
+/// What few destinations need.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Consumers that were slow after the last step, where that is reported.
+    pub(super) slow: Vec<SubscriptionKey>,
+    /// What is known of slow consumers, where the policy ends them.
+    pub(super) slow_watch: Option<SlowWatch>,
+    /// Who has paused the queue.
+    pub(super) paused: Option<Pause>,
 }
 
 /// A destination.
@@ -159,7 +171,7 @@ impl Cell {
         let state = State {
             machine,
             attached: Attachments::default(),
-            slow: Thin::default(),
+            rare: None,
             charged_bytes,
             share: Share::of(account),
             pace: None,
@@ -229,7 +241,7 @@ impl Cell {
         let State {
             machine,
             attached,
-            slow,
+            rare,
             rules,
             ..
         } = state;
@@ -263,7 +275,7 @@ impl Cell {
         drop(delivering);
         drop(whole);
         if let Some(reporting) = reporting {
-            reporting.slow_consumers(machine, slow, attached);
+            reporting.slow_consumers(machine, rare, attached);
         }
         self.settle(state, work, &mut records);
         work.records = records;
@@ -408,6 +420,7 @@ impl Cell {
             numbers: None,
         };
         state.attached.insert(key, attached);
+        state.expect_slow();
     }
 
     /// Disconnects a subscription from its outbox.
@@ -446,7 +459,8 @@ impl Cell {
             tracing::warn!(
                 destination = %self.destination,
                 discarded_total = topic.stats.discarded,
-                "a subscriber lags more than memory.slow_topic_subscriber_bytes_max and loses its oldest messages"
+                "a subscriber does not keep up and loses messages (pendingMessageLimitStrategy, \
+                 memory.slow_topic_subscriber_bytes_max)"
             );
         }
     }
@@ -462,7 +476,12 @@ impl Cell {
             Machine::Queue(queue) => queue.next_due_ms(),
             Machine::Topic(topic) => topic.next_due_ms(),
         };
-        if let Some(due_ms) = due_ms
+        let watch = state
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.slow_watch.as_ref());
+        let look_ms = watch.map(SlowWatch::next_ms);
+        if let Some(due_ms) = due_ms.into_iter().chain(look_ms).min()
             && due_ms < state.armed_ms
         {
             state.armed_ms = due_ms;
@@ -619,8 +638,8 @@ mod tests {
     /// There may be hundreds of thousands of quiet destinations. What only some of them need is made when they need it.
     #[test]
     fn a_quiet_destination_is_small() {
-        assert!(size_of::<Cell>() <= 616, "{}", size_of::<Cell>());
-        assert!(size_of::<Queue>() <= 376, "{}", size_of::<Queue>());
+        assert!(size_of::<Cell>() <= 624, "{}", size_of::<Cell>());
+        assert!(size_of::<Queue>() <= 384, "{}", size_of::<Queue>());
         // References to what destinations of equal policies share.
         assert_eq!(size_of::<Rules>(), 16);
         assert!(size_of::<Attached>() <= 48, "{}", size_of::<Attached>());

@@ -162,7 +162,8 @@ impl Engine {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
         if !rules.is_dead_letter_destination() {
-            cell.set_rules(self.clock.wall_ms(), rules.for_dead_letters(), work);
+            let rules = rules.for_dead_letters();
+            cell.set_rules(self.clock.wall_ms(), rules, &self.properties, work);
         }
         cell
     }

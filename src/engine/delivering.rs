@@ -11,6 +11,8 @@ use super::records;
 use super::reporting::Reporting;
 use crate::broker::advisory::{ConsumerFacts, News};
 use crate::broker::outlet::Progress;
+use crate::broker::queue::Stall;
+use crate::broker::slow::AbortCause;
 use crate::broker::{
     Delivery, Entry, Flow, Locator, Message, Outgoing, Outlet, Rejected, SubscriptionKey,
 };
@@ -157,6 +159,17 @@ impl Outlet for Delivering<'_> {
             let told = (message.id, Some(&**message));
             reporting.message(News::Discarded, told, self.facts(from), total);
         }
+    }
+
+    fn abort(&mut self, whose: SubscriptionKey, cause: AbortCause) {
+        if let Some(attached) = self.attached.get(whose) {
+            let waiting = self.open(&attached.outbox);
+            waiting.end(&attached.outbox, attached.index, cause, false);
+        }
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.cell.report_stall(stall, self.facts(stall.consumer));
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {

@@ -54,7 +54,8 @@ impl Cell {
     pub(super) fn is_inactive(&self, now_ms: u64) -> bool {
         let mut state = self.lock();
         let (is_empty, enqueued) = match &state.machine {
-            Machine::Queue(queue) => (queue.is_empty(), queue.stats.enqueued),
+            // One that somebody has paused is to be found paused.
+            Machine::Queue(queue) => (queue.is_empty() && !queue.is_paused(), queue.stats.enqueued),
             Machine::Topic(topic) => (
                 topic.is_empty() && !topic.has_durables(),
                 topic.stats.enqueued,

@@ -1,5 +1,6 @@
 //! What is behind the lock of a destination: a queue or a topic, and what both can be asked.
 
+use crate::broker::slow::Glance;
 use crate::broker::{Message, Queue, Topic};
 
 /// The machine of a destination.
@@ -30,6 +31,23 @@ impl Machine {
         match self {
             Self::Queue(queue) => queue.consumers(),
             Self::Topic(topic) => topic.consumers(),
+        }
+    }
+
+    /// What each consumer does, those left out that only look.
+    #[must_use]
+    pub fn glances(&self) -> Vec<Glance> {
+        match self {
+            Self::Queue(queue) => queue.glances().collect(),
+            Self::Topic(topic) => topic.glances().collect(),
+        }
+    }
+
+    /// Counts a subscription that the broker has ended.
+    pub fn count_aborted(&mut self) {
+        match self {
+            Self::Queue(queue) => queue.stats.aborted += 1,
+            Self::Topic(topic) => topic.stats.aborted += 1,
         }
     }
 

@@ -31,6 +31,7 @@ pub mod namespaces;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
+pub mod pausing;
 pub mod policy;
 pub mod properties;
 pub mod read_back;
@@ -46,6 +47,8 @@ pub mod shared;
 pub mod spread;
 pub mod statistics;
 pub mod timer;
+mod vigil;
+pub mod why;
 pub mod wide;
 
 use std::sync::Arc;

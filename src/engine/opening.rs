@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrymq_store::io::RealDisk;
+use ferrymq_store::io::Disk;
 use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent};
 
 use super::durability::Durability;
@@ -16,6 +16,8 @@ pub type OpenError = ferrymq_store::StoreError;
 /// Values the journal is opened with.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
+    /// The disk with the data directory.
+    pub disk: Arc<dyn Disk>,
     /// The data directory.
     pub directory: PathBuf,
     /// Length of a segment.
@@ -54,7 +56,7 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         _ => {}
     };
     let (store, recovered) = Store::open(
-        Arc::new(RealDisk),
+        Arc::clone(&settings.disk),
         &settings.directory,
         config,
         Box::new(on_event),

@@ -10,7 +10,9 @@ use super::Engine;
 use super::alike::Alike;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
 use super::declare::Declarations;
+use super::properties::PropertyReaders;
 use crate::broker::policy::{Overflow, Reached, Usage};
+use crate::broker::topic::{TopicPolicy, TopicRules};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
 
 /// The rules of many destinations, equal ones kept once.
@@ -149,6 +151,14 @@ impl Rules {
         }
     }
 
+    /// What the topic is told of them; `readers` read what it asks of messages.
+    pub(super) fn for_topic(&self, readers: &Arc<PropertyReaders>) -> Option<TopicRules> {
+        (self.policy.topic != TopicPolicy::default()).then(|| TopicRules {
+            policy: self.policy.topic.clone(),
+            reader: Arc::clone(readers) as _,
+        })
+    }
+
     /// What a send has to look at.
     pub(super) fn watched(&self) -> u8 {
         let mut watched = 0;
@@ -189,12 +199,20 @@ impl Cell {
     }
 
     /// Gives it new rules; what it holds stays and follows them.
-    pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
+    pub(super) fn set_rules(
+        self: &Arc<Self>,
+        now_ms: u64,
+        rules: Rules,
+        readers: &Arc<PropertyReaders>,
+        work: &mut Work,
+    ) {
         self.set_window(rules.policy.dedup);
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();
+        let topic_rules = rules.for_topic(readers);
         state.rules = rules;
+        state.expect_slow();
         self.step_locked(
             &mut state,
             work,
@@ -203,6 +221,7 @@ impl Cell {
                 Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
                 Machine::Topic(topic) => {
                     topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
+                    topic.set_rules(now_ms, topic_rules);
                 }
             },
         );
@@ -312,7 +331,8 @@ impl Engine {
     /// Gives one destination other rules, until policies are replaced again.
     pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
         let mut work = Work::default();
-        cell.set_rules(self.clock.wall_ms(), rules, &mut work);
+        let readers = &self.properties;
+        cell.set_rules(self.clock.wall_ms(), rules, readers, &mut work);
         self.run(&mut work);
     }
 }

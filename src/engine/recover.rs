@@ -150,6 +150,7 @@ impl Engine {
                 entries,
                 ids,
                 declared,
+                paused,
                 ..
             } = found;
             let destination = Destination {
@@ -169,6 +170,9 @@ impl Engine {
                     }
                     let cell = self.registry.adopt(destination, id, machine);
                     cell.recover_ids(&ids, self.clock.wall_ms());
+                    if !paused.is_empty() {
+                        cell.recover_pause(&paused);
+                    }
                 }
                 Machine::Topic(_) => {
                     let cell = self.registry.adopt(destination, id, machine);

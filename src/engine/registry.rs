@@ -443,7 +443,8 @@ impl Registry {
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let policy = self.rules(destination).for_queue();
+        let rules = self.rules(destination);
+        let policy = rules.for_queue();
         match destination.kind {
             Kind::Queue => {
                 let window_bytes = self.settings.queue_window_bytes;
@@ -460,6 +461,7 @@ impl Registry {
                 };
                 let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
                 topic.set_policy(policy.redelivery, policy.on_nack);
+                topic.set_rules(0, rules.for_topic(&self.properties));
                 Machine::Topic(Box::new(topic))
             }
         }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::advisories::Advisories;
 use super::attachments::Attachments;
-use super::cell::{Cell, Machine, State};
+use super::cell::{Cell, Machine, Rare, State};
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
-use crate::broker::thin::Thin;
-use crate::broker::{Destination, Kind, Message, MessageId, SubscriptionKey};
+use crate::broker::queue::Stall;
+use crate::broker::{Destination, Kind, Message, MessageId};
 
 /// A step that has something to report.
 #[derive(Clone, Copy)]
@@ -64,11 +64,11 @@ impl<'a> Reporting<'a> {
         }
     }
 
-    /// Reports consumers that have become slow since the last step; `known` are those that were.
+    /// Reports consumers that have become slow since the last step.
     pub(super) fn slow_consumers(
         &self,
         machine: &Machine,
-        known: &mut Thin<SubscriptionKey>,
+        rare: &mut Option<Box<Rare>>,
         attached: &Attachments,
     ) {
         if !self.wanted.slow_consumers {
@@ -78,6 +78,10 @@ impl<'a> Reporting<'a> {
             Machine::Queue(queue) => queue.slow_consumers(),
             Machine::Topic(topic) => topic.slow_consumers(),
         };
+        if slow.is_empty() && rare.is_none() {
+            return;
+        }
+        let known = &mut rare.get_or_insert_default().slow;
         for key in slow.iter().filter(|key| !known.contains(key)) {
             if let Some(who) = attached.get(*key).and_then(|it| it.facts.as_ref()) {
                 self.advisories.note(|| Event::SlowConsumer {
@@ -86,7 +90,7 @@ impl<'a> Reporting<'a> {
                 });
             }
         }
-        *known = slow.into();
+        *known = slow;
     }
 }
 
@@ -123,6 +127,24 @@ impl Cell {
             self.report(wanted)
                 .message(news, (message.id, Some(message)), None, 0);
         }
+    }
+
+    /// Says in the log that a queue stands still, and who should have got what.
+    pub(super) fn report_stall(&self, stall: &Stall, who: Option<&Arc<ConsumerFacts>>) {
+        let reason = stall.reason.as_ref().map_or_else(
+            || "nothing keeps it: a fault of the broker".to_owned(),
+            ToString::to_string,
+        );
+        tracing::warn!(
+            destination = %self.destination,
+            waiting = stall.waiting,
+            still_ms = stall.still_ms,
+            sequence = stall.sequence,
+            consumer = who.map(|who| who.id()),
+            client_id = who.map(|who| who.connection.client_id.as_str()),
+            reason,
+            "a queue stands still although a consumer has credit (stallTimeout)"
+        );
     }
 
     /// Reports messages that are about to come in.

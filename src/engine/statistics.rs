@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::cell::{Cell, Machine};
+use super::why::{self, Cause, Question, WhyError};
 use crate::broker::message::OVERHEAD_BYTES;
 use crate::broker::stats::Stats;
 use crate::broker::{Destination, Kind, Pattern, SubscriptionKey};
@@ -169,6 +170,7 @@ impl Engine {
         let limit = limits
             .memory_bytes_max
             .unwrap_or_else(|| self.memory.limit_bytes());
+        let why = self.why_queue(cell);
         let mut figures = self.identity();
         figures.push(("destinationName", Figure::Text(cell.destination.uri())));
         sums.write(&mut figures);
@@ -176,8 +178,64 @@ impl Engine {
             ("memoryUsage", Figure::Count(sums.memory_bytes)),
             ("memoryLimit", Figure::Count(limit)),
             ("memoryPercentUsage", percent(sums.memory_bytes, limit)),
+            ("discardedCount", Figure::Count(sums.stats.discarded)),
+            ("abortedCount", Figure::Count(sums.stats.aborted.into())),
+            ("stallCount", Figure::Count(sums.stats.stalls.into())),
         ]);
+        figures.extend(why.map(|why| ("idleReason", Figure::Text(why))));
         figures
+    }
+
+    /// Why nothing is delivered from a queue in which messages wait.
+    fn why_queue(&self, cell: &Cell) -> Option<String> {
+        let (state, now_ms) = (cell.lock(), self.clock.wall_ms());
+        let Machine::Queue(queue) = &state.machine else {
+            return None;
+        };
+        let causes = state.causes(cell, now_ms, &queue.why_idle(now_ms));
+        (!causes.is_empty()).then(|| why::text(&causes))
+    }
+
+    /// Why something is not delivered, each cause as figures. `asked` says what of the destination is asked for.
+    ///
+    /// # Errors
+    /// There is nothing of that name.
+    pub fn why_figures(
+        &self,
+        of: &Destination,
+        asked: Question<'_>,
+    ) -> Result<Vec<Figures>, WhyError> {
+        let causes = self.why(of, asked)?;
+        let figures = |cause: Cause| {
+            let mut figures = self.identity();
+            figures.extend([
+                ("destinationName", Figure::Text(of.uri())),
+                ("code", Figure::Text(cause.code.to_owned())),
+                ("text", Figure::Text(cause.text)),
+            ]);
+            if let Some(who) = cause.consumer {
+                figures.extend([
+                    ("consumerId", Figure::Text(who.id)),
+                    ("connectionId", Figure::Text(who.connection)),
+                    ("clientId", Figure::Text(who.client_id)),
+                    ("userName", Figure::Text(who.user)),
+                    ("clientIp", Figure::Text(who.address)),
+                    ("selector", Figure::Text(who.selector.unwrap_or_default())),
+                ]);
+            }
+            figures.extend(
+                cause
+                    .since_ms
+                    .map(|since_ms| ("since", Figure::Count(since_ms))),
+            );
+            figures.extend(
+                cause
+                    .until_ms
+                    .map(|until_ms| ("until", Figure::Count(until_ms))),
+            );
+            figures
+        };
+        Ok(causes.into_iter().map(figures).collect())
     }
 
     /// The figures of all subscriptions, one for each destination that each of them has joined.
@@ -185,6 +243,7 @@ impl Engine {
     pub fn subscription_figures(&self) -> Vec<Figures> {
         let mut cells = self.registry.all();
         cells.sort_by(|one, other| one.destination.cmp(&other.destination));
+        let now_ms = self.clock.wall_ms();
         let mut found = Vec::new();
         for cell in cells.iter().filter(|cell| !cell.destination.is_advisory()) {
             let state = cell.lock();
@@ -212,6 +271,15 @@ impl Engine {
                     ("priority", Figure::Small(who.priority.into())),
                 ]);
                 figures.extend(held_by(&state.machine, key));
+                let why = match &state.machine {
+                    Machine::Queue(queue) if queue.ready() > 0 => queue.why_not_to(now_ms, key),
+                    Machine::Queue(_) => Vec::new(),
+                    Machine::Topic(topic) => topic.why_not_to(key),
+                };
+                let causes = state.causes(cell, now_ms, &why);
+                if !causes.is_empty() {
+                    figures.push(("idleReason", Figure::Text(why::text(&causes))));
+                }
                 found.push(figures);
             }
         }

@@ -148,6 +148,8 @@ impl Session {
             exclusive: blueprint.wishes.exclusive,
             browser: blueprint.wishes.browser,
             priority: blueprint.wishes.priority,
+            retroactive: blueprint.lateness.retroactive,
+            pending_max: blueprint.lateness.pending_max.unwrap_or(0),
         }))
     }
 

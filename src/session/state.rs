@@ -22,7 +22,7 @@ use crate::engine::commit::Transaction;
 use crate::engine::dedup::{Guard, Guarded};
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
-use crate::engine::outbox::Outbox;
+use crate::engine::outbox::{Consumer, Ended, Outbox};
 use crate::engine::policy::{Admission, Pending};
 use crate::engine::shared::SharedError;
 use crate::engine::spread::Routed;
@@ -554,6 +554,33 @@ impl Session {
         self.work.take_ticket();
         self.reply(None, answer);
         true
+    }
+
+    /// The subscriptions that the broker has ended of its own accord: which, on what, why, and whether the connection ends
+    /// with it (SLO-2).
+    pub fn take_ended(&self) -> Vec<(u64, Ended)> {
+        let serial = |ended: Ended| {
+            let Consumer { cell, key } = &ended.consumer;
+            let mut subscriptions = self.subscriptions.iter();
+            let found = subscriptions.find(|(_, subscribed)| match subscribed {
+                Subscribed::One(feed) => feed.is(cell, *key),
+                Subscribed::Many(feeds) => feeds.has(cell, *key),
+            });
+            found.map(|(serial, _)| (serial, ended))
+        };
+        self.outbox
+            .take_ended()
+            .into_iter()
+            .filter_map(serial)
+            .collect()
+    }
+
+    /// Ends a subscription whose consumer counts as dead: its oldest unacknowledged message as failed (RED-6), so that one
+    /// that stops each of its consumers does not go round for ever.
+    pub fn abort_subscription(&mut self, serial: u64) {
+        self.end_subscription(serial, Ending::Died);
+        // What returned has left nothing to sync.
+        self.work.take_ticket();
     }
 
     /// Removes a durable subscription for good (SUB-7).

@@ -247,6 +247,9 @@ impl Adapter for Stomp {
         if let Step::Close(ending) = self.state.follow_access(session) {
             return Next::Close(ending);
         }
+        if let Step::Close(ending) = self.state.end_slow(session) {
+            return Next::Close(ending);
+        }
         if session.is_stalled() && !session.hand_over() {
             return Next::Read;
         }

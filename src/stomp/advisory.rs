@@ -197,9 +197,9 @@ fn removed(id: &str) -> (&'static str, Value) {
 fn consumer(who: &ConsumerFacts, destination: &str) -> Value {
     json!({
         "consumerId": who.id(), "destination": destination, "clientId": who.connection.client_id,
-        "prefetchSize": who.prefetch, "maximumPendingMessageLimit": 0, "dispatchAsync": true,
+        "prefetchSize": who.prefetch, "maximumPendingMessageLimit": who.pending_max, "dispatchAsync": true,
         "selector": who.selector(), "subscriptionName": who.subscription_name(), "browser": who.browser,
-        "noLocal": who.no_local, "exclusive": who.exclusive, "retroactive": false, "priority": who.priority,
+        "noLocal": who.no_local, "exclusive": who.exclusive, "retroactive": who.retroactive, "priority": who.priority,
         "networkSubscription": false, "optimizedAcknowledge": false, "noRangeAcks": false,
     })
 }

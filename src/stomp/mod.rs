@@ -8,6 +8,7 @@ mod connect;
 mod declare;
 mod destination;
 mod encoder;
+mod ended;
 mod group;
 mod ids;
 mod names;

@@ -21,7 +21,7 @@ use crate::broker::{AckMode, Destination, Kind, Pattern, Window};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::feeds::{self, Blueprint, MakeEncoder};
+use crate::engine::feeds::{self, Blueprint, Lateness, MakeEncoder};
 use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, feed_serial};
 
@@ -135,7 +135,7 @@ impl State {
             access::check(self.access.as_ref(), Right::Read, &destination)?;
         }
         let declared = self.declared(&wanted.headers)?;
-        let (mut warning, mut after) = (None, None);
+        let (mut warning, mut after) = (late_warning(wanted), None);
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
         for part in &mut address.parts {
             match part {
@@ -256,6 +256,7 @@ impl State {
             wishes: wishes::of(wanted, mode)?,
             encode: self.encode_as(session, wanted, serial, None),
             origin: session.origin(),
+            lateness: lateness(wanted),
             facts: None,
         })
     }
@@ -306,10 +307,6 @@ impl State {
     }
 
     fn check_subscribe(&self, wanted: &Subscribe<'_>, address: &Address) -> Result<(), Refusal> {
-        let not_yet = [(wanted.retroactive, "retroactive subscriptions are")];
-        if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
-            return Err(Refusal::not_yet(what));
-        }
         if wanted.browser {
             match &address.parts[..] {
                 [Part::Named(_) | Part::Existing(_) | Part::Own(..)]
@@ -436,6 +433,25 @@ fn mode_of(wanted: &Subscribe<'_>) -> AckMode {
         WireAck::Client => AckMode::Client,
         WireAck::ClientIndividual => AckMode::Individual,
     }
+}
+
+/// What the subscription asks of topics beyond what comes from now on. As in ActiveMQ a limit of 0 asks for nothing.
+fn lateness(wanted: &Subscribe<'_>) -> Lateness {
+    let pending_max = wanted.pending_max.filter(|max| *max != 0);
+    Lateness {
+        retroactive: wanted.retroactive,
+        // Below 0: any number.
+        pending_max: pending_max.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+    }
+}
+
+/// What the RECEIPT has to say of wishes that do nothing.
+fn late_warning(wanted: &Subscribe<'_>) -> Option<String> {
+    let is_durable = wanted.durable_name.is_some();
+    (wanted.retroactive && is_durable).then(|| {
+        "activemq.retroactive has no effect on a durable subscription, which misses nothing"
+            .to_owned()
+    })
 }
 
 /// The selector of a STOMP subscription: all properties are strings there, so they convert (SEL-4).

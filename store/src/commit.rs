@@ -39,29 +39,104 @@ pub enum SyncEvent {
     Room,
 }
 
-/// What the gathering side knows about prepared segments.
-#[derive(Debug, Default)]
+/// What the gathering side knows about space: what is prepared, and what may still be.
+///
+/// Who appends looks here and not at the disk. Nothing is taken in for which the preparer could not make room
+/// later, the reserve behind it included: what is gathered and cannot be written would hold up the removals behind it.
+#[derive(Debug)]
 pub(crate) struct Room {
     /// Preparing the next segment failed for lack of space.
     pub(crate) starved: AtomicBool,
     /// Highest segment that is prepared.
     pub(crate) prepared_through: AtomicU32,
+    /// Octets of the files of the journal, without those that are free to be used again.
+    pub(crate) held: AtomicU64,
+    /// Octets by which gathered batches are longer than their segments are planned to be.
+    excess: AtomicU64,
+    /// What `held` may come to; `u64::MAX` without a limit.
+    pub(crate) bytes_max: AtomicU64,
+    /// What the disk lets `held` come to, when it was last looked at.
+    pub(crate) disk_max: AtomicU64,
+    /// The segment that is being gathered for.
+    open: AtomicU32,
+    /// Somebody was refused, and wants to be told.
+    pub(crate) refused: AtomicBool,
     reserve: u32,
+    segment_bytes: u32,
 }
 
 impl Room {
-    /// True if messages may go to `segment`: there is no shortage, or the reserve lies beyond it.
-    pub(crate) fn allows(&self, segment: u32) -> bool {
-        !self.starved.load(Ordering::Relaxed)
-            || segment + self.reserve <= self.prepared_through.load(Ordering::Relaxed)
+    fn new(config: &StoreConfig, open: u32) -> Self {
+        Self {
+            starved: AtomicBool::new(false),
+            prepared_through: AtomicU32::new(open.saturating_sub(1)),
+            held: AtomicU64::new(0),
+            excess: AtomicU64::new(0),
+            bytes_max: AtomicU64::new(config.bytes_max.unwrap_or(u64::MAX)),
+            disk_max: AtomicU64::new(u64::MAX),
+            open: AtomicU32::new(open),
+            refused: AtomicBool::new(false),
+            reserve: config.segments_reserved,
+            segment_bytes: config.segment_bytes,
+        }
     }
-}
 
-impl Room {
+    /// True if messages may go to `segment`, and the reserve can lie beyond it.
+    pub(crate) fn allows(&self, segment: u32) -> bool {
+        self.reaches(segment + self.reserve)
+    }
+
     /// True if copies may go to `segment`: they use the reserve too, except the last segment of it.
     pub(crate) fn allows_copies(&self, segment: u32) -> bool {
-        !self.starved.load(Ordering::Relaxed)
-            || segment < self.prepared_through.load(Ordering::Relaxed)
+        self.reaches(segment + 1)
+    }
+
+    /// True if segments are or can be prepared up to here.
+    fn reaches(&self, through: u32) -> bool {
+        let lacks = through.saturating_sub(self.prepared_through.load(Ordering::Relaxed));
+        if self.starved.load(Ordering::Relaxed) {
+            return lacks == 0;
+        }
+        let max = self.bytes_max.load(Ordering::Relaxed);
+        let max = max.min(self.disk_max.load(Ordering::Relaxed));
+        if max == u64::MAX {
+            return true;
+        }
+        let wanted = u64::from(lacks) * u64::from(self.segment_bytes);
+        let held = self.held.load(Ordering::Relaxed) + self.excess.load(Ordering::Relaxed);
+        held.saturating_add(wanted) <= max
+    }
+
+    /// True if messages may fill the open segment at most.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = !self.allows(self.open.load(Ordering::Relaxed) + 1);
+        if full {
+            self.refuse();
+        }
+        full
+    }
+
+    /// Remembers that somebody was refused.
+    fn refuse(&self) {
+        if !self.refused.load(Ordering::SeqCst) {
+            self.refused.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// True once if somebody was refused and need not be any more.
+    pub(crate) fn has_come(&self) -> bool {
+        // Pairs with `refuse`, after which whoever was refused looks again.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.refused.load(Ordering::SeqCst)
+            && self.allows(self.open.load(Ordering::Relaxed) + 1)
+            && self.refused.swap(false, Ordering::SeqCst)
+    }
+
+    /// A batch that was longer than planned is written: its file tells how long it is.
+    pub(crate) fn settle(&self, excess: u64) {
+        if excess > 0 {
+            self.excess.fetch_sub(excess, Ordering::Relaxed);
+        }
     }
 }
 
@@ -72,6 +147,8 @@ pub(crate) struct Gathered {
     pub(crate) offset: u32,
     pub(crate) sequence: u64,
     pub(crate) records: u32,
+    /// Octets by which it ends behind the planned end of its segment.
+    pub(crate) excess: u64,
     /// Room for the batch header, then records. Empty while nothing was written.
     pub(crate) octets: Vec<u8>,
 }
@@ -166,8 +243,19 @@ impl Gather {
             offset,
             sequence: self.open.sequence + 1,
             records: 0,
+            excess: 0,
             octets,
         }
+    }
+
+    /// Notes by how much the open batch ends behind its segment as planned; how much of that is new.
+    fn note_excess(&mut self) -> u64 {
+        if self.open.octets.is_empty() {
+            return 0;
+        }
+        let end = index(self.open.offset) + self.open.octets.len();
+        let excess = end.saturating_sub(self.capacity()) as u64;
+        excess.saturating_sub(std::mem::replace(&mut self.open.excess, excess))
     }
 
     /// Begins a record: room for the batch header if it is the first, and the place the record will have.
@@ -219,6 +307,8 @@ pub(crate) struct Commit {
     synced: AtomicU64,
     durable: AtomicU64,
     failure: OnceLock<String>,
+    /// The store closes, and what is left of it finds no space.
+    given_up: AtomicBool,
     progress: Mutex<()>,
     progressed: Condvar,
     gather_keep: usize,
@@ -232,6 +322,7 @@ impl Commit {
             offset: DATA_START,
             sequence: begin.sequence,
             records: 0,
+            excess: 0,
             octets: Vec::new(),
         };
         let gather = Gather {
@@ -248,10 +339,7 @@ impl Commit {
             writer_waits: false,
             closing: false,
         };
-        let room = Room {
-            reserve: config.segments_reserved,
-            ..Room::default()
-        };
+        let room = Room::new(config, begin.segment);
         Self {
             gather: Mutex::new(gather),
             filled: Condvar::new(),
@@ -259,6 +347,7 @@ impl Commit {
             synced: AtomicU64::new(begin.sequence - 1),
             durable: AtomicU64::new(0),
             failure: OnceLock::new(),
+            given_up: AtomicBool::new(false),
             progress: Mutex::new(()),
             progressed: Condvar::new(),
             gather_keep: config.gather_keep,
@@ -297,8 +386,17 @@ impl Commit {
         }
         let mut batch = Batch::new(&mut gather, &self.room);
         let result = write(&mut batch);
-        let added = batch.finish()?;
+        let finished = batch.finish();
+        // Refused or not, it may have gone on to the next segment.
+        self.room.open.store(gather.open.segment, Ordering::Relaxed);
+        let added = finished.inspect_err(|error| {
+            if matches!(error, StoreError::Full) {
+                self.room.refuse();
+            }
+        })?;
         self.pending.fetch_add(added, Ordering::Relaxed);
+        let more = gather.note_excess();
+        self.room.excess.fetch_add(more, Ordering::Relaxed);
         let ticket = gather.last_ticket();
         let wake = added > 0 && std::mem::take(&mut gather.writer_waits);
         drop(gather);
@@ -370,12 +468,22 @@ impl Commit {
         })?;
         while self.synced() < ticket {
             self.alive()?;
+            if self.given_up.load(Ordering::Relaxed) {
+                return Err(StoreError::Full);
+            }
             let woken = self.progressed.wait(guard);
             guard = woken.map_err(|_| StoreError::Dead {
                 reason: "a waiter panicked".to_owned(),
             })?;
         }
         Ok(())
+    }
+
+    /// The writer ends without having written everything: who waits for it waits no longer.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        drop(self.progress.lock());
+        self.progressed.notify_all();
     }
 
     /// Accepts nothing more; the writer ends when it has written what is there.
@@ -402,14 +510,6 @@ impl Commit {
 
     pub(crate) fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
-    }
-
-    /// True if messages may fill the open segment at most.
-    pub(crate) fn is_full(&self) -> bool {
-        self.room.starved.load(Ordering::Relaxed)
-            && self
-                .gather()
-                .is_ok_and(|gather| !self.room.allows(gather.open.segment + 1))
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {

@@ -18,7 +18,8 @@ pub struct StoreConfig {
     pub segments_ahead: u32,
     /// Segments which messages may not use when space runs out, so that removals go on. Default 2.
     pub segments_reserved: u32,
-    /// Upper limit of the journal on disk; the store is full above it. Default none.
+    /// What the files of the journal may come to; no message is taken in for which there could be no room below it, only a batch
+    /// that is longer than a segment may end above. At least [`StoreConfig::bytes_min`]. Default none.
     pub bytes_max: Option<u64>,
     /// Time between checkpoints. Default 5 s.
     pub checkpoint_interval: Duration,
@@ -75,14 +76,19 @@ impl StoreConfig {
         if self.segments_ahead <= self.segments_reserved {
             return refuse("segments_ahead", "must exceed segments_reserved");
         }
-        let floor = u64::from(self.segment_bytes) * u64::from(self.segments_ahead + 1);
-        if self.bytes_max.is_some_and(|max| max < floor) {
+        if self.bytes_max.is_some_and(|max| max < self.bytes_min()) {
             return refuse(
                 "bytes_max",
                 "must hold one segment more than segments_ahead",
             );
         }
         Ok(())
+    }
+
+    /// The least that `bytes_max` can be.
+    #[must_use]
+    pub fn bytes_min(&self) -> u64 {
+        u64::from(self.segment_bytes) * u64::from(self.segments_ahead + 1)
     }
 
     /// True if the caller drives every step.

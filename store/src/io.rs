@@ -24,6 +24,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in the directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Octets by which files in a directory may still grow; `u64::MAX` if nobody knows.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
     /// True if paths mean the real file system, so that sled and a lock file can be used beside the journal.
     fn is_real(&self) -> bool;
 }
@@ -94,6 +96,10 @@ impl Disk for RealDisk {
         } else {
             Ok(())
         }
+    }
+
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        fs2::available_space(directory)
     }
 
     fn is_real(&self) -> bool {

@@ -53,6 +53,13 @@ impl Shared {
         })
     }
 
+    /// Tells those who were refused that there is space again, if there is.
+    pub(crate) fn tell_room(&self) {
+        if self.commit.room.has_come() {
+            (self.on_sync)(SyncEvent::Room);
+        }
+    }
+
     /// Ends the journal for good.
     pub(crate) fn fail(&self, reason: &str) {
         if self.commit.fail(reason) {
@@ -107,7 +114,11 @@ impl Writer {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             loop {
                 match self.step(true) {
-                    Ok(Step::Ended | Step::Blocked) => break self.seal(),
+                    Ok(Step::Ended) => break self.seal(),
+                    Ok(Step::Blocked) => {
+                        shared.commit.give_up();
+                        break self.seal();
+                    }
                     Ok(Step::Wrote | Step::Idle) => {}
                     Err(_) => break,
                 }
@@ -204,21 +215,25 @@ impl Writer {
         let Some(active) = self.active.as_mut() else {
             return Ok(false);
         };
+        let mut told = false;
         loop {
-            let error = match self
-                .shared
-                .preparer
-                .extend(&*active.file, active.length, end)
-            {
+            let error = match self.shared.preparer.extend(
+                &*active.file,
+                active.length,
+                end,
+                &self.shared.commit.room,
+            ) {
                 Ok(()) => break,
                 Err(error) => error,
             };
             if !is_full(&error) {
                 return Err(self.fatal("extending a segment", &error));
             }
-            (self.shared.on_sync)(SyncEvent::Full(format!(
-                "a batch of {end} octets needs space: {error}"
-            )));
+            if !std::mem::replace(&mut told, true) {
+                (self.shared.on_sync)(SyncEvent::Full(format!(
+                    "a batch of {end} octets needs space: {error}"
+                )));
+            }
             if !wait || self.shared.preparer.is_draining() {
                 return Ok(false);
             }
@@ -250,6 +265,10 @@ impl Writer {
         active.end = end;
         self.shared.commit.publish(ticket, through);
         (self.shared.on_sync)(SyncEvent::Synced(ticket, through));
+        if batch.excess > 0 {
+            self.shared.commit.room.settle(batch.excess);
+            self.shared.tell_room();
+        }
         self.shared.commit.give_back(batch.octets);
         self.shared.mailbox.synced(ticket, dead_seen);
         Ok(())

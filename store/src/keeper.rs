@@ -456,12 +456,16 @@ impl Keeper {
                 .map_or(0, |segment| segment.length);
             self.shared.files.forget(id);
             self.shared.occupancies.forget(id);
-            let retired = self.shared.preparer.retire(id, length);
+            let retired = self
+                .shared
+                .preparer
+                .retire(id, length, &self.shared.commit.room);
             retired.map_err(StoreError::io(
                 "remove",
                 &crate::segment::path(&self.shared.journal, id),
             ))?;
         }
+        self.shared.tell_room();
         let journal = &self.shared.journal;
         self.shared
             .disk

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::commit::Room;
 use crate::config::StoreConfig;
@@ -16,6 +17,8 @@ use crate::segment::{self, DATA_START, SEGMENT_HEADER, SegmentHeader};
 
 /// Octets of zeros written at once.
 const ZEROS: usize = 256 * 1024;
+/// Time between two looks at the space on the disk.
+const LOOK: Duration = Duration::from_secs(1);
 /// Dead segments kept for their space, beyond those in preparation.
 const FREE_MAX: usize = 4;
 
@@ -31,12 +34,14 @@ pub(crate) struct Prepared {
 /// What came of trying to prepare one more segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// One more is ready; true if that ends a shortage.
-    Prepared(bool),
+    /// One more is ready.
+    Prepared,
     /// As many as wanted are ready.
     Enough,
     /// No space, for this reason.
     Starved(String),
+    /// Nothing can ever be written there again, for this reason.
+    Broken(String),
 }
 
 #[derive(Debug)]
@@ -46,10 +51,36 @@ struct Inner {
     free: Vec<(PathBuf, u64)>,
     /// Octets of all files of the journal.
     bytes: u64,
+    /// What they may come to.
+    bytes_max: Option<u64>,
     /// The store closes: a writer no longer waits for space.
     draining: bool,
     closing: bool,
     shortage: Option<String>,
+    /// A batch is being given space of the segments that are ready; none is made meanwhile.
+    extending: bool,
+}
+
+impl Inner {
+    fn free_bytes(&self) -> u64 {
+        self.free.iter().map(|(_, length)| length).sum()
+    }
+
+    /// Looks how much space the disk has left. A segment of it is left to the checkpoint and to others.
+    fn look(&self, disk: &dyn Disk, journal: &Path, spare: u32, room: &Room) {
+        // Nobody knows: the shortage shows when a segment is prepared.
+        let free = disk.free_bytes(journal).unwrap_or(u64::MAX);
+        let max = free
+            .saturating_sub(u64::from(spare))
+            .saturating_add(self.bytes);
+        room.disk_max.store(max, Ordering::Relaxed);
+    }
+
+    /// Tells the gathering side what the journal takes.
+    fn tell(&self, room: &Room) {
+        let held = self.bytes.saturating_sub(self.free_bytes());
+        room.held.store(held, Ordering::Relaxed);
+    }
 }
 
 /// Makes segments.
@@ -89,9 +120,11 @@ impl Preparer {
             next: first,
             free: found.free,
             bytes: found.bytes,
+            bytes_max: config.bytes_max,
             draining: false,
             closing: false,
             shortage: None,
+            extending: false,
         };
         let config = config.clone();
         Self {
@@ -111,10 +144,16 @@ impl Preparer {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the gathering side what the journal takes.
+    pub(crate) fn tell(&self, room: &Room) {
+        self.inner().tell(room);
+    }
+
     /// Tries to prepare one segment, if fewer than wanted are ready.
     pub(crate) fn step(&self, room: &Room) -> Step {
         let mut inner = self.inner();
-        if inner.ready.len() >= self.config.segments_ahead as usize {
+        inner.look(&*self.disk, &self.journal, self.config.segment_bytes, room);
+        if inner.extending || inner.ready.len() >= self.config.segments_ahead as usize {
             return Step::Enough;
         }
         let id = inner.next;
@@ -123,18 +162,25 @@ impl Preparer {
         } else {
             self.config.segment_bytes
         };
-        let recycled = inner.free.pop();
-        let old = recycled.as_ref().map_or(0, |(_, old)| *old);
-        let more = u64::from(length).saturating_sub(old);
-        if self
-            .config
-            .bytes_max
-            .is_some_and(|max| inner.bytes + more > max)
-        {
-            inner.free.extend(recycled);
-            let reason = "the journal has reached its limit (bytes_max)".to_owned();
-            return Self::starve(&mut inner, room, reason);
-        }
+        let recycled = loop {
+            let recycled = inner.free.pop();
+            let old = recycled.as_ref().map_or(0, |(_, old)| *old);
+            let more = u64::from(length).saturating_sub(old);
+            let max = inner.bytes_max.unwrap_or(u64::MAX);
+            match recycled {
+                // The limit may be lower than it was: what is only kept for its space is beyond it first.
+                Some((path, old)) if inner.bytes + more > max => {
+                    drop(self.disk.remove(&path));
+                    inner.bytes -= old;
+                }
+                None if inner.bytes + more > max => {
+                    inner.tell(room);
+                    let reason = format!("the journal has reached its limit of {max} bytes");
+                    return Self::starve(&mut inner, room, reason);
+                }
+                recycled => break recycled,
+            }
+        };
         drop(inner);
         let made = self.make(id, length, recycled.as_ref());
         let mut inner = self.inner();
@@ -144,15 +190,21 @@ impl Preparer {
                     prepared.length - recycled.map_or(0, |(_, length)| length.min(prepared.length));
                 inner.next += 1;
                 inner.ready.push_back(prepared);
+                inner.tell(room);
                 room.prepared_through.store(id, Ordering::Relaxed);
-                let ended = inner.shortage.take().is_some();
+                inner.shortage = None;
                 room.starved.store(false, Ordering::Relaxed);
                 drop(inner);
                 self.changed.notify_all();
-                Step::Prepared(ended)
+                Step::Prepared
             }
             Err(error) => {
                 inner.bytes -= recycled.map_or(0, |(_, length)| length);
+                inner.tell(room);
+                if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                    // That does not pass by itself, and what has been promised of removals could not be kept.
+                    return Step::Broken(format!("{}: {error}", self.journal.display()));
+                }
                 let kind = if is_full(&error) {
                     "no space left"
                 } else {
@@ -251,19 +303,61 @@ impl Preparer {
         }
     }
 
-    /// Extends a file to hold a batch larger than its rest.
-    pub(crate) fn extend(&self, file: &dyn File, from: u64, to: u64) -> io::Result<()> {
-        zero(file, from, to)?;
-        file.sync()?;
-        self.inner().bytes += to - from;
-        Ok(())
+    /// Extends a file to hold a batch larger than its rest. Without space on the disk it takes that of segments that wait for
+    /// their use, the reserve last: what is accepted must be written, or removals behind it would wait too.
+    pub(crate) fn extend(
+        &self,
+        file: &dyn File,
+        from: u64,
+        to: u64,
+        room: &Room,
+    ) -> io::Result<()> {
+        self.inner().extending = true;
+        let extended = loop {
+            match zero(file, from, to).and_then(|()| file.sync()) {
+                Err(error) if is_full(&error) && self.give_one_up(&error, room)? => {}
+                extended => break extended,
+            }
+        };
+        let mut inner = self.inner();
+        inner.extending = false;
+        inner.bytes += if extended.is_ok() { to - from } else { 0 };
+        inner.tell(room);
+        drop(inner);
+        self.changed.notify_all();
+        extended
+    }
+
+    /// Removes a file that waits to be used again, or the last segment that is ready. False if there is neither.
+    fn give_one_up(&self, error: &io::Error, room: &Room) -> io::Result<bool> {
+        let mut inner = self.inner();
+        let (path, length) = if let Some(free) = inner.free.pop() {
+            free
+        } else if let Some(last) = inner.ready.pop_back() {
+            inner.next = last.id;
+            room.prepared_through.store(last.id - 1, Ordering::Relaxed);
+            (segment::path(&self.journal, last.id), last.length)
+        } else {
+            inner.extending = false;
+            return Ok(false);
+        };
+        let reason = format!("no space left: {}: {error}", self.journal.display());
+        Self::starve(&mut inner, room, reason);
+        inner.bytes = inner.bytes.saturating_sub(length);
+        inner.tell(room);
+        drop(inner);
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.journal)?;
+        Ok(true)
     }
 
     /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.
-    pub(crate) fn retire(&self, id: u32, length: u64) -> io::Result<()> {
+    pub(crate) fn retire(&self, id: u32, length: u64, room: &Room) -> io::Result<()> {
         let path = segment::path(&self.journal, id);
         let mut inner = self.inner();
-        let wanted = inner.free.len() < FREE_MAX && length == u64::from(self.config.segment_bytes);
+        let wanted = inner.free.len() < FREE_MAX
+            && length == u64::from(self.config.segment_bytes)
+            && inner.bytes_max.is_none_or(|max| inner.bytes <= max);
         if wanted {
             let free = path.with_extension("free");
             self.disk.rename(&path, &free)?;
@@ -272,6 +366,7 @@ impl Preparer {
             self.disk.remove(&path)?;
             inner.bytes = inner.bytes.saturating_sub(length);
         }
+        inner.tell(room);
         drop(inner);
         self.changed.notify_all();
         Ok(())
@@ -282,16 +377,20 @@ impl Preparer {
         let mut inner = self.inner();
         while !inner.closing {
             if starved {
+                // Whatever changes may be what was missing.
                 let waited = self.changed.wait_timeout(inner, self.config.full_retry);
                 return !waited.unwrap_or_else(PoisonError::into_inner).0.closing;
             }
             if inner.ready.len() < self.config.segments_ahead as usize {
                 return true;
             }
-            inner = self
-                .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
+            // Others fill and clear the disk too, and nobody tells.
+            let waited = self.changed.wait_timeout(inner, LOOK);
+            let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return !now.closing;
+            }
+            inner = now;
         }
         false
     }
@@ -312,10 +411,21 @@ impl Preparer {
         self.inner().draining
     }
 
-    /// Octets of all files of the journal, and the reason of a shortage.
-    pub(crate) fn usage(&self) -> (u64, Option<String>) {
+    /// Changes what the files of the journal may come to.
+    pub(crate) fn set_bytes_max(&self, bytes_max: Option<u64>, room: &Room) {
+        let mut inner = self.inner();
+        inner.bytes_max = bytes_max;
+        let max = bytes_max.unwrap_or(u64::MAX);
+        room.bytes_max.store(max, Ordering::Relaxed);
+        inner.tell(room);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Octets of all files of the journal, those of them that are free to be used again, and the reason of a shortage.
+    pub(crate) fn usage(&self) -> (u64, u64, Option<String>) {
         let inner = self.inner();
-        (inner.bytes, inner.shortage.clone())
+        (inner.bytes, inner.free_bytes(), inner.shortage.clone())
     }
 }
 

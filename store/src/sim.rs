@@ -81,6 +81,7 @@ struct World {
     random: Random,
     /// Octets that may be allocated; `None` without limit.
     capacity: Option<u64>,
+    read_only: bool,
     generation: u64,
 }
 
@@ -89,6 +90,9 @@ impl World {
     fn step(&mut self) -> io::Result<bool> {
         if self.down {
             return Err(power_cut());
+        }
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.operations += 1;
         if self.crash_at.is_some_and(|at| self.operations >= at) {
@@ -151,6 +155,7 @@ impl SimDisk {
             down: false,
             random: Random::new(seed),
             capacity: None,
+            read_only: false,
             generation: 0,
         };
         Self {
@@ -195,6 +200,11 @@ impl SimDisk {
     /// Limits the space; `None` lifts the limit.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.world().capacity = capacity;
+    }
+
+    /// Refuses every change from now on.
+    pub fn set_read_only(&self) {
+        self.world().read_only = true;
     }
 
     /// True if a sync has failed since the last start.
@@ -414,6 +424,12 @@ impl Disk for SimDisk {
             apply(&mut world.durable_names, &change);
         }
         Ok(())
+    }
+
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        let world = self.world();
+        let free = |capacity: u64| capacity.saturating_sub(world.allocated());
+        Ok(world.capacity.map_or(u64::MAX, free))
     }
 
     fn is_real(&self) -> bool {

@@ -132,6 +132,7 @@ impl State {
             } => self.note_ids(at, destination, from, limits, record::ids(entries)),
             Record::DefineDestination { .. }
             | Record::Declare { .. }
+            | Record::Pause { .. }
             | Record::DefineSubscription { .. }
             | Record::Outcome
             | Record::Start { .. }

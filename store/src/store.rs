@@ -35,6 +35,8 @@ use crate::recovered::{self, Recovered};
 pub struct StoreUsage {
     /// Octets of all files of the journal, prepared ones included.
     pub bytes_on_disk: u64,
+    /// Octets of those of them that hold nothing and are used again before others are made.
+    pub bytes_free: u64,
     /// Segments that hold records.
     pub segments: usize,
     /// Live references.
@@ -241,7 +243,18 @@ impl Store {
     /// True if messages may only fill what is left of the segment being written: they are, or soon will be, refused as `Full`.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.shared.commit.is_full()
+        self.shared.commit.room.is_full()
+    }
+
+    /// Changes what the files of the journal may come to; `None`: whatever the disk has. Not less than the store needs to go on,
+    /// whatever is asked for; returns what it is. What is there already stays.
+    pub fn set_bytes_max(&self, bytes_max: Option<u64>) -> Option<u64> {
+        let floor = self.shared.config.bytes_min();
+        let bytes_max = bytes_max.map(|max| max.max(floor));
+        let room = &self.shared.commit.room;
+        self.shared.preparer.set_bytes_max(bytes_max, room);
+        self.shared.tell_room();
+        bytes_max
     }
 
     /// Why the journal is dead, if it is.
@@ -309,10 +322,11 @@ impl Store {
     /// # Errors
     /// `Dead` if a thread of the store panicked.
     pub fn usage(&self) -> Result<StoreUsage, StoreError> {
-        let (bytes_on_disk, shortage) = self.shared.preparer.usage();
+        let (bytes_on_disk, bytes_free, shortage) = self.shared.preparer.usage();
         let state = self.shared.state()?;
         Ok(StoreUsage {
             bytes_on_disk,
+            bytes_free,
             segments: state.segments.len(),
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
@@ -403,11 +417,13 @@ impl Store {
                 Ok(step == crate::journal::Step::Wrote)
             }
             Drive::Prepare => match self.shared.preparer.step(&self.shared.commit.room) {
-                prepare::Step::Prepared(ended) => {
-                    if ended {
-                        (self.shared.on_sync)(SyncEvent::Room);
-                    }
+                prepare::Step::Prepared => {
+                    self.shared.tell_room();
                     Ok(true)
+                }
+                prepare::Step::Broken(reason) => {
+                    self.shared.fail(&reason);
+                    Err(StoreError::Dead { reason })
                 }
                 prepare::Step::Enough | prepare::Step::Starved(_) => Ok(false),
             },
@@ -486,6 +502,7 @@ fn assemble(
         on_sync,
     });
     shared.commit.recovered_through(recovery.end);
+    shared.preparer.tell(&shared.commit.room);
     Ok((recovered, shared, recovery.meta, recovery.known))
 }
 
@@ -501,20 +518,22 @@ fn prepare_until_closed(shared: &Shared) {
     let mut starved = false;
     loop {
         match shared.preparer.step(&shared.commit.room) {
-            prepare::Step::Prepared(ended) => {
-                if ended {
-                    (shared.on_sync)(SyncEvent::Room);
-                }
+            prepare::Step::Prepared => {
+                shared.tell_room();
                 starved = false;
                 continue;
             }
-            prepare::Step::Enough => starved = false,
+            prepare::Step::Enough => {
+                shared.tell_room();
+                starved = false;
+            }
             prepare::Step::Starved(reason) => {
                 if !starved {
                     (shared.on_sync)(SyncEvent::Full(reason));
                 }
                 starved = true;
             }
+            prepare::Step::Broken(reason) => return shared.fail(&reason),
         }
         if !shared.preparer.wait(starved) {
             return;

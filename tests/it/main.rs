@@ -3,11 +3,14 @@
 mod advisories;
 mod cli;
 mod destinations;
+mod disk;
 mod duplicates;
 mod hostile;
 mod namespaces;
 mod restart;
+mod retroactive;
 mod security;
+mod slow_consumers;
 mod statistics;
 mod store_tools;
 mod tidy;

@@ -44,3 +44,13 @@ fn websocket_decode_holds_over_its_corpus() {
 fn map_text_holds_over_its_corpus() {
     run("map_text", ferrymq_protocols::fuzz::map_text);
 }
+
+#[test]
+fn openwire_decode_holds_over_its_corpus() {
+    run("openwire_decode", ferrymq_protocols::fuzz::openwire_decode);
+}
+
+#[test]
+fn openwire_values_holds_over_its_corpus() {
+    run("openwire_values", ferrymq_protocols::fuzz::openwire_values);
+}

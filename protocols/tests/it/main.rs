@@ -2,5 +2,6 @@
 
 mod corpus;
 mod limits;
+mod openwire;
 mod round_trip;
 mod splits;

@@ -79,6 +79,9 @@ impl Queue {
             self.deliver_from_head(now_ms, out);
             self.deliver_in_turn(now_ms, out);
         }
+        if self.watchdog.is_none() && !self.lanes.is_empty() {
+            self.watch(now_ms);
+        }
         if self.browsers > 0 {
             self.unfinished |= self.serve_browsers(now_ms, out);
         }
@@ -171,7 +174,8 @@ impl Queue {
                 self.close_group(group);
             }
         }
-        self.turns.rotate(&self.consumers, key);
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.rotate(&self.consumers, key, strict);
         true
     }
 
@@ -240,7 +244,8 @@ impl Queue {
             }
             self.turns.rest(&self.consumers, key);
         }
-        self.turns.wake_all(&self.consumers);
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.wake_all(&self.consumers, strict);
         self.fetch(&search, out);
     }
 
@@ -342,7 +347,7 @@ impl Queue {
         }
     }
 
-    fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
+    pub(super) fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
         let consumer = &mut self.consumers[key];
         while let Some(spot) = consumer.first_reserved() {
             if self.lanes.contains(spot) {

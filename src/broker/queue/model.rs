@@ -153,6 +153,8 @@ fn policy(prioritized: bool) -> QueuePolicy {
             ..RedeliveryPolicy::default()
         },
         prioritized,
+        // Time goes slowly here.
+        stall_after_ms: 6,
         ..QueuePolicy::default()
     }
 }

@@ -79,12 +79,14 @@ impl Queue {
             self.gate.due_ms(&self.policy),
             (self.stall_check_ms != u64::MAX).then_some(self.stall_check_ms),
             self.groups.idle_check_ms(),
+            self.next_look_ms(),
         ];
         times.into_iter().flatten().min()
     }
 
     /// Does what is due at `now_ms`.
     pub fn due(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        self.look_for_stall(now_ms, out);
         self.end_delays(now_ms);
         let period_ms = self.policy.expire_messages_period_ms;
         let swept = self

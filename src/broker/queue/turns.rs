@@ -20,28 +20,22 @@ struct Ring {
     keys: VecDeque<SubscriptionKey>,
 }
 
-/// Consumers with credit, in turn. Each knows whether it is among them.
+/// Consumers with credit, in turn. Each knows whether it is among them. If `strict`, turns go by order of subscribing, and who has
+/// one keeps it while it has credit.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Highest priority first.
     rings: Vec<Ring>,
     resting: Thin<SubscriptionKey>,
-    /// Turns go by order of subscribing, and who has one keeps it while it has credit.
-    strict: bool,
 }
 
 impl Turns {
-    /// Whether one consumer is filled before the next.
-    pub(super) fn set_strict(&mut self, strict: bool) {
-        self.strict = strict;
-    }
-
     /// Adds a consumer, if it is not there.
-    pub(super) fn join(&mut self, consumers: &mut Consumers, key: SubscriptionKey) {
+    pub(super) fn join(&mut self, consumers: &mut Consumers, key: SubscriptionKey, strict: bool) {
         if let Some(consumer) = consumers.get_mut(key)
             && !std::mem::replace(&mut consumer.in_turn, true)
         {
-            self.enter(consumers, key, false);
+            self.enter(consumers, key, (strict, false));
         }
     }
 
@@ -62,8 +56,8 @@ impl Turns {
     }
 
     /// The consumer `key`, which was the next, had its turn.
-    pub(super) fn rotate(&mut self, consumers: &Consumers, key: SubscriptionKey) {
-        if self.strict {
+    pub(super) fn rotate(&mut self, consumers: &Consumers, key: SubscriptionKey, strict: bool) {
+        if strict {
             return;
         }
         if let Some(ring) = self.ring_of(consumers, key)
@@ -84,10 +78,10 @@ impl Turns {
     }
 
     /// Ends all rest. Who rested had no turn, and so is next.
-    pub(super) fn wake_all(&mut self, consumers: &Consumers) {
+    pub(super) fn wake_all(&mut self, consumers: &Consumers, strict: bool) {
         while let Some(key) = self.resting.pop() {
             if consumers.contains_key(key) {
-                self.enter(consumers, key, true);
+                self.enter(consumers, key, (strict, true));
             }
         }
     }
@@ -119,7 +113,12 @@ impl Turns {
         }
     }
 
-    fn enter(&mut self, consumers: &Consumers, key: SubscriptionKey, first: bool) {
+    fn enter(
+        &mut self,
+        consumers: &Consumers,
+        key: SubscriptionKey,
+        (strict, first): (bool, bool),
+    ) {
         let (priority, serial) = (consumers[key].priority, consumers[key].serial);
         let at = self
             .rings
@@ -133,7 +132,7 @@ impl Turns {
             at
         });
         let ring = &mut self.rings[at];
-        if self.strict {
+        if strict {
             let before = |key: &SubscriptionKey| {
                 let other = consumers.get(*key);
                 other.map_or(0, |other| other.serial) < serial

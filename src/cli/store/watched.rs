@@ -63,6 +63,10 @@ impl Disk for WatchedDisk {
         self.inner.sync_dir(directory)
     }
 
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(directory)
+    }
+
     fn is_real(&self) -> bool {
         self.inner.is_real()
     }

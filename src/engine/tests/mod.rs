@@ -6,6 +6,7 @@ mod outbox;
 mod policies;
 mod routes;
 mod schedule;
+mod standing;
 mod threads;
 
 use std::io::{self, IoSlice};
@@ -164,6 +165,7 @@ fn stored(directory: &Path) -> Arc<Engine> {
 
 fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
     let values = StoreSettings {
+        disk: Arc::new(ferrymq_store::io::RealDisk),
         directory: directory.to_owned(),
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),

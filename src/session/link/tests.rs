@@ -133,6 +133,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
             wishes: Wishes::default(),
             encode: Box::new(|_, _| Box::new(Nowhere)),
             origin: 1,
+            lateness: crate::engine::feeds::Lateness::default(),
             facts: None,
         },
         durable: None,

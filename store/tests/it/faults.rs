@@ -301,6 +301,136 @@ fn a_full_disk_stops_messages_and_not_removals() {
     assert_eq!(sequences, [accepted]);
 }
 
+/// Fills a disk with messages and gives where they are.
+fn full(disk: &SimDisk, store: &Store, length: usize) -> Vec<Locator> {
+    store
+        .append(|batch| batch.define_destination(QUEUE, 1, "q"))
+        .unwrap();
+    drain(store);
+    disk.set_capacity(Some(1_000_000));
+    let mut places = Vec::new();
+    loop {
+        match add(store, places.len() as u64 + 1, length) {
+            Ok(at) => places.push(at),
+            Err(StoreError::Full) => return places,
+            Err(error) => panic!("{error}"),
+        }
+        drain(store);
+    }
+}
+
+/// The worst that consumers can do to a full disk: every removal is a batch of its own, and some message of each segment
+/// stays, so that no segment of messages is ever free. There are many times more removals than the reserve has room for: they
+/// must get on because what is removed of a segment is soon written down as a whole, and then they are garbage themselves.
+#[test]
+fn removals_go_on_in_the_reserve_whatever_stays() {
+    for (length, stays_each) in [(40, 200), (40, 20), (200, 7), (900, 3), (2000, 2)] {
+        let disk = SimDisk::new(1);
+        let (store, _, _) = open_listening(&disk, config());
+        let places = full(&disk, &store, length);
+        let mut stay = Vec::new();
+        for (serial, at) in (1..).zip(&places) {
+            if serial % stays_each == 0 {
+                stay.push(serial);
+                continue;
+            }
+            let ((), ticket) = store
+                .append(|batch| batch.remove(QUEUE, &[(serial, *at)]))
+                .unwrap();
+            drain(&store);
+            assert!(
+                store.synced() >= ticket,
+                "{length} octets, each {stays_each}th stays: removal {serial} of {} waits: {:?}",
+                places.len(),
+                store.usage()
+            );
+        }
+        drop(store);
+        disk.restart();
+        let (_store, recovered) = open(&disk, config()).unwrap();
+        let left = recovered.destinations[0].entries.iter();
+        assert_eq!(left.map(|entry| entry.sequence).collect::<Vec<_>>(), stay);
+    }
+}
+
+/// What is accepted of one append may need more than a segment; if the disk has no space for that, it takes the reserve's.
+#[test]
+fn an_append_larger_than_its_segment_does_not_hold_up_removals() {
+    let disk = SimDisk::new(1);
+    let (store, _, _) = open_listening(&disk, config());
+    store
+        .append(|batch| batch.define_destination(QUEUE, 1, "q"))
+        .unwrap();
+    let first = add(&store, 1, 100).unwrap();
+    drain(&store);
+    let body = body_of(2, 900);
+    let ((), ticket) = store
+        .append(|batch| {
+            for serial in 2..=30 {
+                batch.add(&[(QUEUE, serial)], &message(2, &body));
+            }
+        })
+        .unwrap();
+    // Somebody else takes what was free.
+    disk.set_capacity(Some(disk.allocated()));
+    drain(&store);
+    assert!(store.synced() >= ticket, "{:?}", store.usage());
+    assert!(matches!(add(&store, 31, 900), Err(StoreError::Full)));
+    let ((), ticket) = store
+        .append(|batch| batch.remove(QUEUE, &[(1, first)]))
+        .unwrap();
+    drain(&store);
+    assert!(store.synced() >= ticket, "{:?}", store.usage());
+    disk.set_capacity(None);
+    drain(&store);
+    assert!(!store.is_full());
+    add(&store, 31, 900).unwrap();
+    drain(&store);
+    drop(store);
+    disk.restart();
+    let (_store, recovered) = open(&disk, config()).unwrap();
+    let left = recovered.destinations[0].entries.iter();
+    assert!(left.map(|entry| entry.sequence).eq(2..=31));
+}
+
+#[test]
+fn a_store_closes_though_the_disk_has_no_space_for_the_rest() {
+    let disk = SimDisk::new(1);
+    let config = StoreConfig {
+        manual: false,
+        ..config()
+    };
+    let (store, _, _) = open_listening(&disk, config);
+    let body = body_of(1, 900);
+    store
+        .append(|batch| {
+            disk.set_capacity(Some(0));
+            // More than the reserve and all that is ready.
+            for serial in 1..=200 {
+                batch.add(&[(QUEUE, serial)], &message(1, &body));
+            }
+        })
+        .unwrap();
+    assert!(matches!(store.close(), Err(StoreError::Full)));
+}
+
+#[test]
+fn a_read_only_disk_is_final() {
+    let disk = SimDisk::new(1);
+    let (store, _, events) = open_listening(&disk, config());
+    disk.set_read_only();
+    assert!(matches!(
+        store.drive(Drive::Prepare),
+        Err(StoreError::Dead { .. })
+    ));
+    assert!(matches!(add(&store, 1, 10), Err(StoreError::Dead { .. })));
+    let events = events.lock().unwrap();
+    assert!(
+        matches!(&events[..], [SyncEvent::Failed(reason)] if reason.contains("read-only")),
+        "{events:?}"
+    );
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let disk = SimDisk::new(1);

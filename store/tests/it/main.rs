@@ -6,6 +6,7 @@ mod compact;
 mod crash;
 mod damage;
 mod faults;
+mod limit;
 mod model;
 mod real;
 mod support;

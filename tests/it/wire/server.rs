@@ -11,6 +11,7 @@ use ferrymq::engine::Engine;
 use ferrymq::engine::cell::{Cell, Machine};
 use ferrymq::engine::manage::Managed;
 use ferrymq::{Broker, Handle, RetryFailed, StartError};
+use ferrymq_store::io::Disk;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -60,14 +61,18 @@ impl Server {
     }
 
     /// One with this configuration, whatever its port.
-    pub(crate) fn of(mut config: Config) -> Self {
+    pub(crate) fn of(config: Config) -> Self {
+        Self::built(Broker::builder(), config)
+    }
+
+    fn built(builder: ferrymq::Builder, mut config: Config) -> Self {
         config.stomp.listen.set_port(0);
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime");
-        let start = Broker::builder().config(config).start();
+        let start = builder.config(config).start();
         let handle = runtime
             .block_on(Box::pin(start))
             .expect("the broker starts");
@@ -113,11 +118,43 @@ impl Server {
 
     /// One with a store in a directory of its own, otherwise as `change` makes it.
     pub(crate) fn with_store(change: impl FnOnce(&mut Config)) -> Self {
+        Self::stored(Broker::builder(), change)
+    }
+
+    /// One with a store on that disk.
+    pub(crate) fn on_disk(disk: Arc<dyn Disk>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::stored(Broker::builder().disk(disk), change)
+    }
+
+    /// One on what another has left.
+    pub(crate) fn in_directory(directory: TempDir) -> Self {
+        let mut config = Config::default();
+        config.broker.data_dir = directory.path().join("data");
+        let mut server = Self::built(Broker::builder(), config);
+        server.directory = Some(directory);
+        server
+    }
+
+    /// Waits until it has to stop on its own, and says why.
+    pub(crate) fn failure(&self) -> String {
+        let runtime = self.runtime.as_ref().expect("it runs");
+        runtime.block_on(self.handle().failed())
+    }
+
+    /// Stops it and gives what it leaves.
+    pub(crate) fn abandon(mut self) -> TempDir {
+        self.end();
+        self.directory
+            .take()
+            .expect("it has a directory of its own")
+    }
+
+    fn stored(builder: ferrymq::Builder, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut config = Config::default();
         config.broker.data_dir = directory.path().join("data");
         change(&mut config);
-        let mut server = Self::of(config);
+        let mut server = Self::built(builder, config);
         server.directory = Some(directory);
         server
     }

@@ -6,6 +6,7 @@ use super::{Event, Known, Place, Test};
 use crate::broker::delivery::AckMode;
 use crate::broker::log::Seen;
 use crate::broker::outlet::{Flow, Rejected};
+use crate::broker::queue::Reason;
 use crate::broker::subscription::SubscriptionKey;
 
 impl Test {
@@ -47,6 +48,11 @@ impl Test {
                 Event::Browsed(to) => self.follow_end_of_look(to),
                 Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
                     panic!("a queue has no durable subscriptions")
+                }
+                Event::Abort(..) => panic!("a queue ends nobody"),
+                Event::Stalled(stall) => {
+                    // The model is in no hurry to read anything back.
+                    assert_eq!(stall.reason, Some(Reason::ReadingBack), "{stall:?}");
                 }
             }
         }
