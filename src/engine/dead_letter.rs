@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::cell::{Cell, Journaled, Machine, State, Work};
 use super::moving::Moved;
-use super::policy::Rules;
 use super::{Engine, StoreError, records};
 use crate::broker::advisory::News;
 use crate::broker::{DeadLetter, Destination, Kind, Message, MessageId, Rejected};
@@ -140,14 +139,10 @@ impl Engine {
         rejected: &Rejected,
         message: &Message,
     ) -> Option<Grave> {
-        let Rules {
-            policy,
-            is_dead_letter_destination,
-            ..
-        } = origin.rules();
-        let strategy = &policy.dead_letters;
-        if is_dead_letter_destination || !strategy.keeps(rejected.expired, message.is_persistent())
-        {
+        let rules = origin.rules();
+        let strategy = &rules.policy.dead_letters;
+        let keeps = strategy.keeps(rejected.expired, message.is_persistent());
+        if rules.is_dead_letter_destination() || !keeps {
             return None;
         }
         let durable = rejected
@@ -167,12 +162,9 @@ impl Engine {
     fn dead_letter_cell(&self, destination: &Destination, work: &mut Work) -> Arc<Cell> {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
-        if !rules.is_dead_letter_destination {
+        if !rules.is_dead_letter_destination() {
             let window_bytes = self.window_bytes(&rules);
-            let rules = Rules {
-                is_dead_letter_destination: true,
-                ..rules
-            };
+            let rules = rules.for_dead_letters();
             let now_ms = self.clock.wall_ms();
             cell.set_rules(now_ms, rules, window_bytes, &self.properties, work);
         }

@@ -1,16 +1,15 @@
 //! The effects of a step: deliveries rendered into outboxes, and records gathered for the journal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use slotmap::SecondaryMap;
-
+use super::attachments::Attachments;
 use super::cell::{Cell, Journaled, Records};
 use super::outbox::{Outbox, Waiting};
 use super::policy::Rules;
 use super::records;
-use super::reporting::{Facts, Reporting};
-use crate::broker::advisory::News;
+use super::reporting::Reporting;
+use crate::broker::advisory::{ConsumerFacts, News};
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Stall;
 use crate::broker::slow::AbortCause;
@@ -21,7 +20,7 @@ use crate::broker::{
 /// Renders deliveries for one subscription in the form of its wire.
 pub trait Encoder: Send {
     /// Appends everything of the frame that comes before the body.
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
     /// What follows the body.
     fn tail(&self) -> &'static [u8];
     /// Appends the frame that tells a browser that it has seen everything (BRO-1).
@@ -31,39 +30,20 @@ pub trait Encoder: Send {
         false
     }
     /// The message in the form in which it is to be rendered, if that is another one.
-    fn rewritten(&mut self, _message: &Message) -> Option<Message> {
+    fn rewritten(&self, _message: &Message) -> Option<Message> {
         None
     }
 }
 
-/// How the deliveries of a consumer are rendered.
-pub(super) struct Rendering {
-    pub(super) encoder: Box<dyn Encoder>,
-    /// Whether the encoder has a say in the form of each message.
-    pub(super) rewrites: bool,
-}
-
-/// How the deliveries of one subscription get to its connection.
-pub(super) struct Attached {
-    pub(super) outbox: Arc<Outbox>,
-    /// Its number there.
-    pub(super) index: u32,
-    pub(super) auto: bool,
-    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
-    pub(super) numbers: Option<Arc<AtomicU64>>,
-}
-
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
-    pub(super) attached: &'a SecondaryMap<SubscriptionKey, Attached>,
-    pub(super) encoders: &'a mut SecondaryMap<SubscriptionKey, Rendering>,
+    pub(super) attached: &'a Attachments,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     pub(super) current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     pub(super) touched: &'a mut Vec<Arc<Outbox>>,
     pub(super) records: &'a mut Records,
     pub(super) stored: bool,
     pub(super) journaled: Journaled,
-    pub(super) facts: &'a Facts,
     pub(super) cell: &'a Cell,
     pub(super) rules: &'a Rules,
     /// What of this step is to be reported, if anything.
@@ -71,6 +51,11 @@ pub struct Delivering<'a> {
 }
 
 impl<'a> Delivering<'a> {
+    /// What is told of a consumer.
+    fn facts(&self, of: SubscriptionKey) -> Option<&'a Arc<ConsumerFacts>> {
+        self.attached.get(of)?.facts.as_ref()
+    }
+
     /// Locks `outbox`, if it is not the one of the last delivery.
     fn open(&mut self, outbox: &'a Arc<Outbox>) -> &mut MutexGuard<'a, Waiting> {
         let is_current = self
@@ -113,12 +98,8 @@ impl Outlet for Delivering<'_> {
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
-        let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get_mut(to))
-        else {
-            return Flow::Refused;
-        };
-        let Rendering { encoder, rewrites } = rendering;
-        let rewritten = if *rewrites || outgoing.message.event().is_some() {
+        let encoder = &attached.encoder;
+        let rewritten = if attached.rewrites || outgoing.message.event().is_some() {
             encoder.rewritten(outgoing.message).map(Arc::new)
         } else {
             None
@@ -147,7 +128,7 @@ impl Outlet for Delivering<'_> {
         if let Some(reporting) = &self.reporting
             && reporting.wanted.dispatched
         {
-            let consumer = self.facts.get(to);
+            let consumer = attached.facts.as_ref();
             reporting.message(News::Dispatched, (told.id, Some(told)), consumer, 0);
         }
         if open { Flow::Open } else { Flow::Full }
@@ -159,7 +140,7 @@ impl Outlet for Delivering<'_> {
             && !delivery.entry.is_purged()
         {
             let told = (delivery.id, delivery.entry.message.as_deref());
-            reporting.message(News::Consumed, told, self.facts.get(by), 0);
+            reporting.message(News::Consumed, told, self.facts(by), 0);
         }
     }
 
@@ -176,7 +157,7 @@ impl Outlet for Delivering<'_> {
             && let Some(message) = &entry.message
         {
             let told = (message.id, Some(&**message));
-            reporting.message(News::Discarded, told, self.facts.get(from), total);
+            reporting.message(News::Discarded, told, self.facts(from), total);
         }
     }
 
@@ -188,19 +169,16 @@ impl Outlet for Delivering<'_> {
     }
 
     fn stalled(&mut self, stall: &Stall) {
-        self.cell
-            .report_stall(stall, self.facts.get(stall.consumer));
+        self.cell.report_stall(stall, self.facts(stall.consumer));
     }
 
     fn browsed(&mut self, to: SubscriptionKey) {
-        let Some(Attached { outbox, .. }) = self.attached.get(to) else {
+        let Some(attached) = self.attached.get(to) else {
             return;
         };
-        self.open(outbox);
-        if let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get(to))
-            && waiting.takes_deliveries()
-        {
-            waiting.tell(outbox, |out| rendering.encoder.browse_end(out));
+        let waiting = self.open(&attached.outbox);
+        if waiting.takes_deliveries() {
+            waiting.tell(&attached.outbox, |out| attached.encoder.browse_end(out));
         }
     }
 

@@ -34,11 +34,21 @@ const TRANSIENT_INTERVAL: Duration = Duration::from_secs(1);
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a destination has been idle, as the sweeps have seen it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Idle {
-    since_ms: Option<u64>,
+    /// `u64::MAX`: not at all.
+    since_ms: u64,
     /// Messages it had taken when it was last looked at.
     enqueued: u64,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            since_ms: u64::MAX,
+            enqueued: 0,
+        }
+    }
 }
 
 impl Cell {
@@ -60,7 +70,7 @@ impl Cell {
         };
         if !is_empty || !collects {
             state.idle = Idle {
-                since_ms: None,
+                since_ms: u64::MAX,
                 enqueued,
             };
             return false;
@@ -82,10 +92,10 @@ impl Cell {
     fn idle_ms(&self, idle: &mut Idle, now_ms: u64, enqueued: u64) -> u64 {
         let was_used = std::mem::replace(&mut idle.enqueued, enqueued) != enqueued;
         if was_used || self.in_use.swap(false, Ordering::Relaxed) {
-            idle.since_ms = None;
+            idle.since_ms = u64::MAX;
         }
-        let since_ms = *idle.since_ms.get_or_insert(now_ms);
-        now_ms.saturating_sub(since_ms)
+        idle.since_ms = idle.since_ms.min(now_ms);
+        now_ms - idle.since_ms
     }
 
     /// Somebody refers to the destination; whoever asks next begins to count anew. Takes no lock: the registry is held.

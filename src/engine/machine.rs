@@ -5,11 +5,15 @@ use crate::broker::slow::Glance;
 use crate::broker::{Locator, Message, Outlet, Queue, Topic};
 
 /// The machine of a destination.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most destinations are queues, and what each message touches lies in its cell"
+)]
 pub enum Machine {
     /// Point to point.
     Queue(Queue),
     /// Publish and subscribe.
-    Topic(Topic),
+    Topic(Box<Topic>),
 }
 
 impl Machine {

@@ -130,7 +130,7 @@ impl Engine {
     ) -> Result<Managed, ManageError> {
         let unknown = || ManageError::Unknown(dead_letters.clone());
         let cell = self.registry.get(dead_letters).ok_or_else(unknown)?;
-        if !cell.rules().is_dead_letter_destination {
+        if !cell.rules().is_dead_letter_destination() {
             return Err(ManageError::NotDeadLetters(dead_letters.clone()));
         }
         let mut lost = 0;

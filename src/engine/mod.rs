@@ -5,6 +5,7 @@
 
 pub mod advisories;
 mod alike;
+mod attachments;
 pub mod buffers;
 pub mod cell;
 pub mod choice;

@@ -29,7 +29,6 @@ impl SharedRules {
         Rules {
             policy: self.policies.share(rules.policy),
             queue: self.queues.share(rules.queue),
-            ..rules
         }
     }
 }
@@ -39,8 +38,6 @@ impl SharedRules {
 pub struct Rules {
     /// Its own policy; destinations of equal ones share it.
     pub policy: Arc<DestinationPolicy>,
-    /// Whether dead letters come here (DLQ-5).
-    pub is_dead_letter_destination: bool,
     /// What a queue is told of them, unless they were changed since; shared as the policy is.
     pub(super) queue: Arc<QueuePolicy>,
 }
@@ -110,7 +107,6 @@ impl Rules {
         let queue = queue_policy(&policy, is_dead_letter_destination);
         Self {
             policy: Arc::new(policy),
-            is_dead_letter_destination,
             queue: Arc::new(queue),
         }
     }
@@ -130,10 +126,26 @@ impl Rules {
         Self::new(policy, is_dead_letter_destination)
     }
 
+    /// Whether dead letters come here (DLQ-5).
+    #[must_use]
+    pub fn is_dead_letter_destination(&self) -> bool {
+        self.queue.is_dead_letter_queue
+    }
+
+    /// The same, for a destination that dead letters come to.
+    #[must_use]
+    pub fn for_dead_letters(self) -> Self {
+        let queue = queue_policy(&self.policy, true);
+        Self {
+            queue: Arc::new(queue),
+            ..self
+        }
+    }
+
     /// What the queue is told of them.
     #[must_use]
     pub fn for_queue(&self) -> Arc<QueuePolicy> {
-        let queue = queue_policy(&self.policy, self.is_dead_letter_destination);
+        let queue = queue_policy(&self.policy, self.is_dead_letter_destination());
         if *self.queue == queue {
             Arc::clone(&self.queue)
         } else {

@@ -163,7 +163,7 @@ impl Engine {
             } = found;
             let destination = Destination {
                 kind: records::kind_of(kind),
-                name,
+                name: name.into(),
             };
             if !declared.is_empty() {
                 let declared = Declared::decode(&declared);

@@ -5,18 +5,14 @@
 
 use std::sync::Arc;
 
-use slotmap::SecondaryMap;
-
 use super::advisories::Advisories;
+use super::attachments::Attachments;
 use super::cell::{Cell, Machine, Rare, State};
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
 use crate::broker::queue::Stall;
-use crate::broker::{Destination, Kind, Message, MessageId, SubscriptionKey};
-
-/// What is told of consumers.
-pub(super) type Facts = SecondaryMap<SubscriptionKey, Arc<ConsumerFacts>>;
+use crate::broker::{Destination, Kind, Message, MessageId};
 
 /// A step that has something to report.
 #[derive(Clone, Copy)]
@@ -73,7 +69,7 @@ impl<'a> Reporting<'a> {
         &self,
         machine: &Machine,
         rare: &mut Option<Box<Rare>>,
-        facts: &Facts,
+        attached: &Attachments,
     ) {
         if !self.wanted.slow_consumers {
             return;
@@ -87,7 +83,7 @@ impl<'a> Reporting<'a> {
         }
         let known = &mut rare.get_or_insert_default().slow;
         for key in slow.iter().filter(|key| !known.contains(key)) {
-            if let Some(who) = facts.get(*key) {
+            if let Some(who) = attached.get(*key).and_then(|it| it.facts.as_ref()) {
                 self.advisories.note(|| Event::SlowConsumer {
                     of: self.of.clone(),
                     who: Arc::clone(who),
@@ -112,7 +108,7 @@ impl Cell {
     #[inline]
     pub(super) fn reporting(&self, rules: &Rules) -> Option<Reporting<'_>> {
         (self.watches(policy::REPORTS)
-            && self.advisories.are_wanted()
+            && self.common.advisories.are_wanted()
             && !self.destination.is_advisory())
         .then(|| self.report(rules.policy.advisories))
     }
@@ -120,14 +116,14 @@ impl Cell {
     fn report(&self, wanted: AdvisoryPolicy) -> Reporting<'_> {
         Reporting {
             wanted,
-            advisories: &self.advisories,
+            advisories: &self.common.advisories,
             of: &self.destination,
         }
     }
 
     /// Reports a message that has expired or become a dead letter, whatever the policy.
     pub(super) fn report_end(&self, wanted: AdvisoryPolicy, news: News, message: &Message) {
-        if self.advisories.are_wanted() {
+        if self.common.advisories.are_wanted() {
             self.report(wanted)
                 .message(news, (message.id, Some(message)), None, 0);
         }

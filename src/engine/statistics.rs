@@ -255,7 +255,7 @@ impl Engine {
         let mut found = Vec::new();
         for cell in cells.iter().filter(|cell| !cell.destination.is_advisory()) {
             let state = cell.lock();
-            for (key, who) in &state.facts {
+            for (key, who) in state.told() {
                 let mut figures = self.identity();
                 let text = |text: &str| Figure::Text(text.to_owned());
                 let kind = match cell.destination.kind {
@@ -271,12 +271,9 @@ impl Engine {
                     ("destinationType", text(kind)),
                     (
                         "subscriptionName",
-                        text(who.subscription_name.as_deref().unwrap_or_default()),
+                        text(who.subscription_name().unwrap_or_default()),
                     ),
-                    (
-                        "selector",
-                        text(who.selector.as_deref().unwrap_or_default()),
-                    ),
+                    ("selector", text(who.selector().unwrap_or_default())),
                     ("exclusive", Figure::Flag(who.exclusive)),
                     ("prefetchSize", Figure::Small(who.prefetch)),
                     ("priority", Figure::Small(who.priority.into())),

@@ -4,7 +4,6 @@
 //! waits (`Admission`, `stomp/send.rs`), and is for who builds that to add here as one more question.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -61,7 +60,7 @@ impl Who {
             client_id: connection.client_id.clone(),
             user: connection.user.clone(),
             address: connection.client_ip.clone(),
-            selector: facts.selector.clone(),
+            selector: facts.selector().map(str::to_owned),
         }
     }
 
@@ -154,7 +153,7 @@ fn said(code: &'static str, text: &str) -> Cause {
 
 impl State {
     fn consumer(&self, id: &str) -> Option<SubscriptionKey> {
-        let mut known = self.facts.iter();
+        let mut known = self.told();
         known.find_map(|(key, facts)| (facts.id() == id).then_some(key))
     }
 
@@ -165,7 +164,7 @@ impl State {
     }
 
     fn cause(&self, cell: &Cell, now_ms: u64, reason: &Reason) -> Cause {
-        let facts = |key: &SubscriptionKey| self.facts.get(*key).map(Arc::as_ref).map(Who::of);
+        let facts = |key: &SubscriptionKey| self.attached.get(*key)?.facts.as_deref().map(Who::of);
         let who = reason.consumer().as_ref().and_then(facts);
         let name = who
             .as_ref()

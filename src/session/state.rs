@@ -3,7 +3,7 @@
 //! Consecutive sends to one destination are one batch: one lock, one journal entry, one flush. Everything
 //! else first hands the batch over, so the order of frames is the order of effects.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::stalled::Stalled;
 use super::transactions::Transactions;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
+use crate::broker::rising::Rising;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
@@ -151,7 +152,7 @@ pub struct Session {
     /// For how long it should not be read, because consumers of what it sends fall behind.
     pause_ms: u64,
     now_ms: u64,
-    pub(super) subscriptions: HashMap<u64, Subscribed>,
+    pub(super) subscriptions: Rising<Subscribed>,
     pub(super) acknowledgements: Acknowledgements,
     /// Destinations that live with this connection.
     pub(super) temporaries: Vec<Destination>,
@@ -174,7 +175,7 @@ impl Session {
             stalled: VecDeque::new(),
             pause_ms: 0,
             now_ms: 0,
-            subscriptions: HashMap::new(),
+            subscriptions: Rising::default(),
             acknowledgements: Acknowledgements::default(),
             temporaries: Vec::new(),
             presence: Presence::default(),
@@ -526,7 +527,7 @@ impl Session {
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
     pub fn start_waiting(&mut self, serial: u64) {
-        if let Some(subscribed) = self.subscriptions.get(&serial).cloned() {
+        if let Some(subscribed) = self.subscriptions.get(serial).cloned() {
             self.start(&subscribed);
         }
     }
@@ -560,7 +561,7 @@ impl Session {
                 Subscribed::One(feed) => feed.is(cell, *key),
                 Subscribed::Many(feeds) => feeds.has(cell, *key),
             });
-            found.map(|(serial, _)| (*serial, ended))
+            found.map(|(serial, _)| (serial, ended))
         };
         self.outbox
             .take_ended()
@@ -613,7 +614,7 @@ impl Session {
     #[must_use]
     pub fn subscription(&self, serial: u64) -> Option<&Subscribed> {
         let (subscription, feed) = split_serial(serial);
-        let found = self.subscriptions.get(&subscription)?;
+        let found = self.subscriptions.get(subscription)?;
         (feed == 0 || matches!(found, Subscribed::Many(_))).then_some(found)
     }
 
@@ -649,7 +650,11 @@ impl Session {
         self.stalled.clear();
         self.engine.report(&self.outbox, &mut self.work);
         self.abort_all();
-        let serials: Vec<u64> = self.subscriptions.keys().copied().collect();
+        let serials: Vec<u64> = self
+            .subscriptions
+            .iter()
+            .map(|(serial, _)| serial)
+            .collect();
         for serial in serials {
             self.end_subscription(serial, ending);
         }
@@ -661,7 +666,7 @@ impl Session {
     }
 
     fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
-        let Some(subscribed) = self.subscriptions.remove(&serial) else {
+        let Some(subscribed) = self.subscriptions.remove(serial) else {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();

@@ -1,8 +1,7 @@
 //! The protocol of one STOMP connection: which frame may come when, and what each one does.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 use ferrymq_protocols::sniff::{Opening, sniff};
@@ -14,6 +13,7 @@ use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
+use super::advisory::AdvisoryForm;
 use super::names::Names;
 use super::namespace;
 use super::parked::{ParkKey, Parked};
@@ -124,6 +124,8 @@ pub(super) struct State {
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
+    /// How advisories look to its subscriptions; made with the first.
+    advisories: OnceLock<Arc<AdvisoryForm>>,
     /// What the RECEIPT of the SEND that is carried out has to warn of.
     pub(super) warning: Option<String>,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
@@ -163,6 +165,7 @@ impl Stomp {
             replay: None,
             unapplied: Unapplied::default(),
             id_prefix,
+            advisories: OnceLock::new(),
             warning: None,
             starting: Vec::new(),
             scratch: Vec::new(),
@@ -578,7 +581,14 @@ impl State {
     pub(super) fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or_default()
     }
-}
 
-/// Serials of subscriptions by the client's ids.
-pub(super) type SerialById = HashMap<Arc<str>, u64>;
+    /// How advisories look to the subscriptions of this connection.
+    pub(super) fn advisory_form(&self, session: &Session) -> &Arc<AdvisoryForm> {
+        self.advisories.get_or_init(|| {
+            Arc::new(AdvisoryForm {
+                id_prefix: self.id_prefix.clone(),
+                properties: Arc::clone(session.engine.advisories.properties()),
+            })
+        })
+    }
+}

@@ -50,7 +50,7 @@ impl MessageEncoder {
 }
 
 impl Encoder for MessageEncoder {
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
         let message = outgoing.message;
         let flags = message.flags;
         let (mut extra, mut escaped) = (Vec::new(), flags.has(MessageFlags::ESCAPED));
@@ -96,7 +96,7 @@ impl Encoder for MessageEncoder {
         self.transformation.is_wanted()
     }
 
-    fn rewritten(&mut self, message: &Message) -> Option<Message> {
+    fn rewritten(&self, message: &Message) -> Option<Message> {
         self.transformation.apply(message)
     }
 

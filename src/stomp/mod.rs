@@ -10,6 +10,7 @@ mod destination;
 mod encoder;
 mod ended;
 mod group;
+mod ids;
 mod names;
 mod namespace;
 mod options;

@@ -55,7 +55,7 @@ impl Target {
 #[derive(Default)]
 pub(super) struct Destinations {
     last: Option<(String, Target)>,
-    known: HashMap<String, Target>,
+    known: HashMap<Box<str>, Target>,
 }
 
 /// Names remembered for one connection.
@@ -166,7 +166,7 @@ impl State {
             if known.len() >= NAMES_MAX {
                 known.clear();
             }
-            known.insert(text.to_owned(), target.clone());
+            known.insert(text.into(), target.clone());
         }
         Ok((target, lasting))
     }

@@ -55,7 +55,7 @@ impl State {
         session.hand_over();
         let asked = Destination {
             kind,
-            name: name.to_owned(),
+            name: name.into(),
         };
         // Who may administer it: figures tell of destinations that one may not read.
         access::check(self.access.as_ref(), Right::Create, &asked)?;
@@ -127,7 +127,7 @@ impl State {
         };
         let of = Destination {
             kind,
-            name: name.to_owned(),
+            name: name.into(),
         };
         let question = Question {
             message: message.as_deref().map(id).transpose()?,

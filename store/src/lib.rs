@@ -33,6 +33,7 @@ mod lock;
 mod message;
 mod meta;
 mod occupancy;
+mod pins;
 mod places;
 mod prepare;
 mod read;

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::Filter;
-use crate::broker::delivery::{Ack, Which};
+use crate::broker::delivery::{Ack, Delivery, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Rejected};

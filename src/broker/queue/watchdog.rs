@@ -128,17 +128,12 @@ impl Queue {
     /// A fault for tests: nobody knows any more that consumers take messages.
     #[cfg(test)]
     pub(crate) fn forget_who_waits(&mut self) {
-        self.turns.clear();
+        self.turns.clear(&mut self.consumers);
     }
 
     /// Gives everybody with credit a turn, should one have been forgotten.
     fn call_again(&mut self) {
-        self.turns.clear();
-        for (key, consumer) in &self.consumers {
-            if consumer.is_willing() {
-                self.turns.join(key, consumer.rank);
-            }
-        }
+        self.begin_turns();
     }
 }
 

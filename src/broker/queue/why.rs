@@ -261,9 +261,7 @@ impl Queue {
         }
         let mut others = self.consumers.iter();
         let higher = others.find(|(_, other)| {
-            other.rank.priority > consumer.rank.priority
-                && other.is_willing()
-                && other.selection.is_none()
+            other.priority > consumer.priority && other.is_willing() && other.selection.is_none()
         });
         higher.map(|(key, _)| Reason::HigherPriority { consumer: key })
     }

@@ -191,7 +191,7 @@ fn persistent_messages_leave_memory_sooner_where_it_is_limited() {
     assert!(held() <= 32_000, "{}", held());
     let topic = engine.registry.get_or_create(&Destination {
         kind: Kind::Topic,
-        name: "t".to_owned(),
+        name: "t".into(),
     });
     assert_eq!(topic.policy().limits.window_bytes(1 << 20), 30_000);
     connection.end(Ending::Orderly);

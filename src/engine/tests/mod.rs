@@ -118,7 +118,7 @@ impl Frame {
 struct Plain;
 
 impl Encoder for Plain {
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
         let MessageId { origin, serial } = outgoing.message.id;
         let redelivered = u8::from(outgoing.redelivered);
         out.extend_from_slice(format!("{origin} {serial} {redelivered}\n").as_bytes());

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::broker::advisory::{ConnectionFacts, ConsumerFacts};
+use crate::broker::thin::OneOrMore;
 use crate::broker::{Ack, Which};
 use crate::engine::manage::ManageError;
 use crate::engine::pausing::Pause;
@@ -29,10 +30,9 @@ fn introduce(connection: &Connection, client_id: &str) -> String {
         }),
         session: -1,
         number: 1,
-        destinations: vec![connection.cell.destination.clone()],
+        destinations: OneOrMore::One(connection.cell.destination.clone()),
         prefetch: 1,
-        selector: None,
-        subscription_name: None,
+        more: None,
         no_local: false,
         exclusive: false,
         browser: false,

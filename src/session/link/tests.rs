@@ -24,7 +24,7 @@ impl Socket for Nowhere {
 }
 
 impl Encoder for Nowhere {
-    fn head(&mut self, _: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, _: &Outgoing<'_>, out: &mut Vec<u8>) {
         out.push(b'm');
     }
 
@@ -198,7 +198,7 @@ fn a_temporary_destination_stays_while_somebody_consumes_from_it() {
     let lost = engine.registry.create_temporary(Kind::Queue, "ID-1", None);
     let cell = session.create_temporary(Kind::Queue, "ID-1");
     assert!(Arc::ptr_eq(&lost, &cell));
-    assert_eq!(cell.owner.get().map(String::as_str), Some("ID:b-1"));
+    assert_eq!(cell.owner.get().map(|owner| &**owner), Some("ID:b-1"));
     let consumer = subscribed(&engine, &cell);
     let refused = session.remove_temporary(&cell.destination).unwrap_err();
     assert_eq!(
