@@ -4,6 +4,7 @@ mod dialects;
 mod duplicates;
 mod durables;
 mod ledger;
+mod limits;
 mod load;
 mod process;
 mod rounds;
