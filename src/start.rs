@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
+use ferrymq_store::Temp;
 use ferrymq_store::io::{Disk, RealDisk};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -86,6 +88,14 @@ pub enum StartError {
         /// Why not.
         source: OpenError,
     },
+    /// Temporary storage cannot be used.
+    #[error("cannot use {} for temporary storage", directory.display())]
+    Temp {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[from] std::io::Error),
@@ -134,7 +144,9 @@ impl Builder {
         let durability = Arc::new(Durability::default());
         let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
         let store_bytes = store_bytes_max(&config).await?;
-        let opened = open_store(&config, disk, store_bytes, &durability).await?;
+        let opened = open_store(&config, Arc::clone(&disk), store_bytes, &durability).await?;
+        // Behind the lock on the data directory: what lies there is removed.
+        let temp = open_temp(&config, disk).await?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
@@ -144,6 +156,7 @@ impl Builder {
             settings.advisories.broker_url = format!("tcp://{address}");
         }
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
+        engine.spill_to(temp)?;
         engine.set_namespaces(namespaces(&config));
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
@@ -361,7 +374,16 @@ impl Handle {
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
         let engine = self.engine;
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        let config = self.config.into_inner();
+        let config = config.unwrap_or_else(PoisonError::into_inner);
+        let close = move || {
+            engine.close();
+            if let Some(temp) = engine.temp().filter(|_| config.broker.ephemeral) {
+                // It is there only if something was spilled.
+                let _ = std::fs::remove_dir(temp.directory());
+            }
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed in good order");
         }
@@ -545,6 +567,35 @@ async fn open_store(
         .map_err(|source| StartError::Store { directory, source })
 }
 
+/// Opens temporary storage: in the data directory, or in a directory that goes with the broker if it keeps nothing.
+async fn open_temp(config: &Config, disk: Arc<dyn Disk>) -> Result<Temp, StartError> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let directory = if config.broker.ephemeral {
+        let (process, number) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        std::env::temp_dir().join(format!("ferrymq-{process}-{number}"))
+    } else {
+        config.broker.data_dir.join("temp")
+    };
+    let values = opening::TempSettings {
+        disk,
+        directory: directory.clone(),
+        file_bytes: config.store.segment_bytes.bytes(),
+    };
+    let wanted = config.temp.clone();
+    let limit = move |free_bytes| {
+        let limit_bytes = wanted.limit_bytes(free_bytes);
+        if wanted.is_cut(free_bytes) {
+            tracing::warn!(
+                limit_bytes,
+                "temp.limit is cut to the free space of the disk"
+            );
+        }
+        limit_bytes
+    };
+    let opened = blocking(move || opening::open_temp(&values, limit)).await?;
+    opened.map_err(|source| StartError::Temp { directory, source })
+}
+
 fn settings(config: &Config) -> Settings {
     Settings {
         queue_window_bytes: config.memory.queue_window_bytes.bytes(),
@@ -553,6 +604,7 @@ fn settings(config: &Config) -> Settings {
         routes: virtual_destinations::rules(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
+        memory_mark_bytes: config.memory.mark_bytes(),
         scheduler_bytes_max: config.scheduler.bytes_max.bytes(),
         group_reader: Some(stomp::group_of),
         advisories: AdvisorySettings {

@@ -43,6 +43,9 @@ pub(super) struct World {
     pub(super) flows: Vec<Flow>,
     /// What the store holds.
     pub(super) stored: BTreeMap<Locator, Arc<Message>>,
+    /// What temporary storage holds.
+    pub(super) spilled: BTreeMap<Locator, Arc<Message>>,
+    spilled_total: u64,
 }
 
 impl World {
@@ -69,9 +72,18 @@ impl World {
         at
     }
 
+    /// Keeps a copy of `message` as temporary storage does; see [`World::store`].
+    pub(super) fn spill(&mut self, message: &Message) -> Locator {
+        self.spilled_total += 1;
+        let at = Locator::temp(NonZeroU64::new(self.spilled_total * 32).unwrap());
+        self.spilled.insert(at, Arc::new(copy(message)));
+        at
+    }
+
     /// A copy of what the store holds at `at`, as reading it makes one.
     pub(super) fn read(&self, at: Locator) -> Option<Arc<Message>> {
-        self.stored.get(&at).map(|message| Arc::new(copy(message)))
+        let found = self.stored.get(&at).or_else(|| self.spilled.get(&at));
+        found.map(|message| Arc::new(copy(message)))
     }
 }
 
@@ -99,6 +111,11 @@ impl Outlet for World {
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {
+        if at.is_temp() {
+            let freed = self.spilled.remove(&at);
+            assert!(freed.is_some(), "a place is freed once");
+            return;
+        }
         self.events.push(Event::Remove(sequence, at));
     }
 

@@ -65,7 +65,7 @@ pub trait Outlet {
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow;
     /// A browser has seen everything (BRO-1).
     fn browsed(&mut self, to: SubscriptionKey);
-    /// A stored message is consumed: its removal must reach the journal.
+    /// A stored message is consumed: its removal must reach the journal, or free its place in temporary storage.
     fn remove(&mut self, sequence: u64, at: Locator);
     /// A durable subscription has acknowledged: all up to `through`, or just `sequence`.
     fn acknowledge(&mut self, subscription: u32, progress: Progress);

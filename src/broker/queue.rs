@@ -33,6 +33,7 @@ mod policy;
 mod remove;
 mod scan;
 mod settle;
+mod spill;
 mod stock;
 mod timing;
 mod turns;
@@ -384,10 +385,13 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, lost)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            if delayed {
+            if lost.delayed {
                 self.delay_ended(spot);
+            }
+            if let Some(at) = lost.at.filter(|at| at.is_temp()) {
+                out.remove(sequence, at);
             }
         }
         if !self.lanes.paging.is_fetching() {

@@ -32,6 +32,7 @@ mod paging;
 mod policy;
 mod recovery;
 mod settle;
+mod spill;
 mod subscriber;
 mod view;
 
@@ -131,6 +132,8 @@ pub struct Topic {
     log_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
+    /// Entries before this sequence need not be looked at for being spilled.
+    spill_from: u64,
     fetching: usize,
     /// Whose turn it was to ask for messages back.
     fetched_for: Option<SubscriptionKey>,
@@ -162,6 +165,7 @@ impl Topic {
             log_bytes: 0,
             durable_through: None,
             page_from: 0,
+            spill_from: 0,
             fetching: 0,
             fetched_for: None,
             limits,
@@ -323,6 +327,7 @@ impl Topic {
             self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
                 self.page_from = self.page_from.max(sequence + 1);
+                self.spill_from = self.spill_from.max(sequence + 1);
             }
         } else {
             if let Some(at) = entry.at {

@@ -69,6 +69,8 @@ tree! {
         proxy: Proxy,
         /// What messages may take of the memory.
         memory: Memory,
+        /// Where messages go that are not persistent and do not fit into memory.
+        temp: Temp,
         /// The journal on disk.
         store: Store,
         /// What happens when there is no room for a message.
@@ -292,10 +294,24 @@ section! {
         /// is smaller. At the limit producers of messages that are not persistent wait; docs/limits.md tells of all limits.
         /// Reloads.
         limit: SizeOrPercent = "25 %";
+        /// From how much of memory.limit on messages that are not persistent leave memory for temporary storage (see
+        /// [temp]), and stored ones leave it earlier: a share of memory.limit, or a size.
+        high_water_mark: SizeOrPercent = "70 %";
         /// The bodies kept in memory at the head of each queue; those behind are read back from the store.
         queue_window_bytes: ByteSize = "8 MiB", from "64 KiB" to "64 GiB";
         /// The most bytes that wait for one slow subscriber of a topic.
         slow_topic_subscriber_bytes_max: ByteSize = "32 MiB", from "64 KiB" to "64 GiB";
+    }
+}
+
+section! {
+    /// Where messages go that are not persistent and do not fit into memory: files in data_dir/temp, or with
+    /// broker.ephemeral in a directory of the system's for such files. They are removed at the start.
+    Temp in "temp" {
+        /// The most that may lie there: a size, or a share of the space that is free on the disk at the start, then 50 GB
+        /// at most. A size is cut to the free space; 0: nothing is moved there. When it is full, producers of messages
+        /// that are not persistent wait once memory.limit is reached.
+        limit: SizeOrPercent = "80 %";
     }
 }
 
@@ -528,6 +544,33 @@ impl Memory {
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
         self.limit.of(machine::memory_bytes())
+    }
+
+    /// The high-water mark in bytes, never more than the limit.
+    #[must_use]
+    pub fn mark_bytes(&self) -> u64 {
+        self.high_water_mark.of(self.limit_bytes())
+    }
+}
+
+/// The most that lies in temporary storage if its limit is a share.
+const TEMP_SHARE_BYTES_MAX: u64 = 50_000_000_000;
+
+impl Temp {
+    /// The limit in bytes where `free_bytes` are free on the disk, never more than that (USE-1).
+    #[must_use]
+    pub fn limit_bytes(&self, free_bytes: u64) -> u64 {
+        let bytes = self.limit.of(free_bytes);
+        match self.limit {
+            SizeOrPercent::Size(_) => bytes,
+            SizeOrPercent::Percent(_) => bytes.min(TEMP_SHARE_BYTES_MAX),
+        }
+    }
+
+    /// Whether the limit is more than there is.
+    #[must_use]
+    pub fn is_cut(&self, free_bytes: u64) -> bool {
+        matches!(self.limit, SizeOrPercent::Size(size) if size.bytes() > free_bytes)
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Work {
     pub rejected: Vec<(Arc<Cell>, Rejected)>,
     /// Messages to read back.
     pub fetches: Vec<Fetch>,
+    /// Places in temporary storage of messages that are gone.
+    pub(super) freed: Vec<Locator>,
     /// The sync that covers all records handed over so far.
     pub ticket: Option<Ticket>,
     pub(super) records: Records,
@@ -62,9 +64,15 @@ pub(super) struct Records {
     pub(super) marked: Vec<(u32, u64, u16)>,
     pub(super) rejected: Vec<Rejected>,
     pub(super) fetches: Vec<(u64, Locator)>,
+    pub(super) freed: Vec<Locator>,
 }
 
 impl Work {
+    /// Notes that the message of `entry` is gone: its place in temporary storage, if it has one, is free.
+    pub(super) fn free(&mut self, entry: &Entry) {
+        self.freed.extend(entry.at.filter(|at| at.is_temp()));
+    }
+
     /// Takes the ticket gathered so far.
     pub fn take_ticket(&mut self) -> Option<Ticket> {
         self.ticket.take()
@@ -459,6 +467,7 @@ impl Cell {
             work.fetches
                 .push((Arc::clone(self), std::mem::take(&mut records.fetches)));
         }
+        work.freed.append(&mut records.freed);
         let held = state.machine.held_bytes();
         let charged = std::mem::replace(&mut state.charged_bytes, held);
         if held > charged {
@@ -554,6 +563,9 @@ impl Drop for Cell {
     fn drop(&mut self) {
         if let Ok(state) = self.state.get_mut() {
             self.memory.release(state.charged_bytes);
+            if let Some(spilling) = self.memory.spilling() {
+                spilling.free(state.machine.places_in_temp());
+            }
         }
         if let Ok(window) = self.window.get_mut() {
             self.memory.release(window.held_bytes());

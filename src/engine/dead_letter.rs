@@ -60,7 +60,7 @@ impl Engine {
         mut rejected: Rejected,
         work: &mut Work,
     ) {
-        if let Err(error) = self.read_rejected(&mut rejected) {
+        if let Err(error) = self.read_rejected(origin, &mut rejected) {
             take_back(origin, rejected, &error, work);
             return;
         }
@@ -95,7 +95,7 @@ impl Engine {
         let moved = Moved {
             origin,
             sequence: rejected.sequence,
-            at: rejected.entry.at,
+            at: rejected.entry.journaled_at(),
             durable: rejected.durable,
             message: Arc::clone(&dead),
             failures: (0, false),
@@ -107,6 +107,7 @@ impl Engine {
                     audit.note(message.id, sequence);
                 }
                 drop(state);
+                free_spilled(&rejected, work);
                 let wanted = origin.policy().advisories;
                 if rejected.expired {
                     origin.report_end(wanted, News::Expired, &message);
@@ -180,15 +181,9 @@ impl Engine {
 
     /// Brings the message back that has left memory. One that is damaged or gone stays away; any other error
     /// says nothing about the message.
-    fn read_rejected(&self, rejected: &mut Rejected) -> Result<(), StoreError> {
-        if rejected.entry.message.is_none()
-            && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
-        {
-            let found = match store.read(records::to_store(at)) {
-                Err(StoreError::Damaged { .. }) => None,
-                found => found?,
-            };
-            rejected.entry.message = found.map(records::message);
+    fn read_rejected(&self, origin: &Cell, rejected: &mut Rejected) -> Result<(), StoreError> {
+        if rejected.entry.message.is_none() {
+            rejected.entry.message = self.read_entry(origin, &rejected.entry)?;
         }
         Ok(())
     }
@@ -200,13 +195,21 @@ impl Engine {
             leave_topic(origin, rejected, Journaled::default(), work);
             return;
         }
-        let (Some(store), Some(at)) = (&self.store, rejected.entry.at) else {
+        free_spilled(rejected, work);
+        let (Some(store), Some(at)) = (&self.store, rejected.entry.journaled_at()) else {
             return;
         };
         let removed = [(rejected.sequence, records::to_store(at))];
         if let Ok(((), ticket)) = store.append(|batch| batch.remove(origin.id, &removed)) {
             work.ticket = work.ticket.max(Some(ticket));
         }
+    }
+}
+
+/// Frees what the message takes of temporary storage. A topic does that itself, with its last reference.
+fn free_spilled(rejected: &Rejected, work: &mut Work) {
+    if rejected.subscription.is_none() {
+        work.free(&rejected.entry);
     }
 }
 

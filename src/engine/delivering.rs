@@ -205,7 +205,9 @@ impl Outlet for Delivering<'_> {
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {
-        if self.stored && !self.journaled.removals {
+        if at.is_temp() {
+            self.records.freed.push(at);
+        } else if self.stored && !self.journaled.removals {
             self.records.removed.push((sequence, records::to_store(at)));
         }
     }

@@ -1,7 +1,8 @@
 //! What is behind the lock of a destination: a queue or a topic, and what both can be asked.
 
+use crate::broker::paging::Spill;
 use crate::broker::slow::Glance;
-use crate::broker::{Message, Queue, Topic};
+use crate::broker::{Locator, Message, Outlet, Queue, Topic};
 
 /// The machine of a destination.
 pub enum Machine {
@@ -53,6 +54,43 @@ impl Machine {
         match self {
             Self::Queue(queue) => queue.usage().bytes,
             Self::Topic(topic) => topic.bytes(),
+        }
+    }
+
+    /// Where its messages lie in temporary storage.
+    pub(super) fn places_in_temp(&self) -> Vec<Locator> {
+        match self {
+            Self::Queue(queue) => queue.places_in_temp().collect(),
+            Self::Topic(topic) => topic.places_in_temp().collect(),
+        }
+    }
+
+    /// Begins anew to spill; see [`Queue::rewind_spill`].
+    pub(super) fn rewind_spill(&mut self, window_bytes: u64) {
+        match self {
+            Self::Queue(queue) => queue.rewind_spill(window_bytes),
+            Self::Topic(topic) => topic.rewind_spill(window_bytes),
+        }
+    }
+
+    /// Lets messages leave memory; see [`Queue::spill`].
+    pub(super) fn spill(&mut self, window_bytes: u64, spill: &mut Spill) -> bool {
+        match self {
+            Self::Queue(queue) => queue.spill(window_bytes, spill),
+            Self::Topic(topic) => topic.spill(window_bytes, spill),
+        }
+    }
+
+    /// Messages lie in temporary storage now; see [`Queue::spilled`].
+    pub(super) fn spilled(
+        &mut self,
+        written: impl IntoIterator<Item = (u64, Locator)>,
+        window_bytes: u64,
+        out: &mut impl Outlet,
+    ) {
+        match self {
+            Self::Queue(queue) => queue.spilled(written, window_bytes, out),
+            Self::Topic(topic) => topic.spilled(written, window_bytes, out),
         }
     }
 

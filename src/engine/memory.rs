@@ -1,18 +1,23 @@
 //! The one memory account: messages, outboxes, transactions and frames in progress.
 //!
 //! Charged in batches by those who hold the octets. At the limit, SENDs of non-persistent messages park
-//! (SND-5) and everything else goes on; those who wait are woken as soon as there is room again.
+//! (SND-5) and everything else goes on; those who wait are woken as soon as there is room again. Before that, from the
+//! high-water mark on, messages are spilled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::governor::Waiters;
 use super::outbox::Outbox;
+use super::spilling::Spilling;
 
 /// Octets in use against a limit.
 pub struct Memory {
     used: AtomicI64,
     limit: AtomicI64,
+    /// From here on messages are spilled.
+    mark: AtomicI64,
+    spilling: OnceLock<Arc<Spilling>>,
     waiters: Waiters,
 }
 
@@ -20,9 +25,17 @@ impl Memory {
     /// An empty account.
     #[must_use]
     pub fn new(limit_bytes: u64) -> Self {
+        Self::with_mark(limit_bytes, u64::MAX)
+    }
+
+    /// An empty account; from `mark_bytes` on messages are spilled, once somebody does that.
+    #[must_use]
+    pub fn with_mark(limit_bytes: u64, mark_bytes: u64) -> Self {
         Self {
             used: AtomicI64::new(0),
             limit: AtomicI64::new(i64::try_from(limit_bytes).unwrap_or(i64::MAX)),
+            mark: AtomicI64::new(i64::try_from(mark_bytes).unwrap_or(i64::MAX)),
+            spilling: OnceLock::new(),
             waiters: Waiters::default(),
         }
     }
@@ -39,10 +52,13 @@ impl Memory {
         u64::try_from(self.limit.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Changes the limit; who waits for room goes on if there is some.
+    /// Changes the limit, and the mark by as much; who waits for room goes on if there is some.
     pub fn set_limit_bytes(&self, limit_bytes: u64) {
         let limit = i64::try_from(limit_bytes).unwrap_or(i64::MAX);
-        self.limit.store(limit, Ordering::Relaxed);
+        let before = self.limit.swap(limit, Ordering::Relaxed).max(1);
+        let mark = i128::from(self.mark.load(Ordering::Relaxed)) * i128::from(limit);
+        let mark = i64::try_from(mark / i128::from(before)).unwrap_or(i64::MAX);
+        self.mark.store(mark, Ordering::Relaxed);
         self.waiters.wake_if(|| !self.is_full());
     }
 
@@ -54,8 +70,37 @@ impl Memory {
 
     /// Adds octets.
     pub fn charge(&self, bytes: u64) {
-        self.used
-            .fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) >= self.mark.load(Ordering::Relaxed) {
+            self.press();
+        }
+    }
+
+    #[cold]
+    fn press(&self) {
+        if let Some(spilling) = self.spilling.get() {
+            spilling.press();
+        }
+    }
+
+    /// Whether so little is in use that nothing need be spilled for a while.
+    pub(super) fn is_relieved(&self) -> bool {
+        let mark = self.mark.load(Ordering::Relaxed);
+        self.used.load(Ordering::Relaxed) < mark - mark / 16
+    }
+
+    /// Says who spills from now on.
+    pub(super) fn spill_with(&self, spilling: Arc<Spilling>) {
+        let spilling = self.spilling.get_or_init(|| spilling);
+        if !self.is_relieved() {
+            spilling.press();
+        }
+    }
+
+    /// Who spills, if somebody does.
+    pub(super) fn spilling(&self) -> Option<&Arc<Spilling>> {
+        self.spilling.get()
     }
 
     /// Takes octets away and wakes who waits for room.

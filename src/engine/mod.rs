@@ -44,6 +44,7 @@ pub mod roster;
 pub mod routes;
 pub mod schedule;
 pub mod shared;
+pub mod spilling;
 pub mod spread;
 pub mod statistics;
 pub mod timer;
@@ -91,6 +92,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// Octets from which on messages leave memory for temporary storage.
+    pub memory_mark_bytes: u64,
     /// Octets of messages that may be scheduled.
     pub scheduler_bytes_max: u64,
     /// How the message group of a message is read, whatever its wire.
@@ -195,6 +198,9 @@ impl Engine {
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.
     pub fn close(&self) {
         self.scheduling.stop();
+        if let Some(spilling) = self.memory.spilling() {
+            spilling.stop();
+        }
         self.note_for_restart();
         if let Some(store) = &self.store
             && let Err(error) = store.close()
@@ -237,6 +243,12 @@ impl Engine {
     fn run_detached(self: &Arc<Self>, work: &mut Work) {
         self.bury_all(work);
         self.publish_noted(work);
+        if !work.freed.is_empty() {
+            let freed = work.freed.drain(..);
+            if let Some(spilling) = self.memory.spilling() {
+                spilling.free(freed);
+            }
+        }
         for (cell, wanted) in work.fetches.drain(..) {
             self.read_back.ask(cell, wanted);
         }
@@ -299,6 +311,9 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.scheduling.stop();
+        if let Some(spilling) = self.memory.spilling() {
+            spilling.stop();
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrymq_store::io::Disk;
-use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent};
+use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent, Temp, TempConfig};
 
 use super::durability::Durability;
 use super::governor::Waiters;
@@ -71,6 +71,43 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         recovered,
         room,
     })
+}
+
+/// Values temporary storage is opened with.
+#[derive(Clone, Debug)]
+pub struct TempSettings {
+    /// The disk with the directory.
+    pub disk: Arc<dyn Disk>,
+    /// Its directory, whose files of an earlier process are removed.
+    pub directory: PathBuf,
+    /// Length of a file.
+    pub file_bytes: u64,
+}
+
+/// Opens temporary storage, empty; `limit` says how much it may take where so many octets are free.
+///
+/// # Errors
+/// The directory cannot be emptied.
+pub fn open_temp(
+    settings: &TempSettings,
+    limit: impl FnOnce(u64) -> u64,
+) -> Result<Temp, OpenError> {
+    let TempSettings {
+        disk,
+        directory,
+        file_bytes,
+    } = settings;
+    Temp::empty(&**disk, directory)?;
+    let free_bytes = disk.free_bytes(directory).unwrap_or_else(|error| {
+        let directory = directory.display().to_string();
+        tracing::warn!(directory, %error, "nobody knows how much space is free");
+        u64::MAX
+    });
+    let config = TempConfig {
+        limit_bytes: limit(free_bytes),
+        file_bytes: u32::try_from(*file_bytes).unwrap_or(u32::MAX),
+    };
+    Temp::open(Arc::clone(disk), directory, config)
 }
 
 /// Tells the operator what a start found that should not be there.

@@ -74,7 +74,10 @@ impl Engine {
         opened: Option<Opened>,
         properties: Arc<PropertyReaders>,
     ) -> std::io::Result<Arc<Self>> {
-        let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
+        let memory = Arc::new(Memory::with_mark(
+            settings.memory_limit_bytes,
+            settings.memory_mark_bytes,
+        ));
         let (store, recovered, room) = match opened {
             Some(opened) => (Some(opened.store), Some(opened.recovered), opened.room),
             None => (None, None, Arc::default()),
@@ -321,7 +324,7 @@ impl Engine {
 /// Notes what was in a frame to a consumer and is still in the queue.
 fn note_queue(store: &Store, cell: &Cell, queue: &Queue) -> Result<(), StoreError> {
     let seen = |(sequence, entry): (u64, Seen<'_, Entry>)| {
-        let at = entry.at.filter(|_| entry.redelivered)?;
+        let at = entry.journaled_at().filter(|_| entry.redelivered)?;
         Some((sequence, at, entry.redeliveries))
     };
     let mut seen = queue.entries().filter_map(seen).peekable();

@@ -139,6 +139,9 @@ impl Engine {
             )
         });
         let url = self.settings.advisories.broker_url.clone();
+        let temp = self.temp();
+        let temp = temp.map(|temp| (temp.used_bytes(), temp.limit_bytes()));
+        let (spilled, spilled_max) = temp.unwrap_or_default();
         figures.extend([
             ("memoryUsage", Figure::Count(used)),
             ("memoryLimit", Figure::Count(limit)),
@@ -149,9 +152,9 @@ impl Engine {
                 "storePercentUsage",
                 Figure::Small(u32::try_from(store_percent).unwrap_or(u32::MAX)),
             ),
-            ("tempUsage", Figure::Count(0)),
-            ("tempLimit", Figure::Count(0)),
-            ("tempPercentUsage", Figure::Small(0)),
+            ("tempUsage", Figure::Count(spilled)),
+            ("tempLimit", Figure::Count(spilled_max)),
+            ("tempPercentUsage", percent(spilled, spilled_max)),
             ("stomp", Figure::Text(url)),
         ]);
         figures

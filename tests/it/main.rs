@@ -12,6 +12,7 @@ mod restart;
 mod retroactive;
 mod security;
 mod slow_consumers;
+mod spilling;
 mod statistics;
 mod store_tools;
 mod tidy;

@@ -167,8 +167,8 @@ impl Queue {
         if is_first {
             self.stats.waits.note(now_ms.saturating_sub(timestamp_ms));
         }
-        if let Some(durable) = self.lanes.paging.pressing() {
-            self.lanes.paging.held_bytes -= consumer.subscription.unacked.shed(durable);
+        if let Some(readable) = self.lanes.paging.pressing() {
+            self.lanes.paging.held_bytes -= consumer.subscription.unacked.shed(readable);
         }
         if let Some((group, sequence)) = group {
             self.groups.delivered(group, spot, now_ms);

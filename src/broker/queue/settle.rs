@@ -188,7 +188,7 @@ impl Queue {
             );
             return;
         }
-        if let Some(at) = entry.at {
+        if let Some(at) = entry.journaled_at() {
             out.redelivered(delivery.sequence, at, redeliveries);
         }
         let delay_ms = match (failure, delay_ms) {

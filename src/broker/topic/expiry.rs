@@ -132,7 +132,7 @@ impl Topic {
         self.stats.expired += 1;
         let durable = self.subscriptions.get(key).and_then(|found| found.durable);
         let kept = self.log.get_mut(sequence);
-        let kept = kept.filter(|_| durable.is_some() && entry.at.is_some());
+        let kept = kept.filter(|_| durable.is_some() && entry.journaled_at().is_some());
         let first = kept.is_some_and(|kept| !std::mem::replace(&mut kept.buried, true));
         if !first {
             if durable.is_none() {

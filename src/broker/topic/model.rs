@@ -12,6 +12,7 @@ use crate::broker::delivery::{Ack, AckMode, Delivery, Ending, Which};
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Progress};
+use crate::broker::paging::Spill;
 use crate::broker::slow::AbortCause;
 use crate::broker::subscription::Window;
 
@@ -104,6 +105,8 @@ struct Test {
     /// Expired, and the dead-letter path has had it; or the store has lost it.
     known_dead: BTreeSet<u64>,
     away: Vec<Rejected>,
+    /// What is being written to temporary storage.
+    spilling: Vec<(u64, Arc<Message>)>,
     store_full: bool,
     discarded: u64,
     /// The message of this step.
@@ -143,6 +146,7 @@ impl Test {
             buried: BTreeSet::new(),
             known_dead: BTreeSet::new(),
             away: Vec::new(),
+            spilling: Vec::new(),
             store_full: false,
             discarded: 0,
             published: None,
@@ -154,7 +158,7 @@ impl Test {
 
     fn step(&mut self, (op, a, b): (u8, u16, u16)) {
         self.published = None;
-        match op % 26 {
+        match op % 29 {
             0..=5 => {
                 let sequence = self.topic.reserve(1);
                 self.publish(sequence, None, a, b);
@@ -186,6 +190,8 @@ impl Test {
             22 | 23 => self.serve(a, b),
             25 => self.sweep(),
             24 if a.is_multiple_of(9) => self.toggle_store(),
+            26 | 27 => self.spill(a, b),
+            28 => self.spilled(a),
             _ => self.now_ms += u64::from(a % 8),
         }
         self.follow();
@@ -562,7 +568,43 @@ impl Test {
             let found = self.world.read(at).filter(|_| !lost);
             let world = &mut self.world;
             self.topic.loaded(self.now_ms, sequence, found, world);
+            // What it has brought about must be known before the next one is lost.
+            self.follow();
         }
+    }
+
+    /// Memory runs short: some messages are to be written to temporary storage.
+    fn spill(&mut self, a: u16, b: u16) {
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        if b.is_multiple_of(3) {
+            self.topic.rewind_spill(window_bytes);
+        }
+        let mut spill = Spill {
+            messages: Vec::new(),
+            room_bytes: 2000,
+            looks: usize::from(b % 40),
+            message_bytes_max: 1000,
+        };
+        let is_end = self.topic.spill(window_bytes, &mut spill);
+        assert!(is_end || spill.is_full());
+        for (sequence, message) in spill.messages {
+            let sent = &self.sent[&sequence];
+            assert!(sent.at.is_none() && sent.bytes <= 1000);
+            self.spilling.push((sequence, message));
+        }
+    }
+
+    /// They are written, or the disk is full.
+    fn spilled(&mut self, a: u16) {
+        let spilling = std::mem::take(&mut self.spilling);
+        if a.is_multiple_of(5) {
+            return;
+        }
+        let written = spilling.iter();
+        let written = written.map(|(sequence, message)| (*sequence, self.world.spill(message)));
+        let written: Vec<_> = written.collect();
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        self.topic.spilled(written, window_bytes, &mut self.world);
     }
 
     fn pick(&self, a: u16) -> Option<usize> {

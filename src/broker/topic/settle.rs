@@ -269,7 +269,7 @@ impl Topic {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
             let durable = self.subscriptions.get(key).and_then(|found| found.durable);
-            if let (Some(id), Some(_)) = (durable, delivery.entry.at) {
+            if let (Some(id), Some(_)) = (durable, delivery.entry.journaled_at()) {
                 out.redelivered_to(id, delivery.sequence, delivery.entry.redeliveries);
             }
             self.put_back(key, delivery);
@@ -306,13 +306,14 @@ impl Topic {
 
     pub(super) fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
         let bytes = u64::from(delivery.entry.bytes.get());
+        let at = delivery.entry.at;
+        let stored = at.is_some_and(|at| self.readable().has(at));
         let Some(subscriber) = self.subscriptions.get_mut(key) else {
             self.let_go(delivery.entry.message, bytes);
             return;
         };
         delivery.entry.redelivered = true;
         // Over the window what the store can give back need not wait in memory for the next consumer.
-        let stored = delivery.entry.at.is_some() && delivery.entry.at <= self.durable_through;
         let mut unloaded = None;
         if stored && self.held_bytes > self.limits.window_bytes {
             unloaded = delivery.entry.message.take();

@@ -151,7 +151,7 @@ impl Topic {
             .flat_map(|(id, subscriber)| {
                 let returned = subscriber.returned.iter().chain(&subscriber.delayed);
                 returned
-                    .filter(|(_, entry)| entry.redelivered && entry.at.is_some())
+                    .filter(|(_, entry)| entry.redelivered && entry.journaled_at().is_some())
                     .map(move |(sequence, entry)| (id, *sequence, entry.redeliveries))
             })
     }

@@ -7,6 +7,7 @@ mod outbox;
 mod policies;
 mod routes;
 mod schedule;
+mod spilling;
 mod standing;
 mod threads;
 
@@ -140,6 +141,7 @@ fn settings() -> Settings {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        memory_mark_bytes: 1 << 29,
         scheduler_bytes_max: 1 << 30,
         group_reader: None,
         advisories: Default::default(),

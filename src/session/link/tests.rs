@@ -102,6 +102,7 @@ fn engine() -> Arc<Engine> {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        memory_mark_bytes: 1 << 29,
         scheduler_bytes_max: 1 << 30,
         group_reader: None,
         advisories: Default::default(),

@@ -8,6 +8,7 @@ mod load;
 mod process;
 mod rounds;
 mod scheduling;
+mod spilled;
 mod stopping;
 
 use std::fs;

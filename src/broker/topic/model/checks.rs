@@ -88,6 +88,11 @@ impl Test {
         }
         self.topic.entries_kept_for_later().for_each(&mut hold);
         assert_eq!(self.topic.held_bytes(), messages.values().sum::<u64>());
+        let places: Vec<_> = self.topic.places_in_temp().collect();
+        let spilled: BTreeSet<_> = places.iter().copied().collect();
+        assert_eq!(spilled.len(), places.len(), "one place each");
+        let taken = self.world.spilled.keys();
+        assert!(taken.eq(&spilled), "no place is lost and none freed early");
         for sequence in &self.live {
             assert!(refs.contains_key(sequence), "{sequence} stays for nobody");
         }
@@ -161,5 +166,6 @@ impl Test {
         self.topic.set_rules(self.now_ms, None);
         assert!(self.topic.is_empty() && self.live.is_empty());
         assert_eq!(self.topic.held_bytes(), 0);
+        assert!(self.world.spilled.is_empty(), "all places are free again");
     }
 }
