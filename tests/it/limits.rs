@@ -359,6 +359,8 @@ fn a_transaction_that_sends_waits_and_one_that_only_acknowledges_does_not() {
 fn an_abort_does_not_wait_behind_what_it_undoes() {
     let server = Server::with(|config| {
         config.memory.limit = SizeOrPercent::Size(ByteSize::from_mib(16));
+        // Nothing goes to disk instead.
+        config.temp.limit = SizeOrPercent::Size(ByteSize::from_mib(0));
     });
     let mut client = server.client();
     client.ask("BEGIN transaction:t");
@@ -383,6 +385,7 @@ fn limits_are_raised_while_they_are_reached() {
     let configure = |config: &mut Config, kib: u64, mib: u64| {
         config.broker.data_dir = directory.path().join("data");
         store_limit(config, kib);
+        config.temp.limit = SizeOrPercent::Size(ByteSize::from_mib(0));
         config.memory.limit = SizeOrPercent::Size(ByteSize::from_mib(mib));
     };
     let mut config = Config::default();
@@ -498,6 +501,7 @@ fn a_policy_stops_its_producers_before_the_store_is_full() {
 #[test]
 fn the_memory_of_a_destination_has_a_limit_of_its_own() {
     let server = Server::with_store(|config| {
+        config.temp.limit = SizeOrPercent::Size(ByteSize::from_mib(0));
         policies(
             config,
             &[
