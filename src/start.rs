@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrymq_protocols::Limits;
 use ferrymq_protocols::stomp::{DecodeOptions, HeartBeat};
+use ferrymq_store::Temp;
 use ferrymq_store::io::{Disk, RealDisk};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -14,10 +16,15 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{Destination, GroupMark, Message};
 use crate::clock::Clock;
+use crate::config::disk::Resolved;
 use crate::config::reload::Changes;
-use crate::config::{ByteSize, Config, Dialect, Listener as Listening, Problems, ProxyProtocol};
+use crate::config::{
+    ByteSize, Config, Dialect, DiskLimit, Listener as Listening, Problems, ProxyProtocol,
+    SizeOrPercent,
+};
 use crate::engine::advisories::AdvisorySettings;
 use crate::engine::durability::Durability;
+use crate::engine::governor::UsageLimits;
 use crate::engine::housekeeping::HouseRules;
 use crate::engine::manage::{ManageError, Managed};
 use crate::engine::opening::{self, OpenError};
@@ -83,6 +90,14 @@ pub enum StartError {
         /// Why not.
         source: OpenError,
     },
+    /// Temporary storage cannot be used.
+    #[error("cannot use {} for temporary storage", directory.display())]
+    Temp {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[from] std::io::Error),
@@ -130,7 +145,10 @@ impl Builder {
 
         let durability = Arc::new(Durability::default());
         let disk = self.disk.unwrap_or_else(|| Arc::new(RealDisk));
-        let opened = open_store(&config, disk, &durability).await?;
+        let store_bytes = store_bytes_max(&config).await?;
+        let opened = open_store(&config, Arc::clone(&disk), store_bytes, &durability).await?;
+        // Behind the lock on the data directory: what lies there is removed.
+        let temp = open_temp(&config, disk).await?;
         let stomp_settings = stomp_settings(&config, &security);
         let reader = StompProperties::new(stomp_settings.id_prefix());
         let readers = PropertyReaders::default();
@@ -141,6 +159,7 @@ impl Builder {
             settings.advisories.broker_url = format!("tcp://{address}");
         }
         let engine = Engine::build_with(settings, clock, durability, opened, readers)?;
+        engine.spill_to(temp)?;
         engine.set_namespaces(namespaces(&config));
         engine.start_scheduler()?;
         let (stop, stopping) = watch::channel(false);
@@ -264,7 +283,7 @@ impl Handle {
     }
 
     /// Takes over what can change while the broker runs: users and access rules, the users file included; virtual
-    /// destinations; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
+    /// destinations; limits; policies, and the keys that are their defaults. Open connections follow at once. Other keys keep their value
     /// until the next start. Returns what differs.
     ///
     /// # Errors
@@ -276,10 +295,19 @@ impl Handle {
         blocking(move || security.reload(&settings)).await??;
         self.engine.connections.wake_all();
         self.engine.set_namespaces(namespaces(&config));
+        let store_bytes = self.new_store_bytes_max(&config).await?;
         let mut running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = running.changes(&config);
         // What needs a restart stays: names are split as they were.
         running.adopt(config);
+        if changes.limits {
+            self.engine.set_limits(UsageLimits {
+                memory_bytes: running.memory.limit_bytes(),
+                memory_mark_bytes: running.memory.mark_bytes(),
+                store_bytes,
+                scheduler_bytes: running.scheduler.bytes_max.bytes(),
+            });
+        }
         if changes.policies || !changes.at_once.is_empty() {
             warn_of_policies(&running);
             self.engine.set_policies(running.policies());
@@ -290,6 +318,20 @@ impl Handle {
                 .set_routes(virtual_destinations::rules(&running));
         }
         Ok(changes)
+    }
+
+    /// What `store.limit` of a configuration that was read again comes to where the store is.
+    async fn new_store_bytes_max(&self, config: &Config) -> Result<Option<u64>, StartError> {
+        let mut running = {
+            let running = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+            running.clone()
+        };
+        if running.store.limit == config.store.limit {
+            // It is not cut again because the disk has become fuller since.
+            return Ok(self.engine.store_bytes_max());
+        }
+        running.store.limit = config.store.limit;
+        store_bytes_max(&running).await
     }
 
     /// Moves dead letters that wait in the queue `dead_letters` back to where they failed: those that `wanted` wants,
@@ -337,7 +379,16 @@ impl Handle {
         // Every connection holds a sender; this ends when the last one has ended.
         while self.ended.recv().await.is_some() {}
         let engine = self.engine;
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        let config = self.config.into_inner();
+        let config = config.unwrap_or_else(PoisonError::into_inner);
+        let close = move || {
+            engine.close();
+            if let Some(temp) = engine.temp().filter(|_| config.broker.ephemeral) {
+                // It is there only if something was spilled.
+                let _ = std::fs::remove_dir(temp.directory());
+            }
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed in good order");
         }
@@ -463,9 +514,44 @@ async fn read_security(config: &Config, clock: &Clock) -> Result<Arc<Security>, 
     Ok(blocking(move || Security::new(&settings, syntax, clock)).await??)
 }
 
+/// What the journal may come to on the disk where it is; `None` if the system does not tell of that.
+async fn store_bytes_max(config: &Config) -> Result<Option<u64>, StartError> {
+    if config.broker.ephemeral {
+        return Ok(None);
+    }
+    let (store, data) = (config.store.clone(), config.broker.data_dir.clone());
+    let directory = data.display().to_string();
+    let found = blocking(move || store.limit_on(&data)).await?;
+    Ok(match found {
+        Ok(Resolved { bytes, cut_from }) => {
+            if let Some(asked_bytes) = cut_from {
+                tracing::warn!(
+                    asked_bytes,
+                    limit_bytes = bytes,
+                    directory,
+                    "store.limit is more than the disk has free, and cut to that"
+                );
+            }
+            Some(bytes)
+        }
+        Err(error) => {
+            tracing::warn!(
+                directory,
+                %error,
+                "the system does not tell how large the disk is: store.limit is not compared with it"
+            );
+            match config.store.limit {
+                DiskLimit::Of(SizeOrPercent::Size(size)) => Some(size.bytes()),
+                _ => None,
+            }
+        }
+    })
+}
+
 async fn open_store(
     config: &Config,
     disk: Arc<dyn Disk>,
+    limit_bytes: Option<u64>,
     durability: &Arc<Durability>,
 ) -> Result<Option<Opened>, StartError> {
     if config.broker.ephemeral {
@@ -478,12 +564,42 @@ async fn open_store(
         segment_bytes: config.store.segment_bytes.bytes(),
         checkpoint_interval: config.store.checkpoint_interval.get(),
         compaction_rate: config.store.compaction_rate.bytes(),
+        limit_bytes,
     };
     let durability = Arc::clone(durability);
     blocking(move || opening::open(&values, &durability))
         .await?
         .map(Some)
         .map_err(|source| StartError::Store { directory, source })
+}
+
+/// Opens temporary storage: in the data directory, or in a directory that goes with the broker if it keeps nothing.
+async fn open_temp(config: &Config, disk: Arc<dyn Disk>) -> Result<Temp, StartError> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let directory = if config.broker.ephemeral {
+        let (process, number) = (std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        std::env::temp_dir().join(format!("ferrymq-{process}-{number}"))
+    } else {
+        config.broker.data_dir.join("temp")
+    };
+    let values = opening::TempSettings {
+        disk,
+        directory: directory.clone(),
+        file_bytes: config.store.segment_bytes.bytes(),
+    };
+    let wanted = config.temp.clone();
+    let limit = move |free_bytes| {
+        let limit_bytes = wanted.limit_bytes(free_bytes);
+        if wanted.is_cut(free_bytes) {
+            tracing::warn!(
+                limit_bytes,
+                "temp.limit is cut to the free space of the disk"
+            );
+        }
+        limit_bytes
+    };
+    let opened = blocking(move || opening::open_temp(&values, limit)).await?;
+    opened.map_err(|source| StartError::Temp { directory, source })
 }
 
 fn settings(config: &Config) -> Settings {
@@ -494,6 +610,7 @@ fn settings(config: &Config) -> Settings {
         routes: virtual_destinations::rules(config),
         policies: Arc::new(config.policies()),
         memory_limit_bytes: config.memory.limit_bytes(),
+        memory_mark_bytes: config.memory.mark_bytes(),
         scheduler_bytes_max: config.scheduler.bytes_max.bytes(),
         group_reader: Some(group_of),
         advisories: AdvisorySettings {

@@ -23,7 +23,8 @@ pub struct Adaptive {
     /// Deliveries acknowledged in one go, at `since_ms`, and the window it began with.
     run: u32,
     run_window: u32,
-    full_since_ms: Option<u64>,
+    /// `u64::MAX`: it is not full.
+    full_since_ms: u64,
 }
 
 impl Adaptive {
@@ -38,7 +39,7 @@ impl Adaptive {
             since_ms: 0,
             run: 0,
             run_window: window,
-            full_since_ms: None,
+            full_since_ms: u64::MAX,
         }
     }
 
@@ -53,16 +54,16 @@ impl Adaptive {
         if unacked == 1 {
             (self.since_ms, self.run) = (now_ms, 0);
         }
-        let fills = unacked >= self.window as usize && self.full_since_ms.is_none();
+        let fills = unacked >= self.window as usize && self.full_since_ms == u64::MAX;
         if fills {
-            self.full_since_ms = Some(now_ms);
+            self.full_since_ms = now_ms;
         }
         fills
     }
 
     /// Notes that `count` deliveries were acknowledged, or refused.
     pub fn acknowledged(&mut self, now_ms: u64, count: u32) {
-        self.full_since_ms = None;
+        self.full_since_ms = u64::MAX;
         let apart_ms = now_ms.saturating_sub(self.since_ms);
         if self.run == 0 || apart_ms > 0 {
             (self.run, self.run_window) = (0, self.window);
@@ -78,12 +79,14 @@ impl Adaptive {
 
     /// Doubles a window that has been full for too long. Returns when to look again if it is full still.
     pub fn look(&mut self, now_ms: u64) -> Option<u64> {
-        let since_ms = self.full_since_ms?;
-        let due_ms = since_ms.saturating_add(STALL_MS);
+        if self.full_since_ms == u64::MAX {
+            return None;
+        }
+        let due_ms = self.full_since_ms.saturating_add(STALL_MS);
         if now_ms < due_ms {
             return Some(due_ms);
         }
-        self.full_since_ms = None;
+        self.full_since_ms = u64::MAX;
         self.window = self.window.saturating_mul(2).min(self.messages_max);
         None
     }

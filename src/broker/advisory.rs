@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::destination::{Destination, Kind};
 use super::message::{Message, MessageId};
+use super::thin::OneOrMore;
 
 /// What names of advisory topics begin with.
 pub const PREFIX: &str = "ActiveMQ.Advisory.";
@@ -49,13 +50,11 @@ pub struct ConsumerFacts {
     /// Its number in the session.
     pub number: u64,
     /// What it consumes; patterns by their text.
-    pub destinations: Vec<Destination>,
+    pub destinations: OneOrMore<Destination>,
     /// Its window, messages.
     pub prefetch: u32,
-    /// Its selector.
-    pub selector: Option<String>,
-    /// The name of the durable subscription.
-    pub subscription_name: Option<String>,
+    /// What few have.
+    pub more: Option<Box<MoreFacts>>,
     /// Whether it leaves out what its own connection sends.
     pub no_local: bool,
     /// Whether it wants to be the only one.
@@ -64,6 +63,19 @@ pub struct ConsumerFacts {
     pub browser: bool,
     /// Its priority.
     pub priority: u8,
+    /// Whether it asks for what topics have kept for those who come later.
+    pub retroactive: bool,
+    /// How many messages of topics may wait for it; 0: as the policy says.
+    pub pending_max: u32,
+}
+
+/// What is told of a consumer that has it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct MoreFacts {
+    /// Its selector.
+    pub selector: Option<String>,
+    /// The name of the durable subscription.
+    pub subscription_name: Option<String>,
 }
 
 /// A producer: a connection that sends to a destination.
@@ -284,6 +296,18 @@ fn count_of(count: u32) -> Property {
 }
 
 impl ConsumerFacts {
+    /// Its selector.
+    #[must_use]
+    pub fn selector(&self) -> Option<&str> {
+        self.more.as_ref()?.selector.as_deref()
+    }
+
+    /// The name of the durable subscription.
+    #[must_use]
+    pub fn subscription_name(&self) -> Option<&str> {
+        self.more.as_ref()?.subscription_name.as_deref()
+    }
+
     /// Its id, unique in the broker.
     #[must_use]
     pub fn id(&self) -> String {
@@ -314,14 +338,15 @@ mod tests {
             connection,
             session: -1,
             number: 7,
-            destinations: vec![of.clone()],
+            destinations: OneOrMore::One(of.clone()),
             prefetch: 1,
-            selector: None,
-            subscription_name: None,
+            more: None,
             no_local: false,
             exclusive: false,
             browser: false,
             priority: 0,
+            retroactive: false,
+            pending_max: 0,
         });
         assert_eq!(who.id(), "ID:b-1:-1:7");
         let (change, count) = (Change::Added, 2);
@@ -335,7 +360,7 @@ mod tests {
 
     #[test]
     fn each_event_has_its_topic() {
-        let topic = |event: &Event| event.topic().name;
+        let topic = |event: &Event| event.topic().name.to_string();
         let queue = consumer(Destination::queue("a.b"));
         assert_eq!(topic(&queue), "ActiveMQ.Advisory.Consumer.Queue.a.b");
         assert_eq!(queue.properties(), [("consumerCount", Property::Count(2))]);

@@ -17,7 +17,7 @@ slotmap::new_key_type! {
 pub struct Entry {
     /// The message, unless it has left memory.
     pub message: Option<Arc<Message>>,
-    /// Where the journal keeps it, if it is persistent.
+    /// Where the journal keeps it, if it is persistent, or temporary storage, if it was spilled.
     pub at: Option<Locator>,
     /// Octets of memory the message costs while it is held.
     pub bytes: NonZeroU32,
@@ -75,6 +75,12 @@ impl Entry {
             redeliveries: 0,
             redelivered: false,
         }
+    }
+
+    /// Where the journal keeps it.
+    #[must_use]
+    pub fn journaled_at(&self) -> Option<Locator> {
+        self.at.filter(|at| !at.is_temp())
     }
 
     /// JMS priority, 0 to 9.

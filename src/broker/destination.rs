@@ -1,6 +1,7 @@
 //! Names of destinations.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Queue or topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,14 +17,14 @@ pub enum Kind {
 pub struct Destination {
     /// Queue or topic.
     pub kind: Kind,
-    /// The name without any prefix.
-    pub name: String,
+    /// The name without any prefix. Shared: many things remember the destination they belong to.
+    pub name: Arc<str>,
 }
 
 impl Destination {
     /// The queue `name`.
     #[must_use]
-    pub fn queue(name: impl Into<String>) -> Self {
+    pub fn queue(name: impl Into<Arc<str>>) -> Self {
         Self {
             kind: Kind::Queue,
             name: name.into(),
@@ -32,7 +33,7 @@ impl Destination {
 
     /// The topic `name`.
     #[must_use]
-    pub fn topic(name: impl Into<String>) -> Self {
+    pub fn topic(name: impl Into<Arc<str>>) -> Self {
         Self {
             kind: Kind::Topic,
             name: name.into(),
@@ -44,7 +45,7 @@ impl Destination {
     pub fn temporary(kind: Kind, id: &str) -> Self {
         Self {
             kind,
-            name: format!(",{id}"),
+            name: format!(",{id}").into(),
         }
     }
 

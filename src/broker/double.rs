@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::message::{Locator, Message, MessageFlags, MessageId};
 use super::outlet::{Flow, Outgoing, Outlet, Progress, Rejected};
-use super::queue::GroupMark;
+use super::queue::{GroupMark, Stall};
+use super::slow::AbortCause;
 use super::subscription::SubscriptionKey;
 
 /// One effect.
@@ -27,6 +28,8 @@ pub(super) enum Event {
     Redelivered(u64, u16),
     RedeliveredTo(u32, u64, u16),
     Reject(Rejected),
+    Abort(SubscriptionKey, AbortCause),
+    Stalled(Stall),
 }
 
 /// Remembers effects and answers deliveries as planned.
@@ -40,6 +43,9 @@ pub(super) struct World {
     pub(super) flows: Vec<Flow>,
     /// What the store holds.
     pub(super) stored: BTreeMap<Locator, Arc<Message>>,
+    /// What temporary storage holds.
+    pub(super) spilled: BTreeMap<Locator, Arc<Message>>,
+    spilled_total: u64,
 }
 
 impl World {
@@ -66,9 +72,18 @@ impl World {
         at
     }
 
+    /// Keeps a copy of `message` as temporary storage does; see [`World::store`].
+    pub(super) fn spill(&mut self, message: &Message) -> Locator {
+        self.spilled_total += 1;
+        let at = Locator::temp(NonZeroU64::new(self.spilled_total * 32).unwrap());
+        self.spilled.insert(at, Arc::new(copy(message)));
+        at
+    }
+
     /// A copy of what the store holds at `at`, as reading it makes one.
     pub(super) fn read(&self, at: Locator) -> Option<Arc<Message>> {
-        self.stored.get(&at).map(|message| Arc::new(copy(message)))
+        let found = self.stored.get(&at).or_else(|| self.spilled.get(&at));
+        found.map(|message| Arc::new(copy(message)))
     }
 }
 
@@ -96,6 +111,11 @@ impl Outlet for World {
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {
+        if at.is_temp() {
+            let freed = self.spilled.remove(&at);
+            assert!(freed.is_some(), "a place is freed once");
+            return;
+        }
         self.events.push(Event::Remove(sequence, at));
     }
 
@@ -118,6 +138,14 @@ impl Outlet for World {
 
     fn reject(&mut self, rejected: Rejected) {
         self.events.push(Event::Reject(rejected));
+    }
+
+    fn abort(&mut self, whose: SubscriptionKey, cause: AbortCause) {
+        self.events.push(Event::Abort(whose, cause));
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.events.push(Event::Stalled(stall.clone()));
     }
 
     fn fetch(&mut self, sequence: u64, at: Locator) {

@@ -10,3 +10,9 @@ pub trait Filter: fmt::Debug + Send + Sync {
     /// before if `redelivered`.
     fn matches(&self, message: &Message, redeliveries: u16, redelivered: bool) -> bool;
 }
+
+/// Reads what messages say, whatever their wire. Implemented outside, too.
+pub trait TextReader: fmt::Debug + Send + Sync {
+    /// The property `name` of `message` as text, if it has it.
+    fn text(&self, message: &Message, name: &str) -> Option<String>;
+}

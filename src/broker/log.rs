@@ -294,6 +294,25 @@ impl<T: Chill> Log<T> {
         None
     }
 
+    /// The first sequence at or after `from` that holds an entry which does not lie cold.
+    #[must_use]
+    pub fn next_warm_from(&self, from: u64) -> Option<u64> {
+        let number = from / PER_CHUNK;
+        let index = match self.locate(number) {
+            Ok(index) | Err(index) => index,
+        };
+        self.chunks.range(index..).find_map(|chunk| {
+            let after = if chunk.number == number {
+                u64::MAX << (from % PER_CHUNK)
+            } else {
+                u64::MAX
+            };
+            let rest = chunk.live & after;
+            let is_cold = matches!(chunk.slots, Slots::Cold(_));
+            (!is_cold && rest != 0).then(|| chunk.sequence(rest.trailing_zeros()))
+        })
+    }
+
     /// The first sequence that holds an entry.
     #[must_use]
     pub fn first(&self) -> Option<u64> {

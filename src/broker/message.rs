@@ -9,9 +9,35 @@ use bytes::Bytes;
 use super::advisory::{Event, WIRE_BROKER};
 use super::destination::Destination;
 
-/// Where the store keeps a message: an opaque, ordered value made by the journal.
+/// Where the store keeps a message: an opaque, ordered value made by the journal, or one made by temporary storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Locator(pub NonZeroU64);
+
+impl Locator {
+    /// The bit that tells places in temporary storage from those in the journal.
+    const TEMP: u64 = 1 << 63;
+
+    /// The place `value` of temporary storage, which is below 2^63.
+    #[must_use]
+    pub fn temp(value: NonZeroU64) -> Self {
+        debug_assert!(value.get() < Self::TEMP, "the highest bit is ours");
+        Self(value | Self::TEMP)
+    }
+
+    /// The place in temporary storage, if it is one.
+    #[must_use]
+    pub fn in_temp(self) -> Option<NonZeroU64> {
+        let value = NonZeroU64::new(self.0.get() & !Self::TEMP)?;
+        self.is_temp().then_some(value)
+    }
+
+    /// Whether it is in temporary storage: the message is spilled, and the journal knows nothing of it.
+    #[inline]
+    #[must_use]
+    pub fn is_temp(self) -> bool {
+        self.0.get() & Self::TEMP != 0
+    }
+}
 
 /// The broker-wide identity of a message, the same on every delivery and in the dead-letter queue (MSG-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

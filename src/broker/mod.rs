@@ -19,6 +19,7 @@ pub mod destination;
 #[cfg(test)]
 mod double;
 pub mod filter;
+pub mod governor;
 pub mod log;
 pub mod message;
 pub mod outlet;
@@ -28,10 +29,13 @@ pub mod places;
 pub mod policy;
 pub mod queue;
 pub mod redelivery;
+pub mod rising;
 pub mod scheduler;
 pub mod selector;
+pub mod slow;
 pub mod stats;
 pub mod subscription;
+pub mod thin;
 pub mod topic;
 pub mod unacked;
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::delivery::{Delivery, Entry};
 use super::message::{Locator, Message};
+use super::queue::Stall;
+use super::slow::AbortCause;
 use super::subscription::SubscriptionKey;
 
 /// One message on its way to a consumer.
@@ -63,7 +65,7 @@ pub trait Outlet {
     fn deliver(&mut self, to: SubscriptionKey, outgoing: &Outgoing<'_>) -> Flow;
     /// A browser has seen everything (BRO-1).
     fn browsed(&mut self, to: SubscriptionKey);
-    /// A stored message is consumed: its removal must reach the journal.
+    /// A stored message is consumed: its removal must reach the journal, or free its place in temporary storage.
     fn remove(&mut self, sequence: u64, at: Locator);
     /// A durable subscription has acknowledged: all up to `through`, or just `sequence`.
     fn acknowledge(&mut self, subscription: u32, progress: Progress);
@@ -79,6 +81,10 @@ pub trait Outlet {
     fn expired(&mut self, _entry: &Entry) {}
     /// A message was dropped for a subscriber that lags, the `total`th of the destination; only told.
     fn discarded(&mut self, _for: SubscriptionKey, _entry: &Entry, _total: u64) {}
+    /// The subscription has to end: its connection has to be told, and to end it.
+    fn abort(&mut self, _whose: SubscriptionKey, _cause: AbortCause) {}
+    /// The queue stands still although it could deliver; only told.
+    fn stalled(&mut self, _stall: &Stall) {}
     /// A stored message is wanted back in memory. The number is only to be given back with it.
     fn fetch(&mut self, sequence: u64, at: Locator);
 }

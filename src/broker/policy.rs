@@ -15,6 +15,12 @@ pub use dead_letters::{DeadLetterKind, DeadLetterStrategy};
 pub use declared::Declared;
 pub use policies::{Policies, Policy, Scope};
 
+// What machines are told of a policy lies with them.
+pub use super::slow::{SlowKind, SlowPolicy};
+pub use super::topic::{
+    Eviction, PendingLimit, PendingLimitKind, RecoveryKind, RecoveryPolicy, TopicPolicy,
+};
+
 /// The rules of one destination; looked up at its creation and again after a reload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestinationPolicy {
@@ -24,6 +30,10 @@ pub struct DestinationPolicy {
     pub destinations_max: Option<u32>,
     /// How a queue hands its messages out and redelivers them. Topics take the redelivery from it too.
     pub queue: QueuePolicy,
+    /// How a topic treats those that do not keep up, and those who come later.
+    pub topic: TopicPolicy,
+    /// When a consumer is ended because it is slow (SLO-2).
+    pub slow: SlowPolicy,
     /// Where dead letters go (DLQ-1).
     pub dead_letters: DeadLetterStrategy,
     /// The window of a queue subscription that asks for none (PRE-1).
@@ -54,6 +64,8 @@ impl Default for DestinationPolicy {
             auto_create: true,
             destinations_max: None,
             queue: QueuePolicy::default(),
+            topic: TopicPolicy::default(),
+            slow: SlowPolicy::default(),
             dead_letters: DeadLetterStrategy::default(),
             queue_prefetch: 1000,
             queue_browser_prefetch: 500,
@@ -131,8 +143,16 @@ pub struct Limits {
     pub memory_bytes_max: Option<u64>,
     /// Whether producers wait at `memory_bytes_max` (USE-6).
     pub producer_flow_control: bool,
+    /// The part of `memory_bytes_max` that persistent messages may take, percent (USE-2).
+    pub memory_mark_percent: u8,
+    /// The part of the store's limit at which producers of persistent messages wait, percent (USE-2).
+    pub store_mark_percent: u8,
     /// Whether a producer gets an error where it would wait for space (USE-5).
     pub fails_if_no_space: bool,
+    /// Milliseconds after which a producer that waits gets an error; 0: never (USE-5).
+    pub fails_after_ms: u64,
+    /// Milliseconds after which the log says again that a producer waits; 0: never (USE-3).
+    pub warning_interval_ms: u64,
 }
 
 impl Default for Limits {
@@ -143,7 +163,11 @@ impl Default for Limits {
             overflow: Overflow::default(),
             memory_bytes_max: None,
             producer_flow_control: true,
+            memory_mark_percent: 70,
+            store_mark_percent: 100,
             fails_if_no_space: false,
+            fails_after_ms: 0,
+            warning_interval_ms: 30_000,
         }
     }
 }
@@ -189,7 +213,15 @@ impl Limits {
         self.messages_max.is_some()
             || self.bytes_max.is_some()
             || self.memory_bytes_max.is_some()
-            || self.fails_if_no_space
+            || self.store_mark_percent < 100
+    }
+
+    /// Octets at its head that a destination keeps in memory, where `window_bytes` is what others keep.
+    #[must_use]
+    pub fn window_bytes(&self, window_bytes: u64) -> u64 {
+        let share = |max: u64| max / 100 * u64::from(self.memory_mark_percent);
+        self.memory_bytes_max
+            .map_or(window_bytes, |max| share(max).min(window_bytes))
     }
 
     /// Whether `usage` is more than may be there.

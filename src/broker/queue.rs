@@ -6,19 +6,20 @@
 //! - A queue without priorities, groups, selectors and delays hands a new message straight to the next
 //!   consumer, and finds the head of its backlog without a search.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use slotmap::SlotMap;
 
 use super::adaptive::Adaptive;
-use super::delivery::{AckMode, Delivery, Ending, Entry};
+use super::delivery::{AckMode, Ending, Entry};
 use super::log::Seen;
 use super::message::{Locator, Message};
 use super::outlet::Outlet;
 use super::redelivery::Failure;
+use super::slow::Glance;
 use super::stats::Stats;
 use super::subscription::{Subscription, SubscriptionKey, Window};
+use super::thin::Thin;
 
 mod browse;
 mod consumer;
@@ -32,9 +33,11 @@ mod policy;
 mod remove;
 mod scan;
 mod settle;
+mod spill;
 mod stock;
 mod timing;
 mod turns;
+mod watchdog;
 mod why;
 
 use browse::Browse;
@@ -50,7 +53,9 @@ pub use policy::{GroupRebalance, QueuePolicy};
 pub use remove::{Listed, Place, Withdrawn};
 use scan::Scan;
 use timing::Gate;
-use turns::{Rank, Turns};
+use turns::{Consumers, Turns};
+pub use watchdog::Stall;
+use watchdog::Watchdog;
 pub use why::Reason;
 
 /// From this many octets on a message that joins the log gives back the buffer it came in; below, it will
@@ -71,26 +76,28 @@ pub struct Incoming {
 pub struct Queue {
     lanes: Lanes,
     next_sequence: u64,
-    consumers: SlotMap<SubscriptionKey, Box<Consumer>>,
+    consumers: Consumers,
     consumers_total: u64,
     turns: Turns,
     /// How far consumers without a selector have looked.
     shared: Scan,
     /// Consumers with a selector.
-    selective: Vec<SubscriptionKey>,
+    selective: Thin<SubscriptionKey>,
     /// Consumers that may have messages reserved for them.
-    owed: Vec<SubscriptionKey>,
+    owed: Thin<SubscriptionKey>,
     /// The consumer that gets everything (PRE-9).
     exclusive: Option<SubscriptionKey>,
     /// Browsers that have not seen everything.
-    browsers: usize,
+    browsers: u32,
     delays: Delays,
     expiry: Expiry,
     groups: Groups,
     group_reader: Option<GroupReader>,
     gate: Gate,
-    /// When to look at adaptive windows that are full.
-    stall_check_ms: Option<u64>,
+    /// When to look at adaptive windows that are full; `u64::MAX` for never.
+    stall_check_ms: u64,
+    /// Looks whether it stands still, while messages wait for consumers.
+    watchdog: Option<Box<Watchdog>>,
     /// A step stopped before its end, so that others get the lock.
     unfinished: bool,
     /// The last of two runs that were wanted went to who seeks certain messages.
@@ -100,13 +107,11 @@ pub struct Queue {
     /// An administrator has stopped deliveries (ADM-21).
     paused: bool,
     /// Deliveries in the hands of transactions.
-    in_transactions: usize,
+    in_transactions: u32,
     /// Deliveries in the hands of consumers whose messages are gone.
-    purged: usize,
+    purged: u32,
     /// Counters since start.
     pub stats: Stats,
-    /// Scratch for acknowledgements.
-    taken: Vec<Delivery>,
 }
 
 impl Queue {
@@ -114,18 +119,16 @@ impl Queue {
     #[must_use]
     pub fn new(next_sequence: u64, window_bytes: u64, policy: impl Into<Arc<QueuePolicy>>) -> Self {
         let policy = policy.into();
-        let mut turns = Turns::default();
-        turns.set_strict(policy.strict_order_dispatch);
         Self {
             lanes: Lanes::new(policy.prioritized, window_bytes),
             next_sequence,
             // Most queues have one.
             consumers: SlotMap::with_capacity_and_key(1),
             consumers_total: 0,
-            turns,
+            turns: Turns::default(),
             shared: Scan::default(),
-            selective: Vec::new(),
-            owed: Vec::new(),
+            selective: Thin::default(),
+            owed: Thin::default(),
             exclusive: None,
             browsers: 0,
             delays: Delays::default(),
@@ -133,7 +136,8 @@ impl Queue {
             groups: Groups::default(),
             group_reader: None,
             gate: Gate::default(),
-            stall_check_ms: None,
+            stall_check_ms: u64::MAX,
+            watchdog: None,
             unfinished: false,
             sought_last: false,
             policy,
@@ -141,7 +145,6 @@ impl Queue {
             in_transactions: 0,
             purged: 0,
             stats: Stats::default(),
-            taken: Vec::new(),
         }
     }
 
@@ -163,18 +166,14 @@ impl Queue {
         if old.prioritized != policy.prioritized {
             self.move_lanes(policy.prioritized);
         }
-        self.turns.clear();
-        self.turns.set_strict(policy.strict_order_dispatch);
-        for (key, consumer) in &mut self.consumers {
-            consumer.rank.priority = if policy.use_consumer_priority {
+        for consumer in self.consumers.values_mut() {
+            consumer.priority = if policy.use_consumer_priority {
                 consumer.wanted_priority
             } else {
                 0
             };
-            if consumer.is_willing() {
-                self.turns.join(key, consumer.rank);
-            }
         }
+        self.begin_turns();
         self.choose_exclusive();
         self.dispatch(now_ms, out);
     }
@@ -183,6 +182,11 @@ impl Queue {
     pub fn set_paused(&mut self, now_ms: u64, paused: bool, out: &mut impl Outlet) {
         self.paused = paused;
         self.dispatch(now_ms, out);
+    }
+
+    /// An administrator had stopped deliveries before the broker was stopped.
+    pub fn recover_pause(&mut self) {
+        self.paused = true;
     }
 
     /// Whether an administrator has stopped deliveries.
@@ -268,38 +272,25 @@ impl Queue {
             adaptive = Some(Box::new(fresh));
         }
         self.consumers_total += 1;
-        let rank = Rank {
-            priority: if self.policy.use_consumer_priority {
-                wishes.priority
-            } else {
-                0
-            },
-            serial: self.consumers_total,
+        let priority = if self.policy.use_consumer_priority {
+            wishes.priority
+        } else {
+            0
         };
         let selects = wishes.filter.is_some() && !wishes.browser;
-        let selection = wishes.filter.map(|filter| {
+        self.browsers += u32::from(wishes.browser);
+        let subscription = Subscription::new(mode, window);
+        let place = (self.consumers_total, priority);
+        let mut consumer = Consumer::new(subscription, place, &wishes);
+        consumer.adaptive = adaptive;
+        consumer.selection = wishes.filter.map(|filter| {
             let scan = Scan::default();
             Box::new(Selection { filter, scan })
         });
-        let browse = wishes
+        consumer.browse = wishes
             .browser
             .then(|| Box::new(Browse::new(self.next_sequence)));
-        self.browsers += usize::from(wishes.browser);
-        let key = self.consumers.insert(Box::new(Consumer {
-            subscription: Subscription::new(mode, window),
-            rank,
-            wanted_priority: wishes.priority,
-            exclusive: wishes.exclusive,
-            started: false,
-            redelivery: wishes.redelivery.map(Box::new),
-            adaptive,
-            selection,
-            reserved: BTreeSet::new(),
-            declined: BTreeSet::new(),
-            groups: 0,
-            browse,
-            full_since_ms: 0,
-        }));
+        let key = self.consumers.insert(Box::new(consumer));
         if selects {
             self.selective.push(key);
         }
@@ -322,7 +313,7 @@ impl Queue {
             return;
         };
         if let Some(browse) = consumer.browse {
-            self.browsers -= usize::from(!browse.is_done());
+            self.browsers -= u32::from(!browse.is_done());
             return;
         }
         self.selective.retain(|selective| *selective != key);
@@ -338,7 +329,7 @@ impl Queue {
             }
             is_oldest = false;
         }
-        for spot in consumer.reserved.into_iter().chain(consumer.declined) {
+        for spot in consumer.take_spots() {
             self.came(spot);
         }
         if consumer.started {
@@ -373,10 +364,13 @@ impl Queue {
             self.dispatch(now_ms, out);
             return;
         }
-        if let Some((spot, delayed)) = self.lanes.loaded(sequence, message) {
+        if let Some((spot, lost)) = self.lanes.loaded(sequence, message) {
             self.stats.dequeued += 1;
-            if delayed {
+            if lost.delayed {
                 self.delay_ended(spot);
+            }
+            if let Some(at) = lost.at.filter(|at| at.is_temp()) {
+                out.remove(sequence, at);
             }
         }
         if !self.lanes.paging.is_fetching() {
@@ -399,7 +393,8 @@ impl Queue {
         let held = self
             .takers()
             .map(|consumer| consumer.subscription.unacked.len());
-        self.lanes.len() + self.in_transactions + held.sum::<usize>() - self.purged
+        let (taken, purged) = (self.in_transactions as usize, self.purged as usize);
+        self.lanes.len() + taken + held.sum::<usize>() - purged
     }
 
     /// Whether the queue holds no message.
@@ -446,6 +441,24 @@ impl Queue {
         (self.lanes.len(), held, slow)
     }
 
+    /// What each consumer that takes messages does.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        let takers = self.consumers.iter();
+        let takers = takers.filter(|(_, consumer)| consumer.started && consumer.browse.is_none());
+        takers.map(|(key, consumer)| Glance {
+            key,
+            is_slow: !self.lanes.is_empty() && !consumer.subscription.has_credit(),
+            unacked: consumer.subscription.unacked.len(),
+            done: consumer.subscription.done(),
+        })
+    }
+
+    /// Messages that nobody has, delayed ones included.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Messages that wait for their redelivery (RED-3).
     #[must_use]
     pub fn delayed(&self) -> usize {
@@ -488,11 +501,23 @@ impl Queue {
             .filter(|consumer| consumer.browse.is_none())
     }
 
+    /// Gives everybody with credit a turn, as if none had had one.
+    fn begin_turns(&mut self) {
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.clear(&mut self.consumers);
+        let consumers = self.consumers.iter();
+        let willing = consumers.filter(|(_, consumer)| consumer.is_willing());
+        for key in willing.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.turns.join(&mut self.consumers, key, strict);
+        }
+    }
+
     fn join_turn(&mut self, key: SubscriptionKey) {
         if let Some(consumer) = self.consumers.get(key)
             && consumer.is_willing()
         {
-            self.turns.join(key, consumer.rank);
+            let strict = self.policy.strict_order_dispatch;
+            self.turns.join(&mut self.consumers, key, strict);
         }
     }
 
@@ -538,10 +563,7 @@ impl Queue {
             .filter(|(_, consumer)| consumer.browse.is_none() && (everybody || consumer.exclusive));
         self.exclusive = consumers
             .min_by_key(|(_, consumer)| {
-                (
-                    std::cmp::Reverse(consumer.wanted_priority),
-                    consumer.rank.serial,
-                )
+                (std::cmp::Reverse(consumer.wanted_priority), consumer.serial)
             })
             .map(|(key, _)| key);
     }
@@ -572,8 +594,7 @@ impl Queue {
         self.shared.restart();
         self.groups.forget_spots();
         for consumer in self.consumers.values_mut() {
-            consumer.reserved.clear();
-            consumer.declined.clear();
+            drop(consumer.take_spots());
             if let Some(selection) = &mut consumer.selection {
                 selection.scan.restart();
             }

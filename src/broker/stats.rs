@@ -15,6 +15,10 @@ pub struct Stats {
     pub dead_lettered: u64,
     /// Messages dropped for a slow topic subscriber.
     pub discarded: u64,
+    /// Subscriptions ended by the broker because they did not keep up.
+    pub aborted: u32,
+    /// How often a queue stood still although nothing kept it from moving.
+    pub stalls: u32,
     /// Octets of memory that the messages accepted cost.
     pub enqueued_bytes: u64,
     /// How long messages of a queue waited for their first delivery.
@@ -30,6 +34,8 @@ impl Stats {
         self.expired += other.expired;
         self.dead_lettered += other.dead_lettered;
         self.discarded += other.discarded;
+        self.aborted = self.aborted.saturating_add(other.aborted);
+        self.stalls = self.stalls.saturating_add(other.stalls);
         self.enqueued_bytes += other.enqueued_bytes;
         self.waits.add(&other.waits);
     }

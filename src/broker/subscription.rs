@@ -60,6 +60,8 @@ pub struct Subscription {
     next_number: u64,
     /// Its deliveries are numbered by the world outside, because others feed the same subscription.
     numbered_outside: bool,
+    /// Counts, and begins anew, the times it was done with deliveries or changed its window.
+    done: u32,
     /// Its connection takes no more for now, or it has not been started.
     blocked: bool,
 }
@@ -76,6 +78,7 @@ impl Subscription {
             first_number: 1,
             next_number: 1,
             numbered_outside: false,
+            done: 0,
             blocked: true,
         }
     }
@@ -111,6 +114,8 @@ impl Subscription {
     /// Changes its window. Returns how many messages it holds.
     pub fn set_room(&mut self, room: Room) -> usize {
         let held = self.unacked.len();
+        // Who asks for more, or for less, is at work.
+        self.done = self.done.wrapping_add(1);
         self.window.messages_max = match room {
             Room::Messages(messages_max) => messages_max,
             Room::More(more) => {
@@ -119,6 +124,12 @@ impl Subscription {
             }
         };
         held
+    }
+
+    /// A number that changes whenever it is done with deliveries or changes its window.
+    #[must_use]
+    pub fn done(&self) -> u32 {
+        self.done
     }
 
     /// Whether its connection takes no more for now.
@@ -163,6 +174,7 @@ impl Subscription {
     /// Takes out the delivery `number`, or with `client` acknowledgement it and all before it, oldest first.
     pub fn take(&mut self, number: u64, taken: &mut Vec<Delivery>) {
         let first = taken.len();
+        self.done = self.done.wrapping_add(1);
         if self.mode == AckMode::Client {
             while let Some(delivery) = self.unacked.pop_through(number) {
                 taken.push(delivery);
@@ -178,6 +190,7 @@ impl Subscription {
     /// Takes out the oldest delivery.
     pub fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.unacked.pop()?;
+        self.done = self.done.wrapping_add(1);
         self.unacked_bytes -= u64::from(delivery.entry.bytes.get());
         Some(delivery)
     }

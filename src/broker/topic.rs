@@ -11,22 +11,34 @@ use std::sync::atomic::AtomicU64;
 use slotmap::SlotMap;
 
 use super::cold::ColdEntries;
-use super::delivery::{Ack, AckMode, Delivery, Ending, Entry, Which};
+use super::delivery::Entry;
 use super::filter::Filter;
 use super::log::{Chill, Log};
 use super::message::{Locator, Message};
 use super::outlet::{Outlet, Rejected};
+use super::paging::end_of_window;
 use super::queue::Incoming;
-use super::redelivery::{Failure, OnNack, RedeliveryPolicy, expired_cause};
+use super::redelivery::{OnNack, RedeliveryPolicy, expired_cause};
 use super::stats::Stats;
-use super::subscription::{Room, Subscription, SubscriptionKey, Window};
+use super::subscription::{Subscription, SubscriptionKey};
+use recovery::Extras;
 use subscriber::Subscriber;
 
 mod dispatch;
+mod evict;
 mod expiry;
+mod membership;
 mod paging;
+mod policy;
+mod recovery;
 mod settle;
+mod spill;
 mod subscriber;
+mod view;
+
+pub use policy::{
+    Eviction, PendingLimit, PendingLimitKind, RecoveryKind, RecoveryPolicy, TopicPolicy, TopicRules,
+};
 
 #[derive(Debug)]
 struct Kept {
@@ -120,12 +132,16 @@ pub struct Topic {
     log_bytes: u64,
     durable_through: Option<Locator>,
     page_from: u64,
+    /// Entries before this sequence need not be looked at for being spilled.
+    spill_from: u64,
     fetching: usize,
     /// Whose turn it was to ask for messages back.
     fetched_for: Option<SubscriptionKey>,
     limits: TopicLimits,
     policy: RedeliveryPolicy,
     on_nack: OnNack,
+    /// What the policy wants of it beyond the usual.
+    extras: Option<Box<Extras>>,
     /// Counters since start.
     pub stats: Stats,
 }
@@ -149,11 +165,13 @@ impl Topic {
             log_bytes: 0,
             durable_through: None,
             page_from: 0,
+            spill_from: 0,
             fetching: 0,
             fetched_for: None,
             limits,
             policy,
             on_nack: OnNack::default(),
+            extras: None,
             stats: Stats::default(),
         }
     }
@@ -161,6 +179,15 @@ impl Topic {
     /// Changes when a delivery has failed too often, and what a NACK does.
     pub fn set_policy(&mut self, policy: RedeliveryPolicy, on_nack: OnNack) {
         (self.policy, self.on_nack) = (policy, on_nack);
+    }
+
+    /// Changes how many octets at the head stay in memory; what is beyond leaves with the next step.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) {
+        let before = std::mem::replace(&mut self.limits.window_bytes, window_bytes);
+        if window_bytes < before {
+            let end = end_of_window(&self.log, window_bytes, |kept| &kept.entry);
+            self.page_from = self.page_from.min(end);
+        }
     }
 
     /// Reserves `count` places; returns the first. A reserved place may stay empty.
@@ -211,49 +238,22 @@ impl Topic {
         self.durable_through = self.durable_through.max(durable);
     }
 
-    /// Octets of messages held in memory.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        self.held_bytes
-    }
-
-    /// How many consumers there are; a durable subscription without one counts as none.
-    #[must_use]
-    pub fn consumers(&self) -> usize {
-        self.subscriptions.len() - self.offline
-    }
-
-    /// Consumers that messages wait for although they are here.
-    #[must_use]
-    pub fn slow_consumers(&self) -> Vec<SubscriptionKey> {
-        let slow = self.subscriptions.iter().filter(|(_, subscriber)| {
-            subscriber.lag > 0 && subscriber.consumer.is_some() && !subscriber.has_credit()
-        });
-        slow.map(|(key, _)| key).collect()
-    }
-
-    /// Octets of messages that wait for somebody, those on disk included.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.log_bytes
-    }
-
     /// Takes a message in and delivers it to all who can take it now.
     pub fn publish(&mut self, now_ms: u64, incoming: Incoming, out: &mut impl Outlet) {
         self.stats.enqueued += 1;
         let Incoming { sequence, entry } = incoming;
         let bytes = u64::from(entry.bytes.get());
         self.stats.enqueued_bytes += bytes;
-        let entry = owned(entry);
-        let Some(message) = entry.message.clone() else {
+        let mut entry = owned(entry);
+        let Some(expires_ms) = entry.message.as_ref().map(|message| message.expires_ms) else {
             return;
         };
-        if message.is_expired(now_ms) {
+        if expires_ms != 0 && expires_ms <= now_ms {
             self.stats.expired += 1;
             out.reject(Rejected {
                 sequence,
-                cause: expired_cause(message.expires_ms),
-                expires_ms: message.expires_ms,
+                cause: expired_cause(expires_ms),
+                expires_ms,
                 entry,
                 expired: true,
                 subscription: None,
@@ -262,10 +262,18 @@ impl Topic {
             return;
         }
         self.held_bytes += bytes;
+        self.keep_for_later(now_ms, sequence, &mut entry);
+        let Some(message) = entry.message.clone() else {
+            return;
+        };
+        let rules = self.extras.as_ref().map(|extras| &extras.rules);
         let (mut refs, mut late) = (0, false);
-        let mut passed = Vec::new();
+        let (mut passed, mut over) = (Vec::new(), Vec::new());
         for (key, subscriber) in &mut self.subscriptions {
             let durable = subscriber.durable.is_some();
+            if subscriber.is_ended() {
+                continue;
+            }
             if !subscriber.selects(&message) {
                 // The position passes over it (SEL-9), once it has come so far.
                 if subscriber.lag == 0 {
@@ -296,7 +304,10 @@ impl Topic {
                 self.stats.dispatched += 1;
                 refs += u32::from(durable);
             } else {
-                subscriber.lag_behind(sequence, bytes);
+                subscriber.queue_up(sequence, bytes, &message, rules);
+                if subscriber.is_over(self.limits.slow_bytes_max) {
+                    over.push(key);
+                }
                 refs += 1;
                 // Something was taken back, with nobody to see to it.
                 late |= subscriber.has_credit();
@@ -316,6 +327,7 @@ impl Topic {
             self.note_expiry(sequence, message.expires_ms);
             if self.held_bytes <= self.limits.window_bytes {
                 self.page_from = self.page_from.max(sequence + 1);
+                self.spill_from = self.spill_from.max(sequence + 1);
             }
         } else {
             if let Some(at) = entry.at {
@@ -327,7 +339,7 @@ impl Topic {
         if late {
             self.dispatch_all(now_ms, out);
         }
-        self.discard_for_slow(out);
+        self.evict(over, out);
         self.page_out();
     }
 
@@ -394,363 +406,8 @@ impl Topic {
             })
     }
 
-    /// Adds a non-durable consumer, which sees what is published from now on.
-    pub fn subscribe(
-        &mut self,
-        mode: AckMode,
-        window: Window,
-        selection: Selection,
-    ) -> SubscriptionKey {
-        let consumer = Some(Subscription::new(mode, window));
-        let mut subscriber = Subscriber::new(None, self.next_sequence, consumer);
-        subscriber.selection = selection;
-        self.subscriptions.insert(subscriber)
-    }
-
-    /// Adds a durable subscription without a consumer.
-    pub fn define_durable(
-        &mut self,
-        id: u32,
-        from: Progressed,
-        selection: Selection,
-    ) -> SubscriptionKey {
-        self.durables += 1;
-        self.offline += 1;
-        self.unfiltered_durables += usize::from(!selection.is_choosy());
-        let mut subscriber = Subscriber::new(Some(id), from.start, None);
-        subscriber.selection = selection;
-        subscriber.acknowledged.extend(from.acknowledged);
-        subscriber.marks.extend(from.marks);
-        self.subscriptions.insert(subscriber)
-    }
-
-    /// Gives a durable subscription its consumer. Returns false if it has one already (SUB-3).
-    pub fn activate(&mut self, key: SubscriptionKey, mode: AckMode, window: Window) -> bool {
-        match self.subscriptions.get_mut(key) {
-            Some(subscriber) if subscriber.consumer.is_none() => {
-                let consumer = Subscription::new(mode, window);
-                subscriber.consumer = Some(consumer.numbered_from(subscriber.next_number));
-                self.offline -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Ends a consumer. A durable subscription stays, without one, and takes back what was not acknowledged.
-    pub fn unsubscribe(&mut self, key: SubscriptionKey, ending: Ending, out: &mut impl Outlet) {
-        let Some(subscriber) = self.subscriptions.get_mut(key) else {
-            return;
-        };
-        if subscriber.durable.is_none() {
-            self.drop_subscription(key, out);
-            return;
-        }
-        let Some(mut consumer) = subscriber.consumer.take() else {
-            return;
-        };
-        subscriber.next_number = consumer.next_number();
-        self.offline += 1;
-        // What has expired waits for its turn no more.
-        self.expiring.append(&mut self.overdue);
-        let counts = consumer.mode != AckMode::Auto;
-        let mut is_oldest = true;
-        while let Some(delivery) = consumer.pop() {
-            if counts && ending.fails(delivery.number, is_oldest) {
-                self.fail(key, delivery, Failure::ConsumerDied, out);
-            } else {
-                self.put_back(key, delivery);
-            }
-            is_oldest = false;
-        }
-    }
-
-    /// Removes a durable subscription for good, with its backlog (SUB-7), or a non-durable one.
-    pub fn drop_subscription(&mut self, key: SubscriptionKey, out: &mut impl Outlet) {
-        let Some(mut subscriber) = self.subscriptions.remove(key) else {
-            return;
-        };
-        let durable = subscriber.durable.is_some();
-        self.durables -= usize::from(durable);
-        self.offline -= usize::from(durable && subscriber.consumer.is_none());
-        self.unfiltered_durables -= usize::from(durable && !subscriber.selection.is_choosy());
-        let mut held: Vec<(u64, Entry)> = std::mem::take(&mut subscriber.returned)
-            .into_iter()
-            .chain(std::mem::take(&mut subscriber.delayed))
-            .collect();
-        if let Some(mut consumer) = subscriber.consumer.take() {
-            while let Some(delivery) = consumer.pop() {
-                held.push((delivery.sequence, delivery.entry));
-            }
-        }
-        for (sequence, entry) in held {
-            self.let_go(entry.message, u64::from(entry.bytes.get()));
-            if durable {
-                self.release(sequence, out);
-            }
-        }
-        // What a transaction holds stays with it, but refers to the log no more.
-        for sequence in std::mem::take(&mut subscriber.in_transactions) {
-            if durable {
-                self.release(sequence, out);
-            }
-        }
-        while let Some(sequence) = subscriber.next_waiting(&self.log) {
-            subscriber.advance(sequence, 0);
-            self.release(sequence, out);
-        }
-    }
-
-    /// Says that the socket has taken the next `count` deliveries of an `auto` consumer.
-    pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
-        let Some(consumer) = self.consumer(key) else {
-            return;
-        };
-        let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
-        self.finish(0, key, taken, Ack::Consumed, out);
-    }
-
-    /// Gives a consumer its credit back after its connection has drained.
-    pub fn resume(&mut self, now_ms: u64, key: SubscriptionKey, out: &mut impl Outlet) {
-        if let Some(consumer) = self.consumer(key) {
-            consumer.set_blocked(false);
-            self.dispatch(now_ms, key, out);
-        }
-    }
-
-    /// Applies an acknowledgement. Returns false if no such delivery waits (ACK-3).
-    pub fn acknowledge(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        which: Which,
-        ack: Ack,
-        out: &mut impl Outlet,
-    ) -> bool {
-        let Some(taken) = self.take_out(key, which) else {
-            return false;
-        };
-        self.finish(now_ms, key, taken, ack, out);
-        self.dispatch(now_ms, key, out);
-        true
-    }
-
-    /// Changes the window of the consumer `key` (PRE-4). Returns how many messages it held before.
-    pub fn set_room(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        room: Room,
-        out: &mut impl Outlet,
-    ) -> usize {
-        let Some(consumer) = self.consumer(key) else {
-            return 0;
-        };
-        let held = consumer.set_room(room);
-        self.dispatch(now_ms, key, out);
-        held
-    }
-
-    /// The number of the delivery of the consumer `key` that `which` names.
-    #[must_use]
-    pub fn number_of(&self, key: SubscriptionKey, which: Which) -> Option<u64> {
-        let consumer = self.subscriptions.get(key)?.consumer.as_ref();
-        consumer?.unacked.find(which)
-    }
-
-    /// The deliveries of the consumer `key` are numbered outside from now on.
-    pub fn number_outside(&mut self, key: SubscriptionKey) {
-        if let Some(consumer) = self.consumer(key) {
-            consumer.number_outside();
-        }
-    }
-
-    /// Whether the consumer `key` holds the delivery that `which` names.
-    #[must_use]
-    pub fn holds(&self, key: SubscriptionKey, which: Which) -> bool {
-        let consumer = self
-            .subscriptions
-            .get(key)
-            .and_then(|subscriber| subscriber.consumer.as_ref());
-        consumer.is_some_and(|consumer| consumer.unacked.find(which).is_some())
-    }
-
-    /// Takes deliveries out of the consumer's hands for a transaction (TX-6).
-    pub fn take(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        which: Which,
-        out: &mut impl Outlet,
-    ) -> Option<Vec<Delivery>> {
-        let taken = self.take_out(key, which)?;
-        self.subscriptions[key]
-            .in_transactions
-            .extend(taken.iter().map(|delivery| delivery.sequence));
-        self.dispatch(now_ms, key, out);
-        Some(taken)
-    }
-
-    /// Ends deliveries that a transaction had taken, at its commit.
-    pub fn commit(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        taken: Vec<Delivery>,
-        ack: Ack,
-        out: &mut impl Outlet,
-    ) {
-        self.leave_transaction(key, &taken);
-        self.finish(now_ms, key, taken, ack, out);
-        self.dispatch(now_ms, key, out);
-    }
-
-    /// Gives deliveries back that a transaction had taken, at its abort (ACK-6).
-    pub fn restore(
-        &mut self,
-        now_ms: u64,
-        key: SubscriptionKey,
-        taken: Vec<Delivery>,
-        out: &mut impl Outlet,
-    ) {
-        self.leave_transaction(key, &taken);
-        for delivery in taken {
-            match self.consumer(key) {
-                Some(consumer) if consumer.was_given(delivery.number) => {
-                    consumer.restore(delivery);
-                }
-                _ => self.put_back(key, delivery),
-            }
-        }
-        self.dispatch(now_ms, key, out);
-    }
-
-    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
-    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
-        // A subscription that was dropped meanwhile has given up its references.
-        let Some(subscriber) = self.subscriptions.get_mut(key) else {
-            return;
-        };
-        if subscriber.in_transactions.remove(&sequence) {
-            self.progress(key, &[sequence], out);
-            self.release(sequence, out);
-        }
-    }
-
-    /// Takes a rejected delivery back, because its dead letter could not be stored. Nothing is delivered
-    /// here: it would be rejected again at once, and again.
-    pub fn take_back(&mut self, rejected: Rejected) {
-        let Rejected {
-            sequence,
-            mut entry,
-            subscription,
-            expired,
-            ..
-        } = rejected;
-        self.stats.expired -= u64::from(expired);
-        self.stats.dead_lettered -= u64::from(!expired);
-        if let Some(kept) = self.log.get_mut(sequence).filter(|_| expired) {
-            kept.buried = false;
-        }
-        let Some(subscriber) = subscription.and_then(|key| self.subscriptions.get_mut(key)) else {
-            return;
-        };
-        subscriber.in_transactions.remove(&sequence);
-        entry.redelivered |= !expired;
-        if let Some(message) = &entry.message {
-            if expired {
-                self.overdue.insert((message.expires_ms, sequence));
-            }
-            self.held_bytes += u64::from(entry.bytes.get());
-        }
-        subscriber.returned.insert(sequence, entry);
-    }
-
-    /// Whether the durable subscription `key` has a consumer.
-    #[must_use]
-    pub fn is_active(&self, key: SubscriptionKey) -> bool {
-        self.subscriptions
-            .get(key)
-            .is_some_and(|subscriber| subscriber.consumer.is_some())
-    }
-
-    /// Messages kept for laggards and durable subscriptions.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.log.len()
-    }
-
-    /// Deliveries in the hands of consumers and transactions.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        let held = |subscriber: &Subscriber| {
-            let consumer = subscriber.consumer.as_ref();
-            consumer.map_or(0, |consumer| consumer.unacked.len()) + subscriber.in_transactions.len()
-        };
-        self.subscriptions.values().map(held).sum()
-    }
-
-    /// Messages that wait for the consumer `key`, those that it holds, and whether it is slow.
-    #[must_use]
-    pub fn held_by(&self, key: SubscriptionKey) -> (usize, usize, bool) {
-        let Some(subscriber) = self.subscriptions.get(key) else {
-            return (0, 0, false);
-        };
-        let held = subscriber.consumer.as_ref();
-        let held = held.map_or(0, |consumer| consumer.unacked.len());
-        let waiting = subscriber.lag + subscriber.returned.len();
-        (waiting, held, waiting > 0 && !subscriber.has_credit())
-    }
-
-    /// Whether nothing is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.log.is_empty()
-    }
-
-    /// Stored messages that were in a frame to a durable subscription and came back: subscription, place and failed
-    /// deliveries, for a clean stop.
-    pub fn seen(&self) -> impl Iterator<Item = (u32, u64, u16)> {
-        let durable = |subscriber: &Subscriber| subscriber.durable;
-        self.subscriptions
-            .values()
-            .filter_map(move |subscriber| Some((durable(subscriber)?, subscriber)))
-            .flat_map(|(id, subscriber)| {
-                let returned = subscriber.returned.iter().chain(&subscriber.delayed);
-                returned
-                    .filter(|(_, entry)| entry.redelivered && entry.at.is_some())
-                    .map(move |(sequence, entry)| (id, *sequence, entry.redeliveries))
-            })
-    }
-
     fn consumer(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
         self.subscriptions.get_mut(key)?.consumer.as_mut()
-    }
-
-    /// A non-durable laggard over its bound loses its oldest messages: it costs only itself.
-    fn discard_for_slow(&mut self, out: &mut impl Outlet) {
-        let bound = self.limits.slow_bytes_max;
-        if self.held_bytes <= bound {
-            return;
-        }
-        let keys: Vec<SubscriptionKey> = self
-            .subscriptions
-            .iter()
-            .filter(|(_, subscriber)| subscriber.durable.is_none() && subscriber.lag_bytes > bound)
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            while let Some(subscriber) = self.subscriptions.get_mut(key)
-                && subscriber.lag_bytes > bound
-                && let Some(sequence) = subscriber.next_waiting(&self.log)
-                && let Some(kept) = self.log.get(sequence)
-            {
-                subscriber.advance(sequence, u64::from(kept.entry.bytes.get()));
-                self.stats.discarded += 1;
-                out.discarded(key, &kept.entry, self.stats.discarded);
-                self.release(sequence, out);
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::delivery::{Delivery, Which};
-use super::message::Locator;
+use super::paging::Readable;
 
 #[derive(Debug)]
 struct Slot {
@@ -146,9 +146,9 @@ impl Unacked {
             .filter_map(|slot| slot.delivery.as_mut())
     }
 
-    /// Lets go of messages that the store can give back (`at` up to `durable`); returns the octets freed.
-    /// Each delivery is looked at once, so the cost is constant for each.
-    pub fn shed(&mut self, durable: Locator) -> u64 {
+    /// Lets go of messages that the store can give back; returns the octets freed. Each delivery is looked at once, so
+    /// the cost is constant for each.
+    pub fn shed(&mut self, readable: Readable) -> u64 {
         let mut freed = 0;
         let start = self
             .slots
@@ -157,7 +157,7 @@ impl Unacked {
             if let Some(delivery) = &mut slot.delivery
                 && let Some(at) = delivery.entry.at
             {
-                if at > durable {
+                if !readable.has(at) {
                     break;
                 }
                 if delivery.entry.message.take().is_some() {

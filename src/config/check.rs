@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::load::entry_path;
-use super::{Config, ProxyProtocol, security, virtual_destinations};
+use super::{Config, DiskLimit, ProxyProtocol, SizeOrPercent, security, virtual_destinations};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,10 +233,19 @@ pub(super) fn rules(
     );
     rule(
         &["memory.limit"],
-        matches!(config.memory.limit, super::SizeOrPercent::Size(size) if size.bytes() < MEMORY_BYTES_MIN),
+        matches!(config.memory.limit, SizeOrPercent::Size(size) if size.bytes() < MEMORY_BYTES_MIN),
         format!(
             "must be a share or at least 16 MiB, found {}",
             config.memory.limit
+        ),
+    );
+    let least = config.store.limit_min();
+    rule(
+        &["store.limit", "store.segment_bytes"],
+        matches!(config.store.limit, DiskLimit::Of(SizeOrPercent::Size(size)) if size.bytes() < least),
+        format!(
+            "must be \"auto\", a share, or at least four times store.segment_bytes, which is {}; found {}",
+            config.store.segment_bytes, config.store.limit
         ),
     );
     rule(

@@ -49,7 +49,7 @@ fn named(text: &str) -> Destination {
     let (kind, name) = found.unwrap_or((Kind::Queue, text));
     Destination {
         kind,
-        name: name.to_owned(),
+        name: name.into(),
     }
 }
 
@@ -122,7 +122,7 @@ impl Leaf for ForwardTo {
 
 impl Serialize for ForwardTo {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = Some(self.destination.name.clone());
+        let name = Some(self.destination.name.to_string());
         let selector = self.selector.clone();
         let form = match self.destination.kind {
             _ if selector.is_empty() => Form::Text(self.destination.to_string()),

@@ -4,13 +4,14 @@
 //!   repository is written from here (a test compares the two).
 //! - Load order: defaults, file, environment (`FERRYMQ__SECTION__KEY`), flags. See `load.rs`.
 //! - All problems are found before any is reported. See `check.rs`.
-//! - `[security]`, virtual destinations, policies, and the keys that are defaults of policies reload; every other key
-//!   takes effect at the start. See `reload.rs`.
+//! - `[security]`, virtual destinations, policies, the keys that are defaults of policies, and limits reload; every other
+//!   key takes effect at the start. See `reload.rs`.
 //!
 //! Not here: what a value does. The core receives values, never the tree.
 
 pub mod check;
 pub mod compat;
+pub mod disk;
 mod exchanges;
 mod forward;
 pub mod leaf;
@@ -27,9 +28,10 @@ mod virtual_destinations;
 pub mod words;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use check::{Origin, Problem, Problems};
+pub use disk::DiskLimit;
 pub use exchanges::ExchangeMap;
 pub use forward::ForwardTo;
 pub use load::{Loaded, Sources};
@@ -69,8 +71,12 @@ tree! {
         proxy: Proxy,
         /// What messages may take of the memory.
         memory: Memory,
+        /// Where messages go that are not persistent and do not fit into memory.
+        temp: Temp,
         /// The journal on disk.
         store: Store,
+        /// What happens when there is no room for a message.
+        usage: Usage,
         /// What happens to messages that come back.
         redelivery: Redelivery,
         /// Queues and topics.
@@ -313,8 +319,12 @@ section! {
     /// What messages may take of the memory.
     Memory in "memory" {
         /// The limit for all messages together: a size, or a share of the machine's or the cgroup's memory, whichever
-        /// is smaller.
+        /// is smaller. At the limit producers of messages that are not persistent wait; docs/limits.md tells of all limits.
+        /// Reloads.
         limit: SizeOrPercent = "25 %";
+        /// From how much of memory.limit on messages that are not persistent leave memory for temporary storage (see
+        /// [temp]), and stored ones leave it earlier: a share of memory.limit, or a size. Reloads.
+        high_water_mark: SizeOrPercent = "70 %";
         /// The bodies kept in memory at the head of each queue; those behind are read back from the store.
         queue_window_bytes: ByteSize = "8 MiB", from "64 KiB" to "64 GiB";
         /// The most bytes that wait for one slow subscriber of a topic.
@@ -323,14 +333,44 @@ section! {
 }
 
 section! {
+    /// Where messages go that are not persistent and do not fit into memory: files in data_dir/temp, or with
+    /// broker.ephemeral in a directory of the system's for such files. They are removed at the start.
+    Temp in "temp" {
+        /// The most that may lie there: a size, or a share of the space that is free on the disk at the start, then 50 GB
+        /// at most. A size is cut to the free space; 0: nothing is moved there. When it is full, producers of messages
+        /// that are not persistent wait once memory.limit is reached.
+        limit: SizeOrPercent = "80 %";
+    }
+}
+
+section! {
     /// The journal on disk.
     Store in "store" {
+        /// The limit for the files of the journal: a size, a share of the disk, or "auto": 80 % of what the disk has free, 100 GB
+        /// at most. Cut to what the disk has free. At the limit producers of persistent messages wait. At least four times
+        /// segment_bytes. Reloads.
+        limit: DiskLimit = "auto";
         /// The size of a journal file.
         segment_bytes: ByteSize = "32 MiB", from "64 KiB" to "1 GiB";
         /// How often the journal's consistent picture is written. A longer time makes a start after a crash longer.
         checkpoint_interval: Duration = "5s", from "100ms" to "1h";
         /// How much per second is copied out of journal files that are mostly garbage, so that they can be deleted.
         compaction_rate: ByteSize = "16 MiB", from "64 KiB" to "64 GiB";
+    }
+}
+
+section! {
+    /// What happens when there is no room for a message: a limit of memory, of the store or of its destination is reached.
+    /// Policies can say otherwise for their destinations.
+    Usage in "usage" {
+        /// Answer with an ERROR at once instead of letting the producer wait (ActiveMQ: sendFailIfNoSpace).
+        send_fail_if_no_space: bool = false;
+        /// Answer with an ERROR when the producer has waited so long; 0s: let it wait (ActiveMQ:
+        /// sendFailIfNoSpaceAfterTimeout).
+        send_fail_if_no_space_after_timeout: Duration = "0s", from "0s" to "30days";
+        /// How often the log says that a producer still waits; 0s: only when it begins and ends (ActiveMQ:
+        /// blockedProducerWarningInterval).
+        blocked_producer_warning_interval: Duration = "30s", from "0s" to "30days";
     }
 }
 
@@ -533,6 +573,61 @@ impl Memory {
     pub fn limit_bytes(&self) -> u64 {
         self.limit.of(machine::memory_bytes())
     }
+
+    /// The high-water mark in bytes, never more than the limit.
+    #[must_use]
+    pub fn mark_bytes(&self) -> u64 {
+        self.high_water_mark.of(self.limit_bytes())
+    }
+}
+
+/// The most that lies in temporary storage if its limit is a share.
+const TEMP_SHARE_BYTES_MAX: u64 = 50_000_000_000;
+
+impl Temp {
+    /// The limit in bytes where `free_bytes` are free on the disk, never more than that (USE-1).
+    #[must_use]
+    pub fn limit_bytes(&self, free_bytes: u64) -> u64 {
+        let bytes = self.limit.of(free_bytes);
+        match self.limit {
+            SizeOrPercent::Size(_) => bytes,
+            SizeOrPercent::Percent(_) => bytes.min(TEMP_SHARE_BYTES_MAX),
+        }
+    }
+
+    /// Whether the limit is more than there is.
+    #[must_use]
+    pub fn is_cut(&self, free_bytes: u64) -> bool {
+        matches!(self.limit, SizeOrPercent::Size(size) if size.bytes() > free_bytes)
+    }
+}
+
+/// What "auto" comes to at most (USE-1).
+const STORE_BYTES_AUTO_MAX: u64 = 100_000_000_000;
+
+/// Files of the journal that a limit has to hold: the store cannot go on with less.
+const STORE_SEGMENTS_MIN: u64 = 4;
+
+impl Store {
+    /// The limit in octets on the disk of the directory `data`, and what was asked for if the disk has no room for that.
+    /// Never less than the journal needs.
+    ///
+    /// # Errors
+    /// The system does not tell of the disk.
+    pub fn limit_on(&self, data: &Path) -> std::io::Result<disk::Resolved> {
+        let journal = data.join("journal");
+        let space = disk::DiskSpace::of(data, &journal)?;
+        let resolved = self.limit.on(space, STORE_BYTES_AUTO_MAX);
+        Ok(disk::Resolved {
+            bytes: resolved.bytes.max(self.limit_min()),
+            ..resolved
+        })
+    }
+
+    /// The least that the limit can be.
+    pub(super) fn limit_min(&self) -> u64 {
+        STORE_SEGMENTS_MIN * self.segment_bytes.bytes()
+    }
 }
 
 /// Where to listen for one transport.
@@ -643,8 +738,8 @@ const FILE_HEAD: &str = "\
 # Sizes: \"64 MiB\" (1024) or \"64 MB\" (1000), or a number of bytes. Times: \"30s\", \"1m 30s\", \"250ms\".
 # Each key can also be given in the environment: stomp.listen as FERRYMQ__STOMP__LISTEN. The environment wins over this
 # file, a flag over both. Check a file with: ferrymq check-config FILE. [security], [virtual_topics] and the tables below
-# it, the policies at the end, and the keys that are their defaults, are read again when the file changes and on SIGHUP;
-# other changes take effect at the next start.
+# it, the policies at the end, the keys that are their defaults, and the keys that say so are read again when the file
+# changes and on SIGHUP; other changes take effect at the next start.
 ";
 
 const POLICY_EXAMPLE: &str = "\

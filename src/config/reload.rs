@@ -1,4 +1,4 @@
-//! What a reload changes: users and rights, virtual destinations, policies and the keys that are their defaults.
+//! What a reload changes: users and rights, virtual destinations, limits, policies and the keys that are their defaults.
 //! Everything else waits for the next start.
 
 use super::Config;
@@ -12,6 +12,8 @@ pub struct Changes {
     pub at_once: Vec<String>,
     /// Keys that need a restart.
     pub after_restart: Vec<String>,
+    /// Whether limits are among `at_once`.
+    pub limits: bool,
     /// Whether `[[policy]]` entries differ.
     pub policies: bool,
     /// Whether rules of virtual destinations differ.
@@ -41,6 +43,7 @@ impl Config {
                 } else {
                     &mut changes.after_restart
                 };
+                changes.limits |= LIMITS.contains(&(section.name, key.name));
                 list.push(format!("{}.{}", section.name, key.name));
             }
         }
@@ -71,9 +74,17 @@ impl Config {
     }
 }
 
+/// Limits that can be raised while they are reached (USE-9).
+const LIMITS: [(&str, &str); 4] = [
+    ("memory", "limit"),
+    ("memory", "high_water_mark"),
+    ("store", "limit"),
+    ("scheduler", "bytes_max"),
+];
+
 /// Whether a key takes effect without a restart.
 fn reloads(section: &str, key: &str) -> bool {
-    if section == "virtual_topics" {
+    if section == "virtual_topics" || LIMITS.contains(&(section, key)) {
         return true;
     }
     // Its lists are adopted with it.

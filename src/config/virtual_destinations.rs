@@ -261,7 +261,7 @@ impl Rules<'_> {
             let name = &forward.destination.name;
             let pattern = Pattern::parse_with(name, self.syntax);
             let one = pattern.is_ok_and(|pattern| !pattern.is_wildcard());
-            let broken = !one || name.contains([',', '?']) || name.trim() != name;
+            let broken = !one || name.contains([',', '?']) || name.trim() != &**name;
             self.rule(key.clone(), broken, || {
                 format!("must name one destination each, without wildcards; found {name:?}")
             });

@@ -168,7 +168,7 @@ impl Engine {
                 && about(&cell.destination.name).is_some_and(|(kind, name)| {
                     let named = Destination {
                         kind,
-                        name: name.to_owned(),
+                        name: name.into(),
                     };
                     let temporary = Destination::temporary(kind, name);
                     self.registry.get(&named).is_none() && self.registry.get(&temporary).is_none()
@@ -222,7 +222,7 @@ impl Engine {
             .map(|cell| Event::Destination {
                 change: Change::Added,
                 of: cell.destination.clone(),
-                owner: cell.owner.get().cloned(),
+                owner: cell.owner.get().map(ToString::to_string),
             });
         for event in destinations.chain(self.roster.present()) {
             if event.of().is_some_and(Destination::is_advisory) {

@@ -8,28 +8,28 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use ferrymq_store::{DestinationId, Store, StoreError, SubscriptionId, Ticket};
-use slotmap::SecondaryMap;
 
 use super::advisories::Advisories;
+use super::attachments::{Attached, Attachments};
 use super::dead_letter::Audit;
 use super::dedup::NewIds;
-use super::delivering::{Attached, Rendering};
 pub use super::delivering::{Delivering, Encoder};
 use super::housekeeping::Idle;
 pub use super::machine::Machine;
 use super::memory::Memory;
 use super::namespaces::{Account, Share};
 use super::outbox::{Consumer, Outbox};
-use super::pace::Pace;
+use super::pace::{self, Pace};
+use super::pausing::Pause;
 use super::policy::{self, Rules};
 use super::records;
-use super::reporting::Facts;
 use super::routes::Routes;
 use super::timer::Timer;
 use crate::broker::advisory::ConsumerFacts;
 use crate::broker::dedup::Window;
 use crate::broker::outlet::Progress;
 use crate::broker::queue::Incoming;
+use crate::broker::slow::SlowWatch;
 use crate::broker::{
     AckMode, Destination, Entry, Locator, Message, Queue, Rejected, SubscriptionKey, Topic,
 };
@@ -46,6 +46,8 @@ pub struct Work {
     pub rejected: Vec<(Arc<Cell>, Rejected)>,
     /// Messages to read back.
     pub fetches: Vec<Fetch>,
+    /// Places in temporary storage of messages that are gone.
+    pub(super) freed: Vec<Locator>,
     /// The sync that covers all records handed over so far.
     pub ticket: Option<Ticket>,
     pub(super) records: Records,
@@ -60,9 +62,15 @@ pub(super) struct Records {
     pub(super) marked: Vec<(u32, u64, u16)>,
     pub(super) rejected: Vec<Rejected>,
     pub(super) fetches: Vec<(u64, Locator)>,
+    pub(super) freed: Vec<Locator>,
 }
 
 impl Work {
+    /// Notes that the message of `entry` is gone: its place in temporary storage, if it has one, is free.
+    pub(super) fn free(&mut self, entry: &Entry) {
+        self.freed.extend(entry.at.filter(|at| at.is_temp()));
+    }
+
     /// Takes the ticket gathered so far.
     pub fn take_ticket(&mut self) -> Option<Ticket> {
         self.ticket.take()
@@ -73,24 +81,34 @@ impl Work {
 pub struct State {
     /// The machine.
     pub machine: Machine,
-    attached: SecondaryMap<SubscriptionKey, Attached>,
-    encoders: SecondaryMap<SubscriptionKey, Rendering>,
-    /// What is told of consumers.
-    pub(super) facts: Facts,
-    /// Consumers that were slow after the last step, where that is reported.
-    slow: Vec<SubscriptionKey>,
+    pub(super) attached: Attachments,
+    /// Made when it is needed.
+    pub(super) rare: Option<Box<Rare>>,
     charged_bytes: u64,
     /// What of it counts for its namespace.
     pub(super) share: Share,
-    pace: Pace,
+    /// Made when much waits for the first time.
+    pace: Option<Box<Pace>>,
     defined: bool,
-    discarded_seen: u64,
+    /// How many bits the number of discarded messages had when the log was told of it.
+    discarded_bits: u8,
     pub(super) rules: Rules,
     /// Made with the first dead letter.
     pub(super) audit: Option<Box<Audit>>,
     pub(super) idle: Idle,
-    /// The nearest time for which the timer knows this destination.
-    armed_ms: Option<u64>,
+    /// The nearest time for which the timer knows this destination; `u64::MAX` for none.
+    armed_ms: u64,
+}
+
+/// What few destinations need.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Consumers that were slow after the last step, where that is reported.
+    pub(super) slow: Vec<SubscriptionKey>,
+    /// What is known of slow consumers, where the policy ends them.
+    pub(super) slow_watch: Option<SlowWatch>,
+    /// Who has paused the queue.
+    pub(super) paused: Option<Pause>,
 }
 
 /// A destination.
@@ -100,7 +118,7 @@ pub struct Cell {
     /// Its id in the journal.
     pub id: DestinationId,
     /// The id of the connection it lives with, if it is a temporary one with an owner.
-    pub owner: OnceLock<String>,
+    pub owner: OnceLock<Box<str>>,
     /// Where copies of what is sent to it go.
     pub routes: Routes,
     /// What of its policy a send has to look at; see `policy.rs`.
@@ -110,14 +128,12 @@ pub struct Cell {
     /// The ids of messages it must not take again; see `dedup.rs`. Locked before the state, never after it.
     pub(super) window: Mutex<Window>,
     state: Mutex<State>,
-    store: Option<Arc<Store>>,
-    memory: Arc<Memory>,
-    timer: Arc<Timer>,
-    pub(super) advisories: Arc<Advisories>,
+    pub(super) common: Arc<Common>,
 }
 
-/// What all destinations share.
-pub struct Shared {
+/// What all destinations of a kind have in common.
+#[derive(Clone)]
+pub struct Common {
     /// The journal; `None` without one.
     pub store: Option<Arc<Store>>,
     /// The memory account.
@@ -126,6 +142,12 @@ pub struct Shared {
     pub timer: Arc<Timer>,
     /// What is reported.
     pub advisories: Arc<Advisories>,
+}
+
+/// What a destination shares with others.
+pub struct Shared {
+    /// With all of its kind.
+    pub common: Arc<Common>,
     /// What its namespace holds.
     pub account: Option<Arc<Account>>,
 }
@@ -150,31 +172,23 @@ impl Cell {
         defined: bool,
         shared: Shared,
     ) -> Self {
-        let Shared {
-            store,
-            memory,
-            timer,
-            advisories,
-            account,
-        } = shared;
+        let Shared { common, account } = shared;
         let charged_bytes = machine.held_bytes();
         let watched = AtomicU8::new(rules.watched());
         let window = Window::new(rules.policy.dedup);
         let state = State {
             machine,
-            attached: SecondaryMap::new(),
-            encoders: SecondaryMap::new(),
-            facts: SecondaryMap::new(),
-            slow: Vec::new(),
+            attached: Attachments::default(),
+            rare: None,
             charged_bytes,
             share: Share::of(account),
-            pace: Pace::default(),
+            pace: None,
             defined,
-            discarded_seen: 0,
+            discarded_bits: 1,
             rules,
             audit: None,
             idle: Idle::default(),
-            armed_ms: None,
+            armed_ms: u64::MAX,
         };
         Self {
             destination,
@@ -185,25 +199,22 @@ impl Cell {
             in_use: AtomicBool::new(false),
             window: Mutex::new(window),
             state: Mutex::new(state),
-            store,
-            memory,
-            timer,
-            advisories,
+            common,
         }
     }
 
     pub(super) fn memory(&self) -> &Memory {
-        &self.memory
+        &self.common.memory
     }
 
     pub(super) fn journal_store(&self) -> Option<&Arc<Store>> {
-        self.store.as_ref()
+        self.common.store.as_ref()
     }
 
     /// Whether what it holds can be in the journal.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.store.is_some()
+        self.common.store.is_some()
     }
 
     /// Locks the destination. Never across I/O, and never two destinations at once.
@@ -238,13 +249,11 @@ impl Cell {
         let State {
             machine,
             attached,
-            encoders,
-            facts,
-            slow,
+            rare,
             rules,
             ..
         } = state;
-        if let Some(store) = &self.store {
+        if let Some(store) = &self.common.store {
             let durable = store.durable_through().map(records::from_store);
             match machine {
                 Machine::Queue(queue) => queue.set_durable(durable),
@@ -254,13 +263,11 @@ impl Cell {
         let mut records = std::mem::take(&mut work.records);
         let mut delivering = Delivering {
             attached,
-            encoders,
             current: None,
             touched: &mut work.touched,
             records: &mut records,
-            stored: self.store.is_some(),
+            stored: self.common.store.is_some(),
             journaled,
-            facts,
             cell: self,
             rules,
             reporting: self.reporting(rules),
@@ -276,7 +283,7 @@ impl Cell {
         drop(delivering);
         drop(whole);
         if let Some(reporting) = reporting {
-            reporting.slow_consumers(machine, slow, facts);
+            reporting.slow_consumers(machine, rare, attached);
         }
         self.settle(state, work, &mut records);
         work.records = records;
@@ -333,6 +340,10 @@ impl Cell {
         });
         let state = &mut *state;
         let (machine, pace) = (&mut state.machine, &mut state.pace);
+        if pace.is_none() && !pace::is_behind(machine.held_bytes()) {
+            return Ok(0);
+        }
+        let pace = pace.get_or_insert_default();
         Ok(pace.pause_ms(now_ms, || match machine {
             Machine::Queue(queue) => (queue.held_bytes(), queue.take_drained_bytes()),
             Machine::Topic(topic) => topic.take_laggard(),
@@ -359,7 +370,7 @@ impl Cell {
         ids: &NewIds,
         work: &mut Work,
     ) -> Result<Vec<Locator>, StoreError> {
-        let Some(store) = &self.store else {
+        let Some(store) = &self.common.store else {
             return Ok(Vec::new());
         };
         let stored = messages
@@ -407,25 +418,18 @@ impl Cell {
             cell: Arc::clone(self),
             key,
         });
-        if state.attached.capacity() == 0 {
-            // Most destinations have one.
-            state.attached = SecondaryMap::with_capacity(1);
-            state.encoders = SecondaryMap::with_capacity(1);
-        }
         let attached = Attached {
             outbox: Arc::clone(outbox),
             index,
             auto: mode == AckMode::Auto,
+            rewrites: encoder.rewrites(),
+            wire: encoder.wire(),
+            encoder,
+            facts: None,
             numbers: None,
         };
         state.attached.insert(key, attached);
-        let (rewrites, wire) = (encoder.rewrites(), encoder.wire());
-        let rendering = Rendering {
-            encoder,
-            rewrites,
-            wire,
-        };
-        state.encoders.insert(key, rendering);
+        state.expect_slow();
     }
 
     /// Disconnects a subscription from its outbox.
@@ -433,8 +437,6 @@ impl Cell {
         if let Some(attached) = state.attached.remove(key) {
             attached.outbox.unregister(attached.index);
         }
-        state.encoders.remove(key);
-        state.facts.remove(key);
     }
 
     /// Hands the records of a step to the journal and its memory to the account.
@@ -450,23 +452,25 @@ impl Cell {
             work.fetches
                 .push((Arc::clone(self), std::mem::take(&mut records.fetches)));
         }
+        work.freed.append(&mut records.freed);
         let held = state.machine.held_bytes();
         let charged = std::mem::replace(&mut state.charged_bytes, held);
         if held > charged {
-            self.memory.charge(held - charged);
+            self.common.memory.charge(held - charged);
         } else if held < charged {
-            self.memory.release(charged - held);
+            self.common.memory.release(charged - held);
         }
         state.settle_share();
         self.arm(state);
         if let Machine::Topic(topic) = &state.machine
-            && topic.stats.discarded >= 2 * state.discarded_seen.max(1)
+            && topic.stats.discarded >> state.discarded_bits != 0
         {
-            state.discarded_seen = topic.stats.discarded;
+            state.discarded_bits = bits(topic.stats.discarded);
             tracing::warn!(
                 destination = %self.destination,
                 discarded_total = topic.stats.discarded,
-                "a subscriber lags more than memory.slow_topic_subscriber_bytes_max and loses its oldest messages"
+                "a subscriber does not keep up and loses messages (pendingMessageLimitStrategy, \
+                 memory.slow_topic_subscriber_bytes_max)"
             );
         }
     }
@@ -482,11 +486,16 @@ impl Cell {
             Machine::Queue(queue) => queue.next_due_ms(),
             Machine::Topic(topic) => topic.next_due_ms(),
         };
-        if let Some(due_ms) = due_ms
-            && state.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms)
+        let watch = state
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.slow_watch.as_ref());
+        let look_ms = watch.map(SlowWatch::next_ms);
+        if let Some(due_ms) = due_ms.into_iter().chain(look_ms).min()
+            && due_ms < state.armed_ms
         {
-            state.armed_ms = Some(due_ms);
-            self.timer.arm(self, due_ms);
+            state.armed_ms = due_ms;
+            self.common.timer.arm(self, due_ms);
         }
     }
 
@@ -495,7 +504,9 @@ impl Cell {
             && records.acknowledged.is_empty()
             && records.redelivered.is_empty()
             && records.marked.is_empty();
-        let Some(store) = &self.store else { return };
+        let Some(store) = &self.common.store else {
+            return;
+        };
         if empty {
             return;
         }
@@ -534,14 +545,23 @@ impl Cell {
     }
 }
 
+/// How many bits a number has.
+fn bits(number: u64) -> u8 {
+    // 64 at most; with 63 it was told for the last time.
+    u8::try_from(u64::BITS - number.leading_zeros()).map_or(63, |bits| bits.min(63))
+}
+
 /// Whoever let go of a destination last gives back the memory of what was in it.
 impl Drop for Cell {
     fn drop(&mut self) {
         if let Ok(state) = self.state.get_mut() {
-            self.memory.release(state.charged_bytes);
+            self.common.memory.release(state.charged_bytes);
+            if let Some(spilling) = self.common.memory.spilling() {
+                spilling.free(state.machine.places_in_temp());
+            }
         }
         if let Ok(window) = self.window.get_mut() {
-            self.memory.release(window.held_bytes());
+            self.common.memory.release(window.held_bytes());
         }
     }
 }
@@ -578,14 +598,22 @@ impl State {
 
     /// The timer has come to `at_ms`.
     pub(super) fn disarm(&mut self, at_ms: u64) {
-        if self.armed_ms == Some(at_ms) {
-            self.armed_ms = None;
+        if self.armed_ms == at_ms {
+            self.armed_ms = u64::MAX;
         }
     }
 
     /// Says what is told of the consumer `key`, which is attached.
     pub fn introduce(&mut self, key: SubscriptionKey, facts: &Arc<ConsumerFacts>) {
-        self.facts.insert(key, Arc::clone(facts));
+        if let Some(attached) = self.attached.get_mut(key) {
+            attached.facts = Some(Arc::clone(facts));
+        }
+    }
+
+    /// What is told of the consumers that are attached.
+    pub(super) fn told(&self) -> impl Iterator<Item = (SubscriptionKey, &Arc<ConsumerFacts>)> {
+        let attached = self.attached.iter();
+        attached.filter_map(|(key, attached)| Some((key, attached.facts.as_ref()?)))
     }
 
     /// From now on `numbers` numbers the deliveries of the consumer `key`, which is attached.
@@ -623,10 +651,10 @@ mod tests {
     /// There may be hundreds of thousands of quiet destinations. What only some of them need is made when they need it.
     #[test]
     fn a_quiet_destination_is_small() {
-        assert!(size_of::<Cell>() <= 976, "{}", size_of::<Cell>());
-        assert!(size_of::<Queue>() <= 528, "{}", size_of::<Queue>());
+        assert!(size_of::<Cell>() <= 624, "{}", size_of::<Cell>());
+        assert!(size_of::<Queue>() <= 384, "{}", size_of::<Queue>());
         // References to what destinations of equal policies share.
-        assert_eq!(size_of::<Rules>(), 24);
-        assert!(size_of::<Attached>() <= 24, "{}", size_of::<Attached>());
+        assert_eq!(size_of::<Rules>(), 16);
+        assert!(size_of::<Attached>() <= 48, "{}", size_of::<Attached>());
     }
 }

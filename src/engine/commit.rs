@@ -147,9 +147,12 @@ impl Engine {
         let weighed = self.weigh(&transaction.sends, gate.dropped(), |_| Usage::default());
         let no_room = match weighed {
             Ok(weighed) => weighed.no_room,
-            Err(text) => {
+            Err(refused) => {
                 gate.reopen(&mut transaction);
-                return Err((Box::new(transaction), CommitError::Refused(text)));
+                return Err((
+                    Box::new(transaction),
+                    CommitError::Refused(refused.to_string()),
+                ));
             }
         };
         gate.drop_sends(transaction.sends.len(), &no_room);
@@ -278,7 +281,10 @@ impl Engine {
         let acks = acknowledged.iter().any(|acknowledged| {
             acknowledged.ack == Ack::Consumed
                 && (acknowledged.durable.is_some()
-                    || acknowledged.taken.iter().any(|d| d.entry.at.is_some()))
+                    || acknowledged
+                        .taken
+                        .iter()
+                        .any(|d| d.entry.journaled_at().is_some()))
         });
         if !adds && !acks && new_jobs.is_empty() && ids.is_empty() {
             return Ok(());
@@ -376,10 +382,8 @@ fn write_acknowledged(batch: &mut ferrymq_store::Batch<'_>, acknowledged: &Ackno
         batch.acknowledge(id, None, &sequences);
     } else if acknowledged.cell.destination.kind == Kind::Queue {
         let stored = acknowledged.taken.iter().filter_map(|delivery| {
-            delivery
-                .entry
-                .at
-                .map(|at| (delivery.sequence, records::to_store(at)))
+            let at = delivery.entry.journaled_at()?;
+            Some((delivery.sequence, records::to_store(at)))
         });
         let removed: Vec<_> = stored.collect();
         if !removed.is_empty() {

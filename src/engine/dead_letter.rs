@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::cell::{Cell, Journaled, Machine, State, Work};
 use super::moving::Moved;
-use super::policy::Rules;
 use super::{Engine, StoreError, records};
 use crate::broker::advisory::News;
 use crate::broker::{DeadLetter, Destination, Kind, Message, MessageId, Rejected};
@@ -60,7 +59,7 @@ impl Engine {
         mut rejected: Rejected,
         work: &mut Work,
     ) {
-        if let Err(error) = self.read_rejected(&mut rejected) {
+        if let Err(error) = self.read_rejected(origin, &mut rejected) {
             take_back(origin, rejected, &error, work);
             return;
         }
@@ -95,7 +94,7 @@ impl Engine {
         let moved = Moved {
             origin,
             sequence: rejected.sequence,
-            at: rejected.entry.at,
+            at: rejected.entry.journaled_at(),
             durable: rejected.durable,
             message: Arc::clone(&dead),
             failures: (0, false),
@@ -107,6 +106,7 @@ impl Engine {
                     audit.note(message.id, sequence);
                 }
                 drop(state);
+                free_spilled(&rejected, work);
                 let wanted = origin.policy().advisories;
                 if rejected.expired {
                     origin.report_end(wanted, News::Expired, &message);
@@ -139,14 +139,10 @@ impl Engine {
         rejected: &Rejected,
         message: &Message,
     ) -> Option<Grave> {
-        let Rules {
-            policy,
-            is_dead_letter_destination,
-            ..
-        } = origin.rules();
-        let strategy = &policy.dead_letters;
-        if is_dead_letter_destination || !strategy.keeps(rejected.expired, message.is_persistent())
-        {
+        let rules = origin.rules();
+        let strategy = &rules.policy.dead_letters;
+        let keeps = strategy.keeps(rejected.expired, message.is_persistent());
+        if rules.is_dead_letter_destination() || !keeps {
             return None;
         }
         let durable = rejected
@@ -166,31 +162,20 @@ impl Engine {
     fn dead_letter_cell(&self, destination: &Destination, work: &mut Work) -> Arc<Cell> {
         let cell = self.registry.get_or_create(destination);
         let rules = cell.rules();
-        if !rules.is_dead_letter_destination {
-            let is_dead_letter_destination = true;
-            cell.set_rules(
-                self.clock.wall_ms(),
-                Rules {
-                    is_dead_letter_destination,
-                    ..rules
-                },
-                work,
-            );
+        if !rules.is_dead_letter_destination() {
+            let window_bytes = self.window_bytes(&rules);
+            let rules = rules.for_dead_letters();
+            let now_ms = self.clock.wall_ms();
+            cell.set_rules(now_ms, rules, window_bytes, &self.properties, work);
         }
         cell
     }
 
     /// Brings the message back that has left memory. One that is damaged or gone stays away; any other error
     /// says nothing about the message.
-    fn read_rejected(&self, rejected: &mut Rejected) -> Result<(), StoreError> {
-        if rejected.entry.message.is_none()
-            && let (Some(store), Some(at)) = (&self.store, rejected.entry.at)
-        {
-            let found = match store.read(records::to_store(at)) {
-                Err(StoreError::Damaged { .. }) => None,
-                found => found?,
-            };
-            rejected.entry.message = found.map(records::message);
+    fn read_rejected(&self, origin: &Cell, rejected: &mut Rejected) -> Result<(), StoreError> {
+        if rejected.entry.message.is_none() {
+            rejected.entry.message = self.read_entry(origin, &rejected.entry)?;
         }
         Ok(())
     }
@@ -202,13 +187,21 @@ impl Engine {
             leave_topic(origin, rejected, Journaled::default(), work);
             return;
         }
-        let (Some(store), Some(at)) = (&self.store, rejected.entry.at) else {
+        free_spilled(rejected, work);
+        let (Some(store), Some(at)) = (&self.store, rejected.entry.journaled_at()) else {
             return;
         };
         let removed = [(rejected.sequence, records::to_store(at))];
         if let Ok(((), ticket)) = store.append(|batch| batch.remove(origin.id, &removed)) {
             work.ticket = work.ticket.max(Some(ticket));
         }
+    }
+}
+
+/// Frees what the message takes of temporary storage. A topic does that itself, with its last reference.
+fn free_spilled(rejected: &Rejected, work: &mut Work) {
+    if rejected.subscription.is_none() {
+        work.free(&rejected.entry);
     }
 }
 

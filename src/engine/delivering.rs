@@ -1,17 +1,18 @@
 //! The effects of a step: deliveries rendered into outboxes, and records gathered for the journal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use slotmap::SecondaryMap;
-
+use super::attachments::Attachments;
 use super::cell::{Cell, Journaled, Records};
 use super::outbox::{Outbox, Waiting};
 use super::policy::Rules;
 use super::records;
-use super::reporting::{Facts, Reporting};
-use crate::broker::advisory::News;
+use super::reporting::Reporting;
+use crate::broker::advisory::{ConsumerFacts, News};
 use crate::broker::outlet::Progress;
+use crate::broker::queue::Stall;
+use crate::broker::slow::AbortCause;
 use crate::broker::{
     Delivery, Entry, Flow, Locator, Message, Outgoing, Outlet, Rejected, SubscriptionKey,
 };
@@ -21,56 +22,32 @@ pub trait Encoder: Send {
     /// The wire whose form of messages it renders; it is asked to rewrite all others.
     fn wire(&self) -> u8;
     /// Appends everything of the frame that comes before the body.
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>);
-    /// Whether the body follows what [`Encoder::head`] has just written; else that was the whole frame.
-    fn has_body(&self) -> bool {
-        true
-    }
-    /// What follows the body.
-    fn tail(&self) -> &[u8];
+    /// Returns whether the body follows; else that was the whole frame.
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) -> bool;
+    /// Appends what follows the body of the frame that [`Encoder::head`] has just begun.
+    fn tail(&self, out: &mut Vec<u8>);
     /// Appends the frame that tells a browser that it has seen everything (BRO-1).
-    fn browse_end(&mut self, out: &mut Vec<u8>);
+    fn browse_end(&self, out: &mut Vec<u8>);
     /// Whether it may have something to say of any message's form; asked once. It is always asked about messages of other
     /// wires, advisories included.
     fn rewrites(&self) -> bool {
         false
     }
     /// The message in the form in which it is to be rendered, if that is another one.
-    fn rewritten(&mut self, _message: &Message) -> Option<Message> {
+    fn rewritten(&self, _message: &Message) -> Option<Message> {
         None
     }
 }
 
-/// How the deliveries of a consumer are rendered.
-pub(super) struct Rendering {
-    pub(super) encoder: Box<dyn Encoder>,
-    /// Whether the encoder has a say in the form of each message.
-    pub(super) rewrites: bool,
-    /// Messages of other wires are rewritten in any case.
-    pub(super) wire: u8,
-}
-
-/// How the deliveries of one subscription get to its connection.
-pub(super) struct Attached {
-    pub(super) outbox: Arc<Outbox>,
-    /// Its number there.
-    pub(super) index: u32,
-    pub(super) auto: bool,
-    /// Who numbers deliveries, if the consumer shares its subscription with those of other destinations.
-    pub(super) numbers: Option<Arc<AtomicU64>>,
-}
-
 /// The outlet of a cell: renders deliveries into outboxes and gathers records.
 pub struct Delivering<'a> {
-    pub(super) attached: &'a SecondaryMap<SubscriptionKey, Attached>,
-    pub(super) encoders: &'a mut SecondaryMap<SubscriptionKey, Rendering>,
+    pub(super) attached: &'a Attachments,
     /// The outbox of the last delivery, kept locked because the next one mostly goes there too.
     pub(super) current: Option<(&'a Arc<Outbox>, MutexGuard<'a, Waiting>)>,
     pub(super) touched: &'a mut Vec<Arc<Outbox>>,
     pub(super) records: &'a mut Records,
     pub(super) stored: bool,
     pub(super) journaled: Journaled,
-    pub(super) facts: &'a Facts,
     pub(super) cell: &'a Cell,
     pub(super) rules: &'a Rules,
     /// What of this step is to be reported, if anything.
@@ -78,6 +55,11 @@ pub struct Delivering<'a> {
 }
 
 impl<'a> Delivering<'a> {
+    /// What is told of a consumer.
+    fn facts(&self, of: SubscriptionKey) -> Option<&'a Arc<ConsumerFacts>> {
+        self.attached.get(of)?.facts.as_ref()
+    }
+
     /// Locks `outbox`, if it is not the one of the last delivery.
     fn open(&mut self, outbox: &'a Arc<Outbox>) -> &mut MutexGuard<'a, Waiting> {
         let is_current = self
@@ -120,16 +102,8 @@ impl Outlet for Delivering<'_> {
         if !waiting.takes_deliveries() {
             return Flow::Refused;
         }
-        let (Some((_, waiting)), Some(rendering)) = (&mut self.current, self.encoders.get_mut(to))
-        else {
-            return Flow::Refused;
-        };
-        let Rendering {
-            encoder,
-            rewrites,
-            wire,
-        } = rendering;
-        let rewritten = if *rewrites || outgoing.message.wire != *wire {
+        let encoder = &attached.encoder;
+        let rewritten = if attached.rewrites || outgoing.message.wire != attached.wire {
             encoder.rewritten(outgoing.message).map(Arc::new)
         } else {
             None
@@ -146,17 +120,11 @@ impl Outlet for Delivering<'_> {
                 &other
             }
         };
-        let open = waiting.deliver(
-            outbox,
-            attached.index,
-            attached.auto,
-            outgoing,
-            &mut **encoder,
-        );
+        let open = waiting.deliver(outbox, attached.index, attached.auto, outgoing, &**encoder);
         if let Some(reporting) = &self.reporting
             && reporting.wanted.dispatched
         {
-            let consumer = self.facts.get(to);
+            let consumer = attached.facts.as_ref();
             reporting.message(News::Dispatched, (told.id, Some(told)), consumer, 0);
         }
         if open { Flow::Open } else { Flow::Full }
@@ -168,7 +136,7 @@ impl Outlet for Delivering<'_> {
             && !delivery.entry.is_purged()
         {
             let told = (delivery.id, delivery.entry.message.as_deref());
-            reporting.message(News::Consumed, told, self.facts.get(by), 0);
+            reporting.message(News::Consumed, told, self.facts(by), 0);
         }
     }
 
@@ -185,25 +153,35 @@ impl Outlet for Delivering<'_> {
             && let Some(message) = &entry.message
         {
             let told = (message.id, Some(&**message));
-            reporting.message(News::Discarded, told, self.facts.get(from), total);
+            reporting.message(News::Discarded, told, self.facts(from), total);
         }
     }
 
+    fn abort(&mut self, whose: SubscriptionKey, cause: AbortCause) {
+        if let Some(attached) = self.attached.get(whose) {
+            let waiting = self.open(&attached.outbox);
+            waiting.end(&attached.outbox, attached.index, cause, false);
+        }
+    }
+
+    fn stalled(&mut self, stall: &Stall) {
+        self.cell.report_stall(stall, self.facts(stall.consumer));
+    }
+
     fn browsed(&mut self, to: SubscriptionKey) {
-        let Some(Attached { outbox, .. }) = self.attached.get(to) else {
+        let Some(attached) = self.attached.get(to) else {
             return;
         };
-        self.open(outbox);
-        if let (Some((_, waiting)), Some(rendering)) =
-            (&mut self.current, self.encoders.get_mut(to))
-            && waiting.takes_deliveries()
-        {
-            waiting.tell(outbox, |out| rendering.encoder.browse_end(out));
+        let waiting = self.open(&attached.outbox);
+        if waiting.takes_deliveries() {
+            waiting.tell(&attached.outbox, |out| attached.encoder.browse_end(out));
         }
     }
 
     fn remove(&mut self, sequence: u64, at: Locator) {
-        if self.stored && !self.journaled.removals {
+        if at.is_temp() {
+            self.records.freed.push(at);
+        } else if self.stored && !self.journaled.removals {
             self.records.removed.push((sequence, records::to_store(at)));
         }
     }

@@ -41,12 +41,23 @@ pub struct Blueprint {
     pub encode: MakeEncoder,
     /// The number of their connection.
     pub origin: u64,
+    /// What they ask of topics, without a durable subscription.
+    pub lateness: Lateness,
     /// What is told of them.
     pub facts: Option<Arc<ConsumerFacts>>,
 }
 
 /// Stands for the index of a feed where any may hold the delivery.
 pub const ANY_FEED: u64 = u32::MAX as u64;
+
+/// What a subscription asks of topics about messages that it would miss (SLO-1, RCV-1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lateness {
+    /// What was kept for those who come later.
+    pub retroactive: bool,
+    /// How many messages may wait for it; `None`: as the policy says.
+    pub pending_max: Option<u32>,
+}
 
 /// Whether a pattern is about advisory topics: only one that names them, so that who asks for all topics gets what
 /// clients send and not what the broker reports.
@@ -288,6 +299,12 @@ impl Feeds {
         }
     }
 
+    /// Whether the consumer `key` of `cell` is one of them.
+    #[must_use]
+    pub fn has(&self, cell: &Arc<Cell>, key: SubscriptionKey) -> bool {
+        self.joined().feeds().any(|feed| feed.is(cell, key))
+    }
+
     /// The feeds that an acknowledgement concerns, with what it means to each: `which` names a delivery of the feed
     /// `index`, or any if it names a message. `None` if it is not there.
     #[must_use]
@@ -317,6 +334,12 @@ impl Feeds {
 }
 
 impl Feed {
+    /// Whether it is the consumer `key` of `cell`.
+    #[must_use]
+    pub fn is(&self, cell: &Arc<Cell>, key: SubscriptionKey) -> bool {
+        self.key == key && Arc::ptr_eq(&self.cell, cell)
+    }
+
     /// Lets deliveries flow.
     pub fn start(&self, now_ms: u64, work: &mut Work) {
         self.cell.step(work, Journaled::default(), |machine, out| {
@@ -394,7 +417,16 @@ impl Engine {
         let mut state = cell.lock();
         let key = match &mut state.machine {
             Machine::Queue(queue) => queue.subscribe_as(*mode, window, wishes),
-            Machine::Topic(topic) => topic.subscribe(*mode, window, selection),
+            Machine::Topic(topic) => {
+                let Lateness {
+                    retroactive,
+                    pending_max,
+                } = blueprint.lateness;
+                let key = topic.subscribe(*mode, window, selection);
+                topic.bound(key, pending_max);
+                topic.recall(self.clock.wall_ms(), key, retroactive);
+                key
+            }
         };
         cell.attach(&mut state, key, outbox, encoder, *mode);
         if let Some(facts) = &blueprint.facts {

@@ -150,7 +150,7 @@ impl Engine {
         // Nobody is there to wait, so only what may be dropped is held back.
         let pending = |_: &Cell| Usage::default();
         if let Admission::Refused(reason) = self.admit(&mut transaction.sends, true, pending) {
-            tracing::debug!(destination = %cell.destination, reason, "scheduled messages go beyond a limit");
+            tracing::debug!(destination = %cell.destination, %reason, "scheduled messages go beyond a limit");
         }
         self.commit_admitted(transaction, work)
             .map_err(|(_, error)| error)?;

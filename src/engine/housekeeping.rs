@@ -30,12 +30,25 @@ const EXPIRE_IDS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often queues are looked at that were declared to go by themselves (section 10).
 const TRANSIENT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often accounts are looked at.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a destination has been idle, as the sweeps have seen it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Idle {
-    since_ms: Option<u64>,
+    /// `u64::MAX`: not at all.
+    since_ms: u64,
     /// Messages it had taken when it was last looked at.
     enqueued: u64,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            since_ms: u64::MAX,
+            enqueued: 0,
+        }
+    }
 }
 
 impl Cell {
@@ -44,7 +57,8 @@ impl Cell {
     pub(super) fn is_inactive(&self, now_ms: u64) -> bool {
         let mut state = self.lock();
         let (is_empty, enqueued) = match &state.machine {
-            Machine::Queue(queue) => (queue.is_empty(), queue.stats.enqueued),
+            // One that somebody has paused is to be found paused.
+            Machine::Queue(queue) => (queue.is_empty() && !queue.is_paused(), queue.stats.enqueued),
             Machine::Topic(topic) => (
                 topic.is_empty() && !topic.has_durables(),
                 topic.stats.enqueued,
@@ -56,7 +70,7 @@ impl Cell {
         };
         if !is_empty || !collects {
             state.idle = Idle {
-                since_ms: None,
+                since_ms: u64::MAX,
                 enqueued,
             };
             return false;
@@ -78,10 +92,10 @@ impl Cell {
     fn idle_ms(&self, idle: &mut Idle, now_ms: u64, enqueued: u64) -> u64 {
         let was_used = std::mem::replace(&mut idle.enqueued, enqueued) != enqueued;
         if was_used || self.in_use.swap(false, Ordering::Relaxed) {
-            idle.since_ms = None;
+            idle.since_ms = u64::MAX;
         }
-        let since_ms = *idle.since_ms.get_or_insert(now_ms);
-        now_ms.saturating_sub(since_ms)
+        idle.since_ms = idle.since_ms.min(now_ms);
+        now_ms - idle.since_ms
     }
 
     /// Somebody refers to the destination; whoever asks next begins to count anew. Takes no lock: the registry is held.
@@ -124,6 +138,7 @@ impl Engine {
         let transient = repeat(TRANSIENT_INTERVAL, || {
             self.remove_transient();
         });
+        let usage = repeat(USAGE_INTERVAL, || self.look_at_usage());
         let temporaries = self.settings.temporaries;
         let temporary_interval = match temporaries.auto_create_on_send {
             true => Duration::from_millis(temporaries.purge_after_ms),
@@ -136,6 +151,7 @@ impl Engine {
             () = purge_temporaries => {}
             () = purge => {}
             () = transient => {}
+            () = usage => {}
             () = expire => {}
             () = drop_durables => {}
             _ = stopping.wait_for(|stop| *stop) => {}

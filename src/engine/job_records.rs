@@ -29,7 +29,7 @@ const BIT_AGAIN: u8 = 8;
 /// How the schedule of a destination is written down, of what `owner` has scheduled or, if empty, of what nobody known
 /// has: kind and name. [`records::kind_code`] has those of destinations.
 pub(super) fn schedule_name(destination: &Destination, owner: &str) -> (u8, String) {
-    let name = destination.name.as_str();
+    let name = &*destination.name;
     match (destination.kind, owner) {
         (Kind::Queue, "") => (2, name.to_owned()),
         (Kind::Topic, "") => (3, name.to_owned()),

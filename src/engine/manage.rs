@@ -130,7 +130,7 @@ impl Engine {
     ) -> Result<Managed, ManageError> {
         let unknown = || ManageError::Unknown(dead_letters.clone());
         let cell = self.registry.get(dead_letters).ok_or_else(unknown)?;
-        if !cell.rules().is_dead_letter_destination {
+        if !cell.rules().is_dead_letter_destination() {
             return Err(ManageError::NotDeadLetters(dead_letters.clone()));
         }
         let mut lost = 0;
@@ -180,7 +180,7 @@ impl Engine {
                 if is_enough || place.sequence() >= end_sequence {
                     continue;
                 }
-                match self.read_entry(&entry)? {
+                match self.read_entry(cell, &entry)? {
                     Some(message) if choose(&message, &entry) => chosen.push(place),
                     Some(_) => {}
                     None => managed.stuck += 1,
@@ -197,9 +197,17 @@ impl Engine {
     }
 
     /// The message of an entry, read back if it has left memory; `None` if it is damaged or gone.
-    pub(super) fn read_entry(&self, entry: &Entry) -> Result<Option<Arc<Message>>, StoreError> {
+    pub(super) fn read_entry(
+        &self,
+        cell: &Cell,
+        entry: &Entry,
+    ) -> Result<Option<Arc<Message>>, StoreError> {
         if let Some(message) = &entry.message {
             return Ok(Some(Arc::clone(message)));
+        }
+        if let Some(at) = entry.at.filter(|at| at.is_temp()) {
+            let found = self.read_spilled(cell, std::iter::once(at));
+            return Ok(found.into_iter().next().flatten());
         }
         let (Some(store), Some(at)) = (&self.store, entry.at) else {
             return Ok(None);

@@ -5,6 +5,7 @@
 
 pub mod advisories;
 mod alike;
+mod attachments;
 pub mod buffers;
 pub mod cell;
 pub mod choice;
@@ -20,6 +21,7 @@ pub mod durables;
 pub mod feeds;
 pub mod filter;
 mod fire;
+pub mod governor;
 pub mod housekeeping;
 pub mod job_records;
 pub mod machine;
@@ -31,6 +33,7 @@ pub mod neutral;
 pub mod opening;
 pub mod outbox;
 pub mod pace;
+pub mod pausing;
 pub mod policy;
 pub mod properties;
 pub mod read_back;
@@ -43,9 +46,12 @@ pub mod roster;
 pub mod routes;
 pub mod schedule;
 pub mod shared;
+pub mod spilling;
 pub mod spread;
 pub mod statistics;
 pub mod timer;
+mod vigil;
+pub mod why;
 pub mod wide;
 
 use std::sync::Arc;
@@ -63,6 +69,7 @@ use choice::Locals;
 use connections::Connections;
 use durability::Durability;
 use durables::Durables;
+use governor::Governor;
 use memory::Memory;
 use outbox::Outbox;
 use properties::PropertyReaders;
@@ -87,6 +94,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Octets of messages that all of the broker may hold.
     pub memory_limit_bytes: u64,
+    /// Octets from which on messages leave memory for temporary storage.
+    pub memory_mark_bytes: u64,
     /// Octets of messages that may be scheduled.
     pub scheduler_bytes_max: u64,
     /// How the message group of a message is read, whatever its wire.
@@ -128,6 +137,8 @@ pub struct Engine {
     pub advisories: Arc<Advisories>,
     /// The memory account.
     pub memory: Arc<Memory>,
+    /// Who waits for room, and how much of everything is used.
+    pub governor: Governor,
     /// What is due when.
     pub timer: Arc<Timer>,
     /// Buffers to lend.
@@ -186,15 +197,12 @@ impl Engine {
             .is_some_and(|store| store.pending_bytes() > PENDING_BYTES_MAX)
     }
 
-    /// Whether some SENDs have to wait.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.memory.is_full() || self.is_store_full()
-    }
-
     /// Stops in good order: what only memory knows is written down, the journal synced and closed.
     pub fn close(&self) {
         self.scheduling.stop();
+        if let Some(spilling) = self.memory.spilling() {
+            spilling.stop();
+        }
         self.note_for_restart();
         if let Some(store) = &self.store
             && let Err(error) = store.close()
@@ -237,6 +245,12 @@ impl Engine {
     fn run_detached(self: &Arc<Self>, work: &mut Work) {
         self.bury_all(work);
         self.publish_noted(work);
+        if !work.freed.is_empty() {
+            let freed = work.freed.drain(..);
+            if let Some(spilling) = self.memory.spilling() {
+                spilling.free(freed);
+            }
+        }
         for (cell, wanted) in work.fetches.drain(..) {
             self.read_back.ask(cell, wanted);
         }
@@ -299,6 +313,9 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.scheduling.stop();
+        if let Some(spilling) = self.memory.spilling() {
+            spilling.stop();
+        }
     }
 }
 

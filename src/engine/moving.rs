@@ -15,7 +15,7 @@ pub(super) struct Moved<'a> {
     pub(super) origin: &'a Cell,
     /// Its place there.
     pub(super) sequence: u64,
-    /// Its record, if it has one.
+    /// Its record in the journal, if it has one.
     pub(super) at: Option<Locator>,
     /// The durable subscription that gives it away, and not the whole destination.
     pub(super) durable: Option<u32>,
@@ -50,7 +50,7 @@ impl Engine {
         let mut outcome = Ok(());
         for withdrawn in withdraw(origin, chosen, work) {
             let found = match outcome {
-                Ok(()) => self.read_entry(&withdrawn.entry),
+                Ok(()) => self.read_entry(origin, &withdrawn.entry),
                 Err(_) => Ok(None),
             };
             let arrival = found.map(|found| found.and_then(&mut arrival));
@@ -84,7 +84,7 @@ impl Engine {
         let moved = Moved {
             origin,
             sequence: *sequence,
-            at: entry.at,
+            at: entry.journaled_at(),
             durable: None,
             message: arrival.message,
             failures: if arrival.is_new {
@@ -97,6 +97,7 @@ impl Engine {
         let target = self.registry.get_or_create(&arrival.target);
         let mut state = target.lock();
         self.move_to((&target, &mut state), moved, work)?;
+        work.free(entry);
         Ok(true)
     }
 

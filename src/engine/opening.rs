@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrymq_store::io::Disk;
-use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent};
+use ferrymq_store::{RecoveryReport, Store, StoreConfig, SyncEvent, Temp, TempConfig};
 
 use super::durability::Durability;
+use super::governor::Waiters;
 use super::recover::Opened;
 
 /// Why the journal did not open.
@@ -26,6 +27,8 @@ pub struct StoreSettings {
     pub checkpoint_interval: Duration,
     /// Octets per second copied out of segments that are mostly garbage.
     pub compaction_rate: u64,
+    /// What the files of the journal may come to; `None`: what the disk has.
+    pub limit_bytes: Option<u64>,
 }
 
 /// Opens the journal and reads what it holds.
@@ -40,19 +43,20 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
         first_segment_bytes: defaults.first_segment_bytes.min(segment_bytes),
         checkpoint_interval: settings.checkpoint_interval,
         compact_bytes_per_s: settings.compaction_rate,
+        bytes_max: settings.limit_bytes,
         ..defaults
     };
     let durability = Arc::clone(durability);
+    let room = Arc::new(Waiters::default());
+    let waiters = Arc::clone(&room);
     let on_event = move |event| match event {
         SyncEvent::Synced(ticket, _) => durability.synced(ticket),
         SyncEvent::Failed(reason) => durability.fail(reason),
         SyncEvent::Full(reason) => {
-            tracing::warn!(
-                reason,
-                "the store is full: producers of persistent messages wait"
-            );
+            // Who looks at the account tells of it.
+            tracing::debug!(reason, "no further file of the journal can be made");
         }
-        SyncEvent::Room => tracing::info!("the store has space again"),
+        SyncEvent::Room => waiters.wake(),
         _ => {}
     };
     let (store, recovered) = Store::open(
@@ -65,7 +69,45 @@ pub fn open(settings: &StoreSettings, durability: &Arc<Durability>) -> Result<Op
     Ok(Opened {
         store: Arc::new(store),
         recovered,
+        room,
     })
+}
+
+/// Values temporary storage is opened with.
+#[derive(Clone, Debug)]
+pub struct TempSettings {
+    /// The disk with the directory.
+    pub disk: Arc<dyn Disk>,
+    /// Its directory, whose files of an earlier process are removed.
+    pub directory: PathBuf,
+    /// Length of a file.
+    pub file_bytes: u64,
+}
+
+/// Opens temporary storage, empty; `limit` says how much it may take where so many octets are free.
+///
+/// # Errors
+/// The directory cannot be emptied.
+pub fn open_temp(
+    settings: &TempSettings,
+    limit: impl FnOnce(u64) -> u64,
+) -> Result<Temp, OpenError> {
+    let TempSettings {
+        disk,
+        directory,
+        file_bytes,
+    } = settings;
+    Temp::empty(&**disk, directory)?;
+    let free_bytes = disk.free_bytes(directory).unwrap_or_else(|error| {
+        let directory = directory.display().to_string();
+        tracing::warn!(directory, %error, "nobody knows how much space is free");
+        u64::MAX
+    });
+    let config = TempConfig {
+        limit_bytes: limit(free_bytes),
+        file_bytes: u32::try_from(*file_bytes).unwrap_or(u32::MAX),
+    };
+    Temp::open(Arc::clone(disk), directory, config)
 }
 
 /// Tells the operator what a start found that should not be there.

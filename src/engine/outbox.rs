@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use super::Engine;
 use super::buffers::{Buffers, PIECE_BYTES};
 use super::cell::{Cell, Encoder};
 use super::memory::Memory;
+use crate::broker::slow::AbortCause;
 use crate::broker::{Outgoing, SubscriptionKey};
 use crate::clock::Clock;
 
@@ -84,6 +86,16 @@ impl Reports {
     }
 }
 
+/// A subscription that the broker ends; its connection has to see to it.
+pub struct Ended {
+    /// Which.
+    pub consumer: Consumer,
+    /// Why.
+    pub cause: AbortCause,
+    /// Whether the whole connection ends.
+    pub whole: bool,
+}
+
 enum Piece {
     Owned(Vec<u8>),
     Shared(Bytes),
@@ -128,6 +140,8 @@ pub struct Waiting {
     deaf: bool,
     closed: bool,
     last_write_ms: u64,
+    /// Subscriptions that have to end.
+    ended: Vec<Ended>,
 }
 
 /// Answers that wait for a sync, in the order of their frames.
@@ -143,6 +157,8 @@ pub struct Outbox {
     waiting: Mutex<Waiting>,
     socket: Box<dyn Socket>,
     kick: Notify,
+    /// Some subscriptions have to end.
+    has_ended: AtomicBool,
     buffers: Arc<Buffers>,
     memory: Arc<Memory>,
     clock: Clock,
@@ -175,11 +191,13 @@ impl Outbox {
             deaf: false,
             closed: false,
             last_write_ms: 0,
+            ended: Vec::new(),
         };
         Self {
             waiting: Mutex::new(waiting),
             socket,
             kick: Notify::new(),
+            has_ended: AtomicBool::new(false),
             buffers,
             memory,
             clock,
@@ -328,6 +346,19 @@ impl Outbox {
         waiting.marks.retain(|mark| mark.consumer != index);
     }
 
+    /// Has the connection's task end a subscription, and the connection with it if `whole`.
+    pub fn end(&self, index: u32, cause: AbortCause, whole: bool) {
+        self.lock().end(self, index, cause, whole);
+    }
+
+    /// The subscriptions that have to end, once each.
+    pub fn take_ended(&self) -> Vec<Ended> {
+        if !self.has_ended.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.lock().ended)
+    }
+
     /// What flushes have found out since the last call.
     pub fn take_reports(&self) -> Reports {
         std::mem::take(&mut self.lock().reports)
@@ -469,26 +500,23 @@ impl Waiting {
         consumer: u32,
         auto: bool,
         outgoing: &Outgoing<'_>,
-        encoder: &mut dyn Encoder,
+        encoder: &dyn Encoder,
     ) -> bool {
         let piece = self.open_piece(&outbox.buffers);
         let before = piece.len();
-        encoder.head(outgoing, piece);
-        let tail = encoder.tail();
-        let message = outgoing.message;
-        let body = if encoder.has_body() {
-            message.body()
-        } else {
-            &[]
-        };
-        if body.len() < SHARED_BODY_BYTES {
+        let body_follows = encoder.head(outgoing, piece);
+        let body = outgoing.message.body();
+        if !body_follows {
+            self.appended += (piece.len() - before) as u64;
+        } else if body.len() < SHARED_BODY_BYTES {
             piece.extend_from_slice(body);
-            piece.extend_from_slice(tail);
+            encoder.tail(piece);
             self.appended += (piece.len() - before) as u64;
         } else {
             self.appended += (piece.len() - before + body.len()) as u64;
-            self.pieces.push_back(Piece::Shared(message.body_shared()));
-            self.append(tail, &outbox.buffers);
+            let body = outgoing.message.body_shared();
+            self.pieces.push_back(Piece::Shared(body));
+            self.tell(outbox, |out| encoder.tail(out));
         }
         if auto {
             self.marks.push_back(Mark {
@@ -501,6 +529,20 @@ impl Waiting {
             return false;
         }
         true
+    }
+
+    /// [`Outbox::end`] for who holds the lock already.
+    pub(super) fn end(&mut self, outbox: &Outbox, index: u32, cause: AbortCause, whole: bool) {
+        let Some(consumer) = self.consumers.get(index as usize).cloned().flatten() else {
+            return;
+        };
+        self.ended.push(Ended {
+            consumer,
+            cause,
+            whole,
+        });
+        outbox.has_ended.store(true, Ordering::Release);
+        outbox.kick();
     }
 
     /// Appends a frame that is no delivery, between those of a step.

@@ -17,6 +17,12 @@ const MEMORY_MS: u64 = 100;
 /// The longest pause, so that acknowledgements on the same connection are never far.
 const PAUSE_MS_MAX: u64 = 8;
 
+/// Whether so much waits that somebody may have to pause.
+#[must_use]
+pub fn is_behind(held_bytes: u64) -> bool {
+    held_bytes > BEHIND_BYTES
+}
+
 /// Measures how fast a destination is drained.
 #[derive(Debug, Default)]
 pub struct Pace {

@@ -10,7 +10,11 @@ use super::Engine;
 use super::alike::Alike;
 use super::cell::{Cell, Delivering, Journaled, Machine, State, Work};
 use super::declare::Declarations;
+use super::governor::NoRoom;
+use super::properties::PropertyReaders;
+use crate::broker::governor::Cause;
 use crate::broker::policy::{Overflow, Reached, Usage};
+use crate::broker::topic::{TopicPolicy, TopicRules};
 use crate::broker::{Destination, DestinationPolicy, Message, Policies, QueuePolicy};
 
 /// The rules of many destinations, equal ones kept once.
@@ -25,7 +29,6 @@ impl SharedRules {
         Rules {
             policy: self.policies.share(rules.policy),
             queue: self.queues.share(rules.queue),
-            ..rules
         }
     }
 }
@@ -35,8 +38,6 @@ impl SharedRules {
 pub struct Rules {
     /// Its own policy; destinations of equal ones share it.
     pub policy: Arc<DestinationPolicy>,
-    /// Whether dead letters come here (DLQ-5).
-    pub is_dead_letter_destination: bool,
     /// What a queue is told of them, unless they were changed since; shared as the policy is.
     pub(super) queue: Arc<QueuePolicy>,
 }
@@ -55,10 +56,10 @@ pub(super) const REPORTS: u8 = 8;
 pub enum Admission {
     /// It may.
     Open,
-    /// Its producer has to wait.
-    Wait,
+    /// Its producer has to wait for this.
+    Wait(Cause),
     /// It is refused, for this reason.
-    Refused(String),
+    Refused(NoRoom),
 }
 
 /// What is on its way to destinations with limits, and not there yet.
@@ -106,7 +107,6 @@ impl Rules {
         let queue = queue_policy(&policy, is_dead_letter_destination);
         Self {
             policy: Arc::new(policy),
-            is_dead_letter_destination,
             queue: Arc::new(queue),
         }
     }
@@ -126,15 +126,39 @@ impl Rules {
         Self::new(policy, is_dead_letter_destination)
     }
 
+    /// Whether dead letters come here (DLQ-5).
+    #[must_use]
+    pub fn is_dead_letter_destination(&self) -> bool {
+        self.queue.is_dead_letter_queue
+    }
+
+    /// The same, for a destination that dead letters come to.
+    #[must_use]
+    pub fn for_dead_letters(self) -> Self {
+        let queue = queue_policy(&self.policy, true);
+        Self {
+            queue: Arc::new(queue),
+            ..self
+        }
+    }
+
     /// What the queue is told of them.
     #[must_use]
     pub fn for_queue(&self) -> Arc<QueuePolicy> {
-        let queue = queue_policy(&self.policy, self.is_dead_letter_destination);
+        let queue = queue_policy(&self.policy, self.is_dead_letter_destination());
         if *self.queue == queue {
             Arc::clone(&self.queue)
         } else {
             Arc::new(queue)
         }
+    }
+
+    /// What the topic is told of them; `readers` read what it asks of messages.
+    pub(super) fn for_topic(&self, readers: &Arc<PropertyReaders>) -> Option<TopicRules> {
+        (self.policy.topic != TopicPolicy::default()).then(|| TopicRules {
+            policy: self.policy.topic.clone(),
+            reader: Arc::clone(readers) as _,
+        })
     }
 
     /// What a send has to look at.
@@ -176,21 +200,35 @@ impl Cell {
         Arc::clone(&self.lock().rules.policy)
     }
 
-    /// Gives it new rules; what it holds stays and follows them.
-    pub(super) fn set_rules(self: &Arc<Self>, now_ms: u64, rules: Rules, work: &mut Work) {
+    /// Gives it new rules; what it holds stays and follows them. `window_bytes` of it may stay in memory.
+    pub(super) fn set_rules(
+        self: &Arc<Self>,
+        now_ms: u64,
+        rules: Rules,
+        window_bytes: u64,
+        readers: &Arc<PropertyReaders>,
+        work: &mut Work,
+    ) {
         self.set_window(rules.policy.dedup);
         let mut state = self.lock();
         self.watched.store(rules.watched(), Ordering::Relaxed);
         let queue_policy = rules.for_queue();
+        let topic_rules = rules.for_topic(readers);
         state.rules = rules;
+        state.expect_slow();
         self.step_locked(
             &mut state,
             work,
             Journaled::default(),
             |machine, out| match machine {
-                Machine::Queue(queue) => queue.set_policy(now_ms, queue_policy, out),
+                Machine::Queue(queue) => {
+                    queue.set_window_bytes(window_bytes);
+                    queue.set_policy(now_ms, queue_policy, out);
+                }
                 Machine::Topic(topic) => {
+                    topic.set_window_bytes(window_bytes);
                     topic.set_policy(queue_policy.redelivery, queue_policy.on_nack);
+                    topic.set_rules(now_ms, topic_rules);
                 }
             },
         );
@@ -221,11 +259,19 @@ impl Cell {
             return Admission::Open;
         }
         let state = self.lock();
-        let limits = state.rules.policy.limits;
-        let Machine::Queue(queue) = &state.machine else {
-            return Admission::Open;
+        let mut limits = state.rules.policy.limits;
+        let usage = match &state.machine {
+            Machine::Queue(queue) => queue.usage(),
+            Machine::Topic(topic) => {
+                // What it holds is what its subscribers have not taken; only the memory of that has a limit.
+                (limits.messages_max, limits.bytes_max) = (None, None);
+                Usage {
+                    memory_bytes: topic.held_bytes(),
+                    ..Usage::default()
+                }
+            }
         };
-        let usage = queue.usage().and(pending());
+        let usage = usage.and(pending());
         let Some(reached) = limits.reached(usage, bytes, persistent) else {
             return Admission::Open;
         };
@@ -236,25 +282,26 @@ impl Cell {
             Reached::Memory => limits.fails_if_no_space,
             _ => limits.overflow == Overflow::Reject || limits.fails_if_no_space,
         };
-        if !refuses {
-            return Admission::Wait;
-        }
-        let (key, limit, found) = match reached {
+        let (key, limit, held) = match reached {
             Reached::Messages => ("maxMessages", limits.messages_max, usage.messages),
             Reached::Bytes => ("maxBytes", limits.bytes_max, usage.bytes),
             Reached::Memory => ("memoryLimit", limits.memory_bytes_max, usage.memory_bytes),
         };
-        Admission::Refused(format!(
-            "Usage Manager Limit reached: {} holds {found} and its policy has {key} = {}",
-            self.destination,
-            limit.unwrap_or_default()
-        ))
-    }
-
-    /// Whether a producer gets an error where it would wait for space of the whole broker (USE-5).
-    #[must_use]
-    pub fn fails_if_no_space(&self) -> bool {
-        self.is_limited() && self.lock().rules.policy.limits.fails_if_no_space
+        let limit = limit.unwrap_or_default();
+        let cause = Cause::Destination {
+            of: self.destination.clone(),
+            key,
+            held,
+            limit,
+        };
+        if !refuses {
+            return Admission::Wait(cause);
+        }
+        let text = format!(
+            "Usage Manager Limit reached: {} holds {held} and its policy has {key} = {limit}",
+            self.destination
+        );
+        Admission::Refused(NoRoom::new(cause, text))
     }
 
     /// Stamps a message that goes here in a transaction (EXP-1).
@@ -300,7 +347,20 @@ impl Engine {
     /// Gives one destination other rules, until policies are replaced again.
     pub fn set_rules(self: &Arc<Self>, cell: &Arc<Cell>, rules: Rules) {
         let mut work = Work::default();
-        cell.set_rules(self.clock.wall_ms(), rules, &mut work);
+        let (window_bytes, readers) = (self.window_bytes(&rules), &self.properties);
+        cell.set_rules(
+            self.clock.wall_ms(),
+            rules,
+            window_bytes,
+            readers,
+            &mut work,
+        );
         self.run(&mut work);
+    }
+
+    /// How many octets at its head a destination with these rules keeps in memory.
+    pub(super) fn window_bytes(&self, rules: &Rules) -> u64 {
+        let limits = rules.policy.limits;
+        limits.window_bytes(self.settings.queue_window_bytes)
     }
 }

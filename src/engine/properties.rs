@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::neutral::Neutral;
 use crate::broker::Message;
+use crate::broker::filter::TextReader;
 use crate::broker::selector::{Header, Value};
 
 /// Reads the head of messages of one wire. Given by the adapter of that wire.
@@ -48,6 +49,18 @@ impl PropertyReaders {
     #[must_use]
     pub fn get(&self, wire: u8) -> Option<&dyn PropertyReader> {
         self.0.get(usize::from(wire))?.get().map(AsRef::as_ref)
+    }
+}
+
+impl TextReader for PropertyReaders {
+    fn text(&self, message: &Message, name: &str) -> Option<String> {
+        let value = self.get(message.wire)?.property(message, name)?;
+        match value {
+            Value::Str(text) => Some(text.into_owned()),
+            Value::Bool(truth) => Some(truth.to_string()),
+            Value::I64(number) => Some(number.to_string()),
+            Value::F64(number) => Some(number.to_string()),
+        }
     }
 }
 

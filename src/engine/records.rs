@@ -26,8 +26,12 @@ pub fn from_store(at: ferrymq_store::Locator) -> Locator {
     Locator(std::num::NonZeroU64::new(at.get()).unwrap_or(std::num::NonZeroU64::MIN))
 }
 
-/// The journal's form of a place.
+/// The journal's form of a place, which is there and not in temporary storage.
 pub fn to_store(at: Locator) -> ferrymq_store::Locator {
+    assert!(
+        !at.is_temp(),
+        "the journal knows nothing of what was spilled"
+    );
     ferrymq_store::Locator::from_u64(at.0.get())
         .unwrap_or_else(|| unreachable!("places come from the store"))
 }
@@ -86,6 +90,11 @@ pub fn add(
     targets: &[(DestinationId, u64)],
     message: &Message,
 ) -> ferrymq_store::Locator {
+    with_stored(message, |stored| batch.add(targets, stored))
+}
+
+/// Hands a message to `write` in the store's form.
+pub fn with_stored<R>(message: &Message, write: impl FnOnce(&StoredMessage<'_>) -> R) -> R {
     let mut stored = StoredMessage {
         wire: message.wire,
         flags: message.flags.0,
@@ -98,7 +107,7 @@ pub fn add(
         body: message.body(),
     };
     let Some(fate) = &message.dead_letter else {
-        return batch.add(targets, &stored);
+        return write(&stored);
     };
     let mut head = BytesMut::new();
     let fate = write_fate(fate);
@@ -107,7 +116,7 @@ pub fn add(
     head.put_slice(message.head());
     stored.flags |= FATE_IN_HEAD;
     stored.head = &head;
-    batch.add(targets, &stored)
+    write(&stored)
 }
 
 /// Writes down that the stored body `of` now also is `message`: its dead letter, or the message that a dead letter was.

@@ -16,6 +16,7 @@ use super::choice::{Choice, Locals};
 use super::connections::Connections;
 use super::durability::Durability;
 use super::durables::{Durable, DurableName, Durables};
+use super::governor::{Governor, Waiters};
 use super::memory::Memory;
 use super::properties::PropertyReaders;
 use super::read_back::ReadBack;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub store: Arc<Store>,
     /// What it held.
     pub recovered: Recovered,
+    /// Who waits for room in it.
+    pub room: Arc<Waiters>,
 }
 
 impl Engine {
@@ -71,10 +74,14 @@ impl Engine {
         opened: Option<Opened>,
         properties: Arc<PropertyReaders>,
     ) -> std::io::Result<Arc<Self>> {
-        let memory = Arc::new(Memory::new(settings.memory_limit_bytes));
-        let (store, recovered) = opened
-            .map(|opened| (opened.store, opened.recovered))
-            .unzip();
+        let memory = Arc::new(Memory::with_mark(
+            settings.memory_limit_bytes,
+            settings.memory_mark_bytes,
+        ));
+        let (store, recovered, room) = match opened {
+            Some(opened) => (Some(opened.store), Some(opened.recovered), opened.room),
+            None => (None, None, Arc::default()),
+        };
         let epoch = recovered.as_ref().map_or_else(
             || clock.wall_ms() & 0xffff_ffff,
             |recovered| recovered.epoch,
@@ -99,6 +106,7 @@ impl Engine {
             locals: Locals::default(),
             connections: Connections::default(),
             memory,
+            governor: Governor::new(room, settings.scheduler_bytes_max),
             buffers: Arc::new(Buffers::default()),
             store,
             durability,
@@ -150,11 +158,12 @@ impl Engine {
                 entries,
                 ids,
                 declared,
+                paused,
                 ..
             } = found;
             let destination = Destination {
                 kind: records::kind_of(kind),
-                name,
+                name: name.into(),
             };
             if !declared.is_empty() {
                 let declared = Declared::decode(&declared);
@@ -169,6 +178,9 @@ impl Engine {
                     }
                     let cell = self.registry.adopt(destination, id, machine);
                     cell.recover_ids(&ids, self.clock.wall_ms());
+                    if !paused.is_empty() {
+                        cell.recover_pause(&paused);
+                    }
                 }
                 Machine::Topic(_) => {
                     let cell = self.registry.adopt(destination, id, machine);
@@ -312,7 +324,7 @@ impl Engine {
 /// Notes what was in a frame to a consumer and is still in the queue.
 fn note_queue(store: &Store, cell: &Cell, queue: &Queue) -> Result<(), StoreError> {
     let seen = |(sequence, entry): (u64, Seen<'_, Entry>)| {
-        let at = entry.at.filter(|_| entry.redelivered)?;
+        let at = entry.journaled_at().filter(|_| entry.redelivered)?;
         Some((sequence, at, entry.redeliveries))
     };
     let mut seen = queue.entries().filter_map(seen).peekable();

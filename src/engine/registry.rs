@@ -8,7 +8,7 @@ use ferrymq_store::{DestinationId, Store};
 
 use super::Settings;
 use super::advisories::{self, Advisories};
-use super::cell::{Cell, Machine, Shared};
+use super::cell::{Cell, Common, Machine, Shared};
 use super::declare::Declarations;
 use super::feeds::Feeds;
 use super::memory::Memory;
@@ -24,7 +24,10 @@ use crate::broker::policy::Declared;
 use crate::broker::topic::TopicLimits;
 use crate::broker::{Destination, Kind, Policies, Queue, Topic};
 
+mod cells;
 mod linking;
+
+use cells::Cells;
 
 /// All destinations.
 pub struct Registry {
@@ -41,15 +44,18 @@ pub struct Registry {
     shared_rules: SharedRules,
     /// What clients have declared of queues.
     pub(super) declarations: Declarations,
-    store: Option<Arc<Store>>,
-    memory: Arc<Memory>,
-    timer: Arc<Timer>,
+    /// What destinations share that the journal may know,
+    stored: Arc<Common>,
+    /// temporary ones,
+    unstored: Arc<Common>,
+    /// and those that the broker reports to.
+    reporting: Arc<Common>,
     advisories: Arc<Advisories>,
 }
 
 #[derive(Default)]
 struct Known {
-    cells: HashMap<Destination, Arc<Cell>>,
+    cells: Cells,
     /// Subscriptions that destinations made later may belong to.
     feeds: Vec<Arc<Feeds>>,
     /// Durable ones, with a consumer or without.
@@ -65,7 +71,7 @@ impl Known {
             let queues = self.shared.entry(topic.to_owned()).or_default();
             queues.push(destination.clone());
         }
-        self.cells.insert(destination.clone(), Arc::clone(cell));
+        self.cells.insert(cell);
     }
 
     fn remove(&mut self, destination: &Destination) -> Option<Arc<Cell>> {
@@ -112,6 +118,21 @@ impl Registry {
         advisories: Arc<Advisories>,
         properties: Arc<PropertyReaders>,
     ) -> Self {
+        let stored = Common {
+            store,
+            memory,
+            timer,
+            advisories: Arc::clone(&advisories),
+        };
+        let unstored = Common {
+            store: None,
+            ..stored.clone()
+        };
+        // Neither kept, nor counted where it would hold up producers (ADV-2).
+        let reporting = Common {
+            memory: Arc::clone(&advisories.memory),
+            ..unstored.clone()
+        };
         Self {
             known: RwLock::default(),
             next_id: AtomicU32::new(1),
@@ -123,9 +144,9 @@ impl Registry {
             shared_rules: SharedRules::default(),
             declarations: Declarations::default(),
             settings,
-            store,
-            memory,
-            timer,
+            stored: Arc::new(stored),
+            unstored: Arc::new(unstored),
+            reporting: Arc::new(reporting),
             advisories,
         }
     }
@@ -170,7 +191,7 @@ impl Registry {
             let known = self.known();
             let others = known
                 .cells
-                .keys()
+                .names()
                 .filter(|other| !other.is_temporary() && !other.is_advisory());
             let alike = others.filter(|other| policies.are_alike(destination, other));
             if alike.count() >= max as usize {
@@ -259,7 +280,7 @@ impl Registry {
     /// Removes advisory topics without a subscription.
     pub(super) fn remove_unused_advisories(&self) {
         let mut known = self.known_mut();
-        known.cells.retain(|_, cell| !advisories::is_unused(cell));
+        known.cells.retain(|cell| !advisories::is_unused(cell));
     }
 
     /// A temporary destination, which nothing of is stored; it is there until it is removed (DST-9). `owner` is the id of
@@ -268,19 +289,19 @@ impl Registry {
         let destination = Destination::temporary(kind, id);
         if let Some(cell) = self.get(&destination)
             && let Some(owner) = owner
-            && cell.owner.set(owner.to_owned()).is_ok()
+            && cell.owner.set(owner.into()).is_ok()
         {
             // Somebody has sent to it before; what was sent is there.
             return cell;
         }
         let rules = self.rules(&destination);
         let machine = self.machine(&destination, 1);
-        let shared = self.shared(&destination, None);
+        let shared = self.shared(&destination, &self.unstored);
         let number = self.next_id();
         let name = destination.clone();
         let cell = Cell::new(name, number, machine, rules, false, shared);
         if let Some(owner) = owner {
-            cell.owner.get_or_init(|| owner.to_owned());
+            cell.owner.get_or_init(|| owner.into());
         }
         let cell = Arc::new(cell);
         self.note(Change::Added, &destination, owner);
@@ -325,7 +346,8 @@ impl Registry {
     pub(super) fn remove_ownerless(&self, mut may_go: impl FnMut(&Cell) -> bool) -> usize {
         let mut known = self.known_mut();
         let before = known.cells.len();
-        known.cells.retain(|destination, cell| {
+        known.cells.retain(|cell| {
+            let destination = &cell.destination;
             if !destination.is_temporary() || cell.owner.get().is_some() {
                 return true;
             }
@@ -348,7 +370,7 @@ impl Registry {
         let removed = self.known_mut().remove(destination);
         if let Some(cell) = removed {
             let owner = cell.owner.get();
-            self.note(Change::Removed, destination, owner.map(String::as_str));
+            self.note(Change::Removed, destination, owner.map(|owner| &**owner));
         }
     }
 
@@ -356,7 +378,7 @@ impl Registry {
     pub(super) fn watch(&self, feeds: &Arc<Feeds>) -> Vec<Arc<Cell>> {
         let mut known = self.known_mut();
         known.feeds.push(Arc::clone(feeds));
-        let cells = known.cells.values();
+        let cells = known.cells.iter();
         cells
             .filter(|cell| feeds.matches(&cell.destination))
             .cloned()
@@ -367,7 +389,7 @@ impl Registry {
     pub(super) fn watch_durable(&self, wide: &Arc<Wide>) -> Vec<Arc<Cell>> {
         let mut known = self.known_mut();
         known.durables.push(Arc::clone(wide));
-        let cells = known.cells.values();
+        let cells = known.cells.iter();
         cells
             .filter(|cell| wide.matches(&cell.destination))
             .cloned()
@@ -394,13 +416,13 @@ impl Registry {
     /// How many destinations there are whose names begin with `prefix`, temporary ones included.
     pub fn count_within(&self, prefix: &str) -> usize {
         let known = self.known();
-        let names = known.cells.keys();
+        let names = known.cells.names();
         names.filter(|name| shared::is_within(name, prefix)).count()
     }
 
     /// All destinations.
     pub fn all(&self) -> Vec<Arc<Cell>> {
-        self.known().cells.values().cloned().collect()
+        self.known().cells.iter().cloned().collect()
     }
 
     /// Adds a destination that the journal knows, with its recovered machine.
@@ -421,10 +443,12 @@ impl Registry {
     /// A machine for `destination` whose next message gets `next_sequence`, by the rules it has.
     #[must_use]
     pub fn machine(&self, destination: &Destination, next_sequence: u64) -> Machine {
-        let policy = self.rules(destination).for_queue();
+        let rules = self.rules(destination);
+        let limits = rules.policy.limits;
+        let window_bytes = limits.window_bytes(self.settings.queue_window_bytes);
+        let policy = rules.for_queue();
         match destination.kind {
             Kind::Queue => {
-                let window_bytes = self.settings.queue_window_bytes;
                 let mut queue = Queue::new(next_sequence, window_bytes, policy);
                 if let Some(reader) = self.settings.group_reader {
                     queue.set_group_reader(reader);
@@ -433,12 +457,13 @@ impl Registry {
             }
             Kind::Topic => {
                 let limits = TopicLimits {
-                    window_bytes: self.settings.queue_window_bytes,
+                    window_bytes,
                     slow_bytes_max: self.settings.slow_subscriber_bytes_max,
                 };
                 let mut topic = Topic::new(next_sequence, limits, policy.redelivery);
                 topic.set_policy(policy.redelivery, policy.on_nack);
-                Machine::Topic(topic)
+                topic.set_rules(0, rules.for_topic(&self.properties));
+                Machine::Topic(Box::new(topic))
             }
         }
     }
@@ -469,7 +494,8 @@ impl Registry {
     ) -> Vec<Destination> {
         let mut known = self.known_mut();
         let mut gone = Vec::new();
-        known.cells.retain(|destination, cell| {
+        known.cells.retain(|cell| {
+            let destination = &cell.destination;
             // These live with their connection (DST-9).
             if destination.is_temporary() {
                 return true;
@@ -498,25 +524,18 @@ impl Registry {
         defined: bool,
     ) -> Arc<Cell> {
         let rules = self.rules(&destination);
-        let shared = if destination.is_advisory() {
-            // Neither kept, nor counted where it would hold up producers (ADV-2).
-            let memory = Arc::clone(&self.advisories.memory);
-            Shared {
-                memory,
-                ..self.shared(&destination, None)
-            }
+        let common = if destination.is_advisory() {
+            &self.reporting
         } else {
-            self.shared(&destination, self.store.clone())
+            &self.stored
         };
+        let shared = self.shared(&destination, common);
         Arc::new(Cell::new(destination, id, machine, rules, defined, shared))
     }
 
-    fn shared(&self, destination: &Destination, store: Option<Arc<Store>>) -> Shared {
+    fn shared(&self, destination: &Destination, common: &Arc<Common>) -> Shared {
         Shared {
-            store,
-            memory: Arc::clone(&self.memory),
-            timer: Arc::clone(&self.timer),
-            advisories: Arc::clone(&self.advisories),
+            common: Arc::clone(common),
             account: self.accounts.of(destination),
         }
     }

@@ -26,7 +26,7 @@ struct Remembered {
 
 /// All of them, by the name of their queue.
 pub struct Selectors {
-    by_queue: RwLock<HashMap<String, Vec<Remembered>>>,
+    by_queue: RwLock<HashMap<Arc<str>, Vec<Remembered>>>,
     store: Option<Arc<Store>>,
     properties: Arc<PropertyReaders>,
 }
@@ -71,7 +71,7 @@ impl Selectors {
         if let Some(store) = &self.store {
             let written = store.append(|batch| {
                 if let Some(id) = id {
-                    let name = records::fields_text([queue.name.as_str(), selector]);
+                    let name = records::fields_text([&*queue.name, selector]);
                     batch.define_destination(id, KIND_SELECTOR, &name);
                 }
                 gone.iter().for_each(|one| batch.drop_destination(one.id));
@@ -91,12 +91,13 @@ impl Selectors {
             tracing::error!(name, "a remembered selector makes no sense");
             return;
         };
-        let remembered = self.compile(&Destination::queue(&queue), &selector, id);
+        let queue = Destination::queue(queue);
+        let remembered = self.compile(&queue, &selector, id);
         let mut by_queue = self
             .by_queue
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        by_queue.entry(queue).or_default().push(remembered);
+        by_queue.entry(queue.name).or_default().push(remembered);
     }
 
     /// Forgets those of a queue that is gone, or of all that `keeps` does not keep.

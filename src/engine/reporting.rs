@@ -5,17 +5,14 @@
 
 use std::sync::Arc;
 
-use slotmap::SecondaryMap;
-
 use super::advisories::Advisories;
-use super::cell::{Cell, Machine, State};
+use super::attachments::Attachments;
+use super::cell::{Cell, Machine, Rare, State};
 use super::policy::{self, Rules};
 use crate::broker::advisory::{ConsumerFacts, Event, MessageEvent, News};
 use crate::broker::policy::AdvisoryPolicy;
-use crate::broker::{Destination, Kind, Message, MessageId, SubscriptionKey};
-
-/// What is told of consumers.
-pub(super) type Facts = SecondaryMap<SubscriptionKey, Arc<ConsumerFacts>>;
+use crate::broker::queue::Stall;
+use crate::broker::{Destination, Kind, Message, MessageId};
 
 /// A step that has something to report.
 #[derive(Clone, Copy)]
@@ -67,12 +64,12 @@ impl<'a> Reporting<'a> {
         }
     }
 
-    /// Reports consumers that have become slow since the last step; `known` are those that were.
+    /// Reports consumers that have become slow since the last step.
     pub(super) fn slow_consumers(
         &self,
         machine: &Machine,
-        known: &mut Vec<SubscriptionKey>,
-        facts: &Facts,
+        rare: &mut Option<Box<Rare>>,
+        attached: &Attachments,
     ) {
         if !self.wanted.slow_consumers {
             return;
@@ -81,8 +78,12 @@ impl<'a> Reporting<'a> {
             Machine::Queue(queue) => queue.slow_consumers(),
             Machine::Topic(topic) => topic.slow_consumers(),
         };
+        if slow.is_empty() && rare.is_none() {
+            return;
+        }
+        let known = &mut rare.get_or_insert_default().slow;
         for key in slow.iter().filter(|key| !known.contains(key)) {
-            if let Some(who) = facts.get(*key) {
+            if let Some(who) = attached.get(*key).and_then(|it| it.facts.as_ref()) {
                 self.advisories.note(|| Event::SlowConsumer {
                     of: self.of.clone(),
                     who: Arc::clone(who),
@@ -107,7 +108,7 @@ impl Cell {
     #[inline]
     pub(super) fn reporting(&self, rules: &Rules) -> Option<Reporting<'_>> {
         (self.watches(policy::REPORTS)
-            && self.advisories.are_wanted()
+            && self.common.advisories.are_wanted()
             && !self.destination.is_advisory())
         .then(|| self.report(rules.policy.advisories))
     }
@@ -115,17 +116,35 @@ impl Cell {
     fn report(&self, wanted: AdvisoryPolicy) -> Reporting<'_> {
         Reporting {
             wanted,
-            advisories: &self.advisories,
+            advisories: &self.common.advisories,
             of: &self.destination,
         }
     }
 
     /// Reports a message that has expired or become a dead letter, whatever the policy.
     pub(super) fn report_end(&self, wanted: AdvisoryPolicy, news: News, message: &Message) {
-        if self.advisories.are_wanted() {
+        if self.common.advisories.are_wanted() {
             self.report(wanted)
                 .message(news, (message.id, Some(message)), None, 0);
         }
+    }
+
+    /// Says in the log that a queue stands still, and who should have got what.
+    pub(super) fn report_stall(&self, stall: &Stall, who: Option<&Arc<ConsumerFacts>>) {
+        let reason = stall.reason.as_ref().map_or_else(
+            || "nothing keeps it: a fault of the broker".to_owned(),
+            ToString::to_string,
+        );
+        tracing::warn!(
+            destination = %self.destination,
+            waiting = stall.waiting,
+            still_ms = stall.still_ms,
+            sequence = stall.sequence,
+            consumer = who.map(|who| who.id()),
+            client_id = who.map(|who| who.connection.client_id.as_str()),
+            reason,
+            "a queue stands still although a consumer has credit (stallTimeout)"
+        );
     }
 
     /// Reports messages that are about to come in.

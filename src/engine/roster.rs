@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::broker::Destination;
 use crate::broker::advisory::{Change, ConnectionFacts, ConsumerFacts, Event, ProducerFacts};
+use crate::broker::rising::Rising;
 
 /// All connections that have logged in, and what they consume and produce.
 #[derive(Default)]
@@ -18,11 +19,17 @@ pub struct Roster {
 #[derive(Default)]
 struct Known {
     /// By the number of the connection.
-    connections: BTreeMap<u64, Arc<ConnectionFacts>>,
-    /// By the numbers of the connection and of the consumer there.
-    consumers: BTreeMap<(u64, u64), Arc<ConsumerFacts>>,
-    producers: BTreeMap<(u64, u64), Arc<ProducerFacts>>,
+    connections: BTreeMap<u64, Present>,
     counts: HashMap<Destination, Counts>,
+}
+
+/// A connection, and what it has by its own numbers.
+#[derive(Default)]
+struct Present {
+    /// `None` before it has logged in.
+    who: Option<Arc<ConnectionFacts>>,
+    consumers: Rising<Arc<ConsumerFacts>>,
+    producers: Rising<Arc<ProducerFacts>>,
 }
 
 /// How many refer to a destination by its name.
@@ -35,6 +42,12 @@ pub struct Counts {
 }
 
 impl Known {
+    /// All consumers, by the numbers of the connection and of the consumer there.
+    fn consumers(&self) -> impl Iterator<Item = &Arc<ConsumerFacts>> {
+        let present = self.connections.values();
+        present.flat_map(|present| present.consumers.iter().map(|(_, who)| who))
+    }
+
     /// Changes the counts of a destination; returns what they are then.
     fn count(&mut self, of: &Destination, change: impl FnOnce(&mut Counts)) -> Counts {
         let counts = self.counts.entry(of.clone()).or_default();
@@ -48,7 +61,7 @@ impl Known {
 
     fn consumer_events(&mut self, change: Change, who: &Arc<ConsumerFacts>) -> Vec<Event> {
         let mut events = Vec::with_capacity(who.destinations.len());
-        for of in &who.destinations {
+        for of in who.destinations.iter() {
             let counts = self.count(of, |counts| match change {
                 Change::Added => counts.consumers += 1,
                 Change::Removed => counts.consumers = counts.consumers.saturating_sub(1),
@@ -72,13 +85,14 @@ impl Roster {
     /// A connection has logged in.
     pub fn connected(&self, origin: u64, who: Arc<ConnectionFacts>) -> Event {
         let change = Change::Added;
-        self.known().connections.insert(origin, Arc::clone(&who));
+        let mut known = self.known();
+        known.connections.entry(origin).or_default().who = Some(Arc::clone(&who));
         Event::Connection { change, who }
     }
 
     /// It has gone.
     pub fn disconnected(&self, origin: u64) -> Option<Event> {
-        let who = self.known().connections.remove(&origin)?;
+        let who = self.known().connections.remove(&origin)?.who?;
         let change = Change::Removed;
         Some(Event::Connection { change, who })
     }
@@ -86,14 +100,16 @@ impl Roster {
     /// The connection has the consumer `number`.
     pub fn consumer_came(&self, origin: u64, number: u64, who: &Arc<ConsumerFacts>) -> Vec<Event> {
         let mut known = self.known();
-        known.consumers.insert((origin, number), Arc::clone(who));
+        let present = known.connections.entry(origin).or_default();
+        present.consumers.insert(number, Arc::clone(who));
         known.consumer_events(Change::Added, who)
     }
 
     /// It has gone.
     pub fn consumer_left(&self, origin: u64, number: u64) -> Vec<Event> {
         let mut known = self.known();
-        match known.consumers.remove(&(origin, number)) {
+        let present = known.connections.get_mut(&origin);
+        match present.and_then(|present| present.consumers.remove(number)) {
             Some(who) => known.consumer_events(Change::Removed, &who),
             None => Vec::new(),
         }
@@ -102,7 +118,8 @@ impl Roster {
     /// The connection has the producer `number`.
     pub fn producer_came(&self, origin: u64, number: u64, who: &Arc<ProducerFacts>) -> Event {
         let mut known = self.known();
-        known.producers.insert((origin, number), Arc::clone(who));
+        let present = known.connections.entry(origin).or_default();
+        present.producers.insert(number, Arc::clone(who));
         let counts = known.count(&who.destination, |counts| counts.producers += 1);
         Event::Producer {
             change: Change::Added,
@@ -114,7 +131,8 @@ impl Roster {
     /// It has gone.
     pub fn producer_left(&self, origin: u64, number: u64) -> Option<Event> {
         let mut known = self.known();
-        let who = known.producers.remove(&(origin, number))?;
+        let present = known.connections.get_mut(&origin)?;
+        let who = present.producers.remove(number)?;
         let counts = known.count(&who.destination, |counts| {
             counts.producers = counts.producers.saturating_sub(1);
         });
@@ -134,7 +152,9 @@ impl Roster {
     /// All consumers.
     #[must_use]
     pub fn consumers(&self) -> Vec<Arc<ConsumerFacts>> {
-        self.known().consumers.values().cloned().collect()
+        let known = self.known();
+        let consumers = known.consumers();
+        consumers.cloned().collect()
     }
 
     /// What was reported of those who are here when they came, with the counts of now.
@@ -143,11 +163,12 @@ impl Roster {
         let known = self.known();
         let change = Change::Added;
         let counts = |of: &Destination| known.counts.get(of).copied().unwrap_or_default();
-        let connections = known.connections.values().map(|who| Event::Connection {
-            change,
-            who: Arc::clone(who),
+        let present = known.connections.values();
+        let connections = present.clone().filter_map(|present| {
+            let who = Arc::clone(present.who.as_ref()?);
+            Some(Event::Connection { change, who })
         });
-        let consumers = known.consumers.values().flat_map(|who| {
+        let consumers = known.consumers().flat_map(|who| {
             who.destinations.iter().map(|of| Event::Consumer {
                 change,
                 of: of.clone(),
@@ -155,7 +176,8 @@ impl Roster {
                 count: counts(of).consumers,
             })
         });
-        let producers = known.producers.values().map(|who| Event::Producer {
+        let producers = present.flat_map(|present| present.producers.iter());
+        let producers = producers.map(|(_, who)| Event::Producer {
             change,
             who: Arc::clone(who),
             count: counts(&who.destination).producers,

@@ -6,7 +6,7 @@
 //!   destination without one costs a look at a flag.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::cell::Cell;
 use crate::broker::pattern::Syntax;
@@ -228,9 +228,13 @@ pub(super) struct Route {
     pub(super) may_drop: bool,
 }
 
-/// The branches that hang on a destination.
+/// The branches that hang on a destination; mostly none.
 #[derive(Default)]
-pub struct Routes {
+pub struct Routes(OnceLock<Box<Hanging>>);
+
+/// The branches of a destination that has or had some.
+#[derive(Default)]
+struct Hanging {
     any: AtomicBool,
     branches: RwLock<Arc<Vec<Branch>>>,
     /// Copies for this destination that were dropped for want of room.
@@ -242,18 +246,21 @@ impl Routes {
     #[inline]
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.any.load(Ordering::Acquire)
+        let some = self.0.get();
+        some.is_some_and(|some| some.any.load(Ordering::Acquire))
     }
 
     /// Copies for this destination that were dropped because it had no room (`dropOnResourceLimit`).
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        let some = self.0.get();
+        some.map_or(0, |some| some.dropped.load(Ordering::Relaxed))
     }
 
     /// Counts a copy that is dropped; the log is told of the first, and each time their number has doubled.
     pub(super) fn count_dropped(&self, destination: &Destination) {
-        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        let some = self.0.get_or_init(Box::default);
+        let dropped = some.dropped.fetch_add(1, Ordering::Relaxed) + 1;
         if dropped.is_power_of_two() {
             tracing::warn!(%destination, dropped, "no room for a copy, which is dropped (dropOnResourceLimit)");
         }
@@ -261,11 +268,14 @@ impl Routes {
 
     /// Replaces all branches; who goes through the old ones is not disturbed.
     pub(super) fn set(&self, branches: Vec<Branch>) {
-        self.change(|all| *all = branches);
+        if !branches.is_empty() || self.is_any() {
+            self.change(|all| *all = branches);
+        }
     }
 
     fn change(&self, f: impl FnOnce(&mut Vec<Branch>)) {
-        let mut current = self
+        let some = self.0.get_or_init(Box::default);
+        let mut current = some
             .branches
             .write()
             .unwrap_or_else(PoisonError::into_inner);
@@ -273,7 +283,7 @@ impl Routes {
         f(&mut branches);
         let any = !branches.is_empty();
         *current = Arc::new(branches);
-        self.any.store(any, Ordering::Release);
+        some.any.store(any, Ordering::Release);
     }
 
     /// Adds a route to the branch of a rule that always keeps.
@@ -306,7 +316,10 @@ impl Routes {
     }
 
     pub(super) fn list(&self) -> Arc<Vec<Branch>> {
-        let branches = self.branches.read();
+        let Some(some) = self.0.get() else {
+            return Arc::default();
+        };
+        let branches = some.branches.read();
         Arc::clone(&branches.unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -12,6 +12,7 @@ use ferrymq_store::{Batch, DestinationId, Store, StoreError};
 
 use super::cell::{Cell, Work};
 use super::{Engine, job_records, records};
+use crate::broker::governor::Cause;
 use crate::broker::scheduler::{Job, Removed, Schedule, Scheduler};
 use crate::broker::{Destination, Locator, Message};
 
@@ -148,11 +149,15 @@ impl Scheduling {
 }
 
 impl Engine {
-    /// Whether a message of `bytes` octets may be scheduled; one fits when there is no other (SCH-7).
-    #[must_use]
-    pub fn has_room_for_job(&self, bytes: u64) -> bool {
-        let held = self.scheduling.bytes();
-        held == 0 || held.saturating_add(bytes) <= self.settings.scheduler_bytes_max
+    /// What keeps a message of `bytes` octets from being scheduled; one fits when there is no other (SCH-7).
+    pub(super) fn scheduler_shortage(&self, bytes: u64) -> Option<Cause> {
+        let held_bytes = self.scheduling.bytes();
+        let limit_bytes = self.governor.scheduler_bytes_max();
+        let fits = held_bytes == 0 || held_bytes.saturating_add(bytes) <= limit_bytes;
+        (!fits).then_some(Cause::Scheduler {
+            held_bytes,
+            limit_bytes,
+        })
     }
 
     /// A number that no other job ever has.

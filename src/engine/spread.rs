@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::cell::{Cell, Machine};
+use super::governor::NoRoom;
 use super::policy::{Admission, Pending};
 use super::routes::{Aware, Keeps, Route};
 use crate::broker::Message;
+use crate::broker::governor::Cause;
 use crate::broker::policy::Usage;
 
 /// Routes that a copy may follow (VIR-4).
@@ -191,12 +193,14 @@ impl Engine {
         pending: impl Fn(&Cell) -> Usage,
     ) -> Admission {
         match self.weigh(sends, &[], pending) {
-            Ok(weighed) if weighed.waits && !has_waited => Admission::Wait,
+            Ok(mut weighed) if !has_waited && !weighed.waits.is_empty() => {
+                Admission::Wait(weighed.waits.swap_remove(0))
+            }
             Ok(weighed) => {
                 drop_copies(sends, &weighed.no_room);
                 Admission::Open
             }
-            Err(text) => Admission::Refused(text),
+            Err(refused) => Admission::Refused(refused),
         }
     }
 
@@ -209,7 +213,7 @@ impl Engine {
         sends: &[Routed],
         gone: &[bool],
         pending: impl Fn(&Cell) -> Usage,
-    ) -> Result<Weighed, String> {
+    ) -> Result<Weighed, NoRoom> {
         let mut weighed = Weighed::default();
         if !sends.iter().any(|send| send.cell.is_limited()) {
             return Ok(weighed);
@@ -222,14 +226,14 @@ impl Engine {
             let Routed { cell, message, .. } = send;
             let on_its_way = || pending(cell).and(own.of(cell));
             let bytes = message.memory_bytes();
-            match cell.admission(bytes, message.is_persistent(), on_its_way) {
+            match self.admission(cell, bytes, message.is_persistent(), on_its_way) {
                 Admission::Open => {}
                 _ if send.may_drop => {
                     weighed.no_room.push(at);
                     continue;
                 }
-                Admission::Wait => weighed.waits = true,
-                Admission::Refused(text) => return Err(text),
+                Admission::Wait(cause) => weighed.waits.push(cause),
+                Admission::Refused(refused) => return Err(refused),
             }
             own.add(cell, message);
         }
@@ -242,8 +246,8 @@ impl Engine {
 pub(super) struct Weighed {
     /// Places of those that are dropped for want of room, in order.
     pub(super) no_room: Vec<usize>,
-    /// Producers of some of the others have to wait.
-    pub(super) waits: bool,
+    /// What producers of some of the others have to wait for.
+    pub(super) waits: Vec<Cause>,
 }
 
 /// Takes those out that find no room.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::cell::{Cell, Machine};
+use super::why::{self, Cause, Question, WhyError};
 use crate::broker::message::OVERHEAD_BYTES;
 use crate::broker::stats::Stats;
 use crate::broker::{Destination, Kind, Pattern, SubscriptionKey};
@@ -129,23 +130,31 @@ impl Engine {
         let mut figures = self.identity();
         sums.write(&mut figures);
         let (used, limit) = (self.memory.used_bytes(), self.memory.limit_bytes());
-        let usage = self.store.as_ref().and_then(|store| store.usage().ok());
-        let stored = usage.map_or(0, |usage| usage.bytes_on_disk);
+        let store = self.store_account();
+        let (stored, store_limit, store_percent) = store.map_or((0, 0, 0), |store| {
+            (
+                store.used_bytes,
+                store.limit_bytes.unwrap_or(0),
+                store.percent(),
+            )
+        });
         let url = self.settings.advisories.broker_url.clone();
+        let temp = self.temp();
+        let temp = temp.map(|temp| (temp.used_bytes(), temp.limit_bytes()));
+        let (spilled, spilled_max) = temp.unwrap_or_default();
         figures.extend([
             ("memoryUsage", Figure::Count(used)),
             ("memoryLimit", Figure::Count(limit)),
             ("memoryPercentUsage", percent(used, limit)),
             ("storeUsage", Figure::Count(stored)),
-            // The free space of the disk is the limit.
-            ("storeLimit", Figure::Count(0)),
+            ("storeLimit", Figure::Count(store_limit)),
             (
                 "storePercentUsage",
-                Figure::Small(if self.is_store_full() { 100 } else { 0 }),
+                Figure::Small(u32::try_from(store_percent).unwrap_or(u32::MAX)),
             ),
-            ("tempUsage", Figure::Count(0)),
-            ("tempLimit", Figure::Count(0)),
-            ("tempPercentUsage", Figure::Small(0)),
+            ("tempUsage", Figure::Count(spilled)),
+            ("tempLimit", Figure::Count(spilled_max)),
+            ("tempPercentUsage", percent(spilled, spilled_max)),
             ("stomp", Figure::Text(url)),
         ]);
         figures
@@ -169,6 +178,7 @@ impl Engine {
         let limit = limits
             .memory_bytes_max
             .unwrap_or_else(|| self.memory.limit_bytes());
+        let why = self.why_queue(cell);
         let mut figures = self.identity();
         figures.push(("destinationName", Figure::Text(cell.destination.uri())));
         sums.write(&mut figures);
@@ -176,8 +186,64 @@ impl Engine {
             ("memoryUsage", Figure::Count(sums.memory_bytes)),
             ("memoryLimit", Figure::Count(limit)),
             ("memoryPercentUsage", percent(sums.memory_bytes, limit)),
+            ("discardedCount", Figure::Count(sums.stats.discarded)),
+            ("abortedCount", Figure::Count(sums.stats.aborted.into())),
+            ("stallCount", Figure::Count(sums.stats.stalls.into())),
         ]);
+        figures.extend(why.map(|why| ("idleReason", Figure::Text(why))));
         figures
+    }
+
+    /// Why nothing is delivered from a queue in which messages wait.
+    fn why_queue(&self, cell: &Cell) -> Option<String> {
+        let (state, now_ms) = (cell.lock(), self.clock.wall_ms());
+        let Machine::Queue(queue) = &state.machine else {
+            return None;
+        };
+        let causes = state.causes(cell, now_ms, &queue.why_idle(now_ms));
+        (!causes.is_empty()).then(|| why::text(&causes))
+    }
+
+    /// Why something is not delivered, each cause as figures. `asked` says what of the destination is asked for.
+    ///
+    /// # Errors
+    /// There is nothing of that name.
+    pub fn why_figures(
+        &self,
+        of: &Destination,
+        asked: Question<'_>,
+    ) -> Result<Vec<Figures>, WhyError> {
+        let causes = self.why(of, asked)?;
+        let figures = |cause: Cause| {
+            let mut figures = self.identity();
+            figures.extend([
+                ("destinationName", Figure::Text(of.uri())),
+                ("code", Figure::Text(cause.code.to_owned())),
+                ("text", Figure::Text(cause.text)),
+            ]);
+            if let Some(who) = cause.consumer {
+                figures.extend([
+                    ("consumerId", Figure::Text(who.id)),
+                    ("connectionId", Figure::Text(who.connection)),
+                    ("clientId", Figure::Text(who.client_id)),
+                    ("userName", Figure::Text(who.user)),
+                    ("clientIp", Figure::Text(who.address)),
+                    ("selector", Figure::Text(who.selector.unwrap_or_default())),
+                ]);
+            }
+            figures.extend(
+                cause
+                    .since_ms
+                    .map(|since_ms| ("since", Figure::Count(since_ms))),
+            );
+            figures.extend(
+                cause
+                    .until_ms
+                    .map(|until_ms| ("until", Figure::Count(until_ms))),
+            );
+            figures
+        };
+        Ok(causes.into_iter().map(figures).collect())
     }
 
     /// The figures of all subscriptions, one for each destination that each of them has joined.
@@ -185,10 +251,11 @@ impl Engine {
     pub fn subscription_figures(&self) -> Vec<Figures> {
         let mut cells = self.registry.all();
         cells.sort_by(|one, other| one.destination.cmp(&other.destination));
+        let now_ms = self.clock.wall_ms();
         let mut found = Vec::new();
         for cell in cells.iter().filter(|cell| !cell.destination.is_advisory()) {
             let state = cell.lock();
-            for (key, who) in &state.facts {
+            for (key, who) in state.told() {
                 let mut figures = self.identity();
                 let text = |text: &str| Figure::Text(text.to_owned());
                 let kind = match cell.destination.kind {
@@ -204,17 +271,23 @@ impl Engine {
                     ("destinationType", text(kind)),
                     (
                         "subscriptionName",
-                        text(who.subscription_name.as_deref().unwrap_or_default()),
+                        text(who.subscription_name().unwrap_or_default()),
                     ),
-                    (
-                        "selector",
-                        text(who.selector.as_deref().unwrap_or_default()),
-                    ),
+                    ("selector", text(who.selector().unwrap_or_default())),
                     ("exclusive", Figure::Flag(who.exclusive)),
                     ("prefetchSize", Figure::Small(who.prefetch)),
                     ("priority", Figure::Small(who.priority.into())),
                 ]);
                 figures.extend(held_by(&state.machine, key));
+                let why = match &state.machine {
+                    Machine::Queue(queue) if queue.ready() > 0 => queue.why_not_to(now_ms, key),
+                    Machine::Queue(_) => Vec::new(),
+                    Machine::Topic(topic) => topic.why_not_to(key),
+                };
+                let causes = state.causes(cell, now_ms, &why);
+                if !causes.is_empty() {
+                    figures.push(("idleReason", Figure::Text(why::text(&causes))));
+                }
                 found.push(figures);
             }
         }

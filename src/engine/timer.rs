@@ -86,6 +86,7 @@ impl Engine {
         let mut work = Work::default();
         let mut state = cell.lock();
         state.disarm(at_ms);
+        cell.look_at_slow(&mut state, now_ms);
         cell.step_locked(
             &mut state,
             &mut work,

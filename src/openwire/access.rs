@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use ferrymq_protocols::openwire::commands::ConsumerControl;
-
 use super::adapter::{State, Step};
 use super::destination::Part;
 use super::reply::Failure;
@@ -76,14 +74,7 @@ impl State {
                 continue;
             };
             session.unsubscribe(consumer.serial, &[]);
-            session.reply(None, self.answers.failure(None, &failure));
-            let control = ConsumerControl {
-                destination: Some((*consumer.destination).clone()),
-                close: true,
-                consumer_id: Some((*consumer.id).clone()),
-                ..ConsumerControl::default()
-            };
-            session.reply(None, self.answers.render(&control));
+            self.tell_closed(session, &consumer, &failure);
         }
         Step::Done
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::consume::{Consumers, Key};
 use super::encoder::{Frames, Sequences};
-use super::parked::Parked;
+use super::parked::{Parked, ParkedCommand};
 use super::reply::{Answers, Failure};
 use super::send::Targets;
 use crate::broker::Ending;
@@ -95,6 +95,8 @@ pub(super) struct State {
     /// Transactions that are open, and up to where each consumer has acknowledged in them.
     pub(super) open: HashMap<String, Vec<(Key, u64)>>,
     pub(super) parked: Parked,
+    /// Since when the command that is carried out was parked.
+    pub(super) replayed_since_ms: Option<u64>,
     /// A command that must be carried out before the next is looked at.
     held: Option<Box<Command>>,
     pub(super) head: Vec<u8>,
@@ -102,8 +104,8 @@ pub(super) struct State {
     last_heard_ms: u64,
 }
 
-/// How often a wait for space in the store is looked at.
-const STORE_POLL_MS: u64 = 100;
+/// How often it is looked whether a wait is over.
+const ROOM_POLL_MS: u64 = 100;
 /// How often it is looked whether the connection before has ended.
 const TAKEOVER_POLL_MS: u64 = 10;
 
@@ -136,6 +138,7 @@ impl OpenWire {
             doomed: HashMap::new(),
             open: HashMap::new(),
             parked: Parked::default(),
+            replayed_since_ms: None,
             held: None,
             head: Vec::new(),
             opened_ms: now_ms,
@@ -151,6 +154,7 @@ impl Adapter for OpenWire {
             return Next::Close(ending);
         }
         session.look_at_clock();
+        session.retry_stalled();
         // Frozen while commands are read from it, so that a large content can stay where it is.
         let octets = std::mem::take(input).freeze();
         let mut rest = octets.clone();
@@ -196,10 +200,11 @@ impl Adapter for OpenWire {
         if let Step::Close(ending) = self.state.follow_access(session) {
             return Next::Close(ending);
         }
-        let state = &mut self.state;
-        if session.is_stalled() && !session.hand_over() {
-            return state.wait_or_read();
+        if let Step::Close(ending) = self.state.end_slow(session) {
+            return Next::Close(ending);
         }
+        let state = &mut self.state;
+        session.retry_stalled();
         if !state.starting.is_empty() && !session.outbox.watch_due() {
             for serial in std::mem::take(&mut state.starting) {
                 session.start_waiting(serial);
@@ -233,7 +238,7 @@ impl Adapter for OpenWire {
         let send = monitored.then(|| state.next_send_ms(session));
         let dead = monitored.then(|| state.dead_at_ms());
         let poll =
-            (session.is_stalled() || !state.parked.is_empty()).then_some(now_ms + STORE_POLL_MS);
+            (session.is_stalled() || !state.parked.is_empty()).then_some(now_ms + ROOM_POLL_MS);
         let pull = state.consumers.next_pull_ms();
         [send, dead, poll, pull].into_iter().flatten().min()
     }
@@ -309,7 +314,7 @@ impl State {
         self.last_heard_ms + 2 * self.inactivity_ms
     }
 
-    fn wait_or_read(&self) -> Next {
+    pub(super) fn wait_or_read(&self) -> Next {
         if self.held.is_some() || self.parked.bytes() > self.settings.parked_bytes_max {
             Next::Wait
         } else {
@@ -328,7 +333,7 @@ impl State {
     }
 
     /// Carries a command out and answers it.
-    fn carry_out(&mut self, session: &mut Session, command: Command) -> Next {
+    pub(super) fn carry_out(&mut self, session: &mut Session, command: Command) -> Next {
         let wanted = command.response_required();
         let to = command.command_id().filter(|_| wanted);
         let transaction = transaction_of(&command);
@@ -366,8 +371,10 @@ impl State {
         if self.client_id.is_none() {
             return self.before_login(session, command);
         }
-        if self.parked.holds_back(&command) {
-            self.parked.push(command);
+        if self.replayed_since_ms.is_none() && self.parked.holds_back(&command) {
+            let since_ms = session.engine.clock.monotonic_ms();
+            self.parked.push(ParkedCommand { command, since_ms });
+            self.parked.settle(since_ms);
             return Ok(Step::Answered);
         }
         if let Command::Message(message) = command {
@@ -426,49 +433,6 @@ impl State {
                 other.name()
             ))),
         }
-    }
-
-    /// Keeps a command for want of what `cause` says.
-    pub(super) fn park(&mut self, session: &Session, command: Command, cause: &str) -> Step {
-        if self.parked.is_empty() {
-            tracing::warn!(
-                client_id = self.client_id,
-                remote = %self.remote,
-                cause,
-                used_bytes = session.engine.memory.used_bytes(),
-                limit_bytes = session.engine.memory.limit_bytes(),
-                "a producer waits"
-            );
-        }
-        self.parked.push(command);
-        session.wait_for_memory();
-        Step::Answered
-    }
-
-    /// Carries parked commands out, oldest first, while there is space.
-    fn replay(&mut self, session: &mut Session) -> Next {
-        if self.parked.is_empty() {
-            return Next::Read;
-        }
-        session.look_at_clock();
-        let mut waiting = std::mem::take(&mut self.parked);
-        while let Some(command) = waiting.take() {
-            let next = self.carry_out(session, command);
-            if let Next::Close(_) = next {
-                return next;
-            }
-            if let Some(again) = self.parked.take() {
-                // It still has to wait, and so do those behind it.
-                waiting.put_back(again);
-                break;
-            }
-        }
-        self.parked = waiting;
-        if !self.parked.is_empty() {
-            session.wait_for_memory();
-        }
-        session.hand_over();
-        self.wait_or_read()
     }
 
     pub(super) fn free_client_id(&mut self, session: &Session) {

@@ -20,7 +20,7 @@ use crate::broker::{AckMode, Destination, Kind, Room, Window, Wishes};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::feeds::{self, Blueprint, MakeEncoder};
+use crate::engine::feeds::{self, Blueprint, Lateness, MakeEncoder};
 use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, Subscribed};
 
@@ -82,6 +82,13 @@ impl Consumers {
         self.by_key.remove(key)
     }
 
+    /// Removes the one whose subscription it is.
+    pub(super) fn remove_serial(&mut self, serial: u64) -> Option<Consumer> {
+        let mut consumers = self.by_key.iter();
+        let key = consumers.find_map(|(key, consumer)| (consumer.serial == serial).then_some(*key));
+        self.by_key.remove(&key?)
+    }
+
     /// The keys of those of a session; of all without one.
     pub(super) fn keys(&self, session: Option<i64>) -> Vec<Key> {
         let keys = self.by_key.keys().copied();
@@ -136,9 +143,6 @@ impl State {
         if self.consumers.get_mut(key).is_some() {
             // A client that comes again may say so twice.
             return Ok(Step::Done);
-        }
-        if info.retroactive {
-            return Err(Failure::not_yet("retroactive consumers are"));
         }
         if info.network_subscription || info.additional_predicate.is_some() {
             return Err(Failure::not_yet("networks of brokers are"));
@@ -236,6 +240,7 @@ impl State {
             },
             encode: self.encode(session, id),
             origin: session.origin(),
+            lateness: lateness(info),
             facts: None,
         }
     }
@@ -262,8 +267,6 @@ impl State {
                 advisories: advisories.clone(),
                 readers: Arc::clone(&readers),
                 broker: Arc::clone(&broker),
-                tail: Vec::new(),
-                has_body: false,
             }) as Box<dyn Encoder>
         })
     }
@@ -373,6 +376,16 @@ impl State {
 /// The key of a producer.
 pub(super) fn producer_key(id: &ProducerId) -> (i64, i64) {
     (id.session_id, id.value)
+}
+
+/// What the consumer asks of topics about messages that it would miss (SLO-1, RCV-1).
+fn lateness(info: &ConsumerInfo) -> Lateness {
+    let pending_max = Some(info.maximum_pending_message_limit).filter(|max| *max != 0);
+    Lateness {
+        retroactive: info.retroactive,
+        // Below 0: any number.
+        pending_max: pending_max.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+    }
 }
 
 fn check_browser(info: &ConsumerInfo, parts: &[Part]) -> Result<(), Failure> {

@@ -24,7 +24,7 @@ impl Part {
             Self::Named(destination) => Some(destination.clone()),
             Self::Pattern(kind, pattern) => Some(Destination {
                 kind: *kind,
-                name: pattern.as_str().to_owned(),
+                name: pattern.as_str().into(),
             }),
             Self::Temporary(_) => None,
         }
@@ -88,8 +88,10 @@ fn parse_one(kind: DestinationKind, name: &str, syntax: Syntax) -> Result<Part, 
     if pattern.is_wildcard() {
         return Ok(Part::Pattern(ours, pattern));
     }
-    let name = name.to_owned();
-    Ok(Part::Named(Destination { kind: ours, name }))
+    Ok(Part::Named(Destination {
+        kind: ours,
+        name: name.into(),
+    }))
 }
 
 /// A destination as OpenWire has it.

@@ -30,6 +30,8 @@ pub(super) struct Frames(Mutex<Inner>);
 struct Inner {
     encoder: FrameEncoder,
     stored: StoredDecoder,
+    /// What follows the content of the delivery begun last, if that is sent from where it is.
+    tail: Vec<u8>,
 }
 
 impl Frames {
@@ -94,9 +96,6 @@ pub(super) struct Dispatches {
     /// Who reads messages of other wires.
     pub(super) readers: Arc<PropertyReaders>,
     pub(super) broker: Arc<str>,
-    /// What follows the content of the frame written last, if that is sent from where it is.
-    pub(super) tail: Vec<u8>,
-    pub(super) has_body: bool,
 }
 
 impl Dispatches {
@@ -132,14 +131,11 @@ impl Encoder for Dispatches {
         WIRE_OPENWIRE
     }
 
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
-        self.tail.clear();
-        self.has_body = false;
-        let frames = Arc::clone(&self.frames);
-        let mut inner = frames.lock();
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) -> bool {
+        let mut inner = self.frames.lock();
         let Some(message) = self.dispatched(&mut inner, outgoing) else {
             tracing::error!(id = ?outgoing.message.id, destination = ?self.destination, "a message cannot be read");
-            return;
+            return false;
         };
         let dispatch = MessageDispatch {
             consumer_id: Some(Arc::clone(&self.consumer)),
@@ -149,36 +145,36 @@ impl Encoder for Dispatches {
             ..MessageDispatch::default()
         };
         match (inner.encoder).encode_sharing(&dispatch, out, SHARED_CONTENT_BYTES) {
-            Ok(None) => {}
+            Ok(None) => false,
             Ok(Some(shared)) if is_same(&shared.octets, outgoing.message.body()) => {
-                self.tail.extend_from_slice(&out[shared.at..]);
+                inner.tail.clear();
+                inner.tail.extend_from_slice(&out[shared.at..]);
                 out.truncate(shared.at);
-                self.has_body = true;
+                true
             }
             // Long properties.
             Ok(Some(shared)) => {
                 let at = shared.at;
                 out.splice(at..at, shared.octets.iter().copied());
+                false
             }
             Err(error) => {
                 tracing::error!(%error, id = ?outgoing.message.id, "a message cannot be delivered to an OpenWire client");
+                false
             }
         }
     }
 
-    fn has_body(&self) -> bool {
-        self.has_body
+    fn tail(&self, out: &mut Vec<u8>) {
+        // Nothing else was written since the head: the outbox stays locked.
+        out.extend_from_slice(&self.frames.lock().tail);
     }
 
-    fn tail(&self) -> &[u8] {
-        &self.tail
-    }
-
-    fn browse_end(&mut self, out: &mut Vec<u8>) {
+    fn browse_end(&self, out: &mut Vec<u8>) {
         self.frames.push(&empty(&self.consumer), out);
     }
 
-    fn rewritten(&mut self, message: &Message) -> Option<Message> {
+    fn rewritten(&self, message: &Message) -> Option<Message> {
         if let Some(event) = message.event() {
             return self.advisories.render(message, event);
         }

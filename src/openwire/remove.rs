@@ -7,6 +7,7 @@ use ferrymq_protocols::openwire::commands::{RemoveInfo, RemoveSubscriptionInfo};
 use super::access;
 use super::adapter::{State, Step};
 use super::consume::{Key, refuse_durable};
+use super::parked::Parked;
 use super::reply::Failure;
 use crate::broker::Ending;
 use crate::engine::durables::DurableName;
@@ -43,7 +44,7 @@ impl State {
             }
             Some(CachedObject::ConnectionId(_)) => {
                 // What it waits for is not sent any more.
-                while self.parked.take().is_some() {}
+                self.parked = Parked::default();
                 for key in self.consumers.keys(None) {
                     self.end_consumer(session, key, last);
                 }

@@ -15,12 +15,15 @@ use super::adapter::{State, Step};
 use super::consume::producer_key;
 use super::destination::{self, Part};
 use super::encoder::signed;
+use super::parking::{Parking, refused};
 use super::reply::Failure;
 use super::transact::name_of;
 use crate::broker::dedup::DedupId;
+use crate::broker::governor::Cause;
 use crate::broker::{Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::dedup::Guard;
+use crate::engine::governor::Arriving;
 use crate::engine::policy::Admission;
 use crate::security::Right;
 use crate::session::{Once, Session};
@@ -49,11 +52,6 @@ impl Targets {
 const BORROWED_CONTENT_BYTES: usize = 16 * 1024;
 /// What the names of properties that ask for a later delivery begin with.
 const SCHEDULED: &[u8] = b"AMQ_SCHEDULED_";
-
-/// Why a producer waits: for space of the whole broker.
-const NO_SPACE: &str = "memory.limit is reached, or the store is full";
-/// Why a producer waits: for room in a queue.
-const LIMIT_REACHED: &str = "a limit of a destination is reached";
 
 impl State {
     /// Where a message to `named` goes, destinations made by first use if they may be.
@@ -138,8 +136,15 @@ impl State {
             )));
         }
         let routed = cells.iter().any(|cell| cell.routes.is_any());
-        if let Some(cause) = self.waits_for(session, &cells, routed, &message)? {
-            return Ok(self.park(session, Command::Message(message), cause));
+        let causes = self.lacks(session, &cells, routed, &message)?;
+        if !causes.is_empty() {
+            let parking = Parking {
+                command: Command::Message(message),
+                cells: &cells,
+                transaction,
+                causes,
+            };
+            return self.park(session, parking);
         }
         let size = message.window_bytes();
         let wanted = message.response_required;
@@ -188,12 +193,21 @@ impl State {
         let persistent = built.is_persistent();
         let mut sends = session.spread(&cells, built);
         if routed {
-            match session.admit(&mut sends) {
-                Admission::Open => {}
-                Admission::Wait => {
-                    return Ok(self.park(session, Command::Message(kept), LIMIT_REACHED));
-                }
-                Admission::Refused(text) => return Err(Failure::resources(text)),
+            let mut targets = sends.iter().map(|one| std::slice::from_ref(&one.cell));
+            let behind = session.is_stalled() && targets.any(|to| session.has_stalled_for(to));
+            let cause = match session.admit(&mut sends) {
+                Admission::Open => behind.then_some(Cause::Behind),
+                Admission::Wait(cause) => Some(cause),
+                Admission::Refused(no_room) => return Err(refused(session, &cells, &no_room)),
+            };
+            if let Some(cause) = cause {
+                let parking = Parking {
+                    command: Command::Message(kept),
+                    cells: &cells,
+                    transaction,
+                    causes: vec![cause],
+                };
+                return self.park(session, parking);
             }
         }
         let guard = once.map(|id| Guard {
@@ -215,40 +229,27 @@ impl State {
         Ok(Step::Answered)
     }
 
-    /// Why the message has to wait, if it has to (SND-5).
-    fn waits_for(
+    /// What stands in the way of the message (SND-5): of a destination, of the broker, or what was sent there before.
+    fn lacks(
         &self,
         session: &Session,
         cells: &[Arc<Cell>],
         routed: bool,
         message: &WireMessage,
-    ) -> Result<Option<&'static str>, Failure> {
-        let engine = &session.engine;
-        let persistent = message.persistent;
-        let in_memory = !persistent || engine.store.is_none() || message.transaction_id.is_some();
-        let no_space = in_memory && engine.memory.is_full() || persistent && engine.is_store_full();
-        if no_space && let Some(cell) = cells.iter().find(|cell| cell.fails_if_no_space()) {
-            let store = persistent && engine.is_store_full();
-            let what = if store { "Store" } else { "Memory" };
-            return Err(Failure::resources(format!(
-                "Usage Manager {what} Limit reached: the message was not enqueued, as the policy of {} has \
-                 sendFailIfNoSpace = true",
-                cell.destination
-            )));
+    ) -> Result<Vec<Cause>, Failure> {
+        let arriving = Arriving {
+            bytes: message.window_bytes() as u64,
+            persistent: message.persistent,
+            in_transaction: message.transaction_id.is_some(),
+        };
+        let mut causes = session
+            .room_for(cells, routed, arriving)
+            .map_err(|no_room| refused(session, cells, &no_room))?;
+        let behind = !arriving.in_transaction && session.has_stalled_for(cells);
+        if causes.is_empty() && behind {
+            causes.push(Cause::Behind);
         }
-        if no_space || session.is_stalled() {
-            return Ok(Some(NO_SPACE));
-        }
-        let limited = if routed { &[] } else { cells };
-        for cell in limited {
-            let bytes = message.window_bytes() as u64;
-            match cell.admission(bytes, persistent, || session.pending_for(cell)) {
-                Admission::Open => {}
-                Admission::Wait => return Ok(Some(LIMIT_REACHED)),
-                Admission::Refused(text) => return Err(Failure::resources(text)),
-            }
-        }
-        Ok(None)
+        Ok(causes)
     }
 
     /// Makes a message: all fields but the content in the form in which they are kept, and the content.

@@ -61,7 +61,7 @@ impl State {
     ) -> Result<(), Failure> {
         let found = session.engine.registry.get(destination);
         match found.as_ref().and_then(|cell| cell.owner.get()) {
-            Some(owner) if *owner == self.connection_id => return Ok(()),
+            Some(owner) if **owner == self.connection_id => return Ok(()),
             Some(_) => {
                 let text = format!("{} belongs to another connection", destination.uri());
                 return Err(Failure::destination(text));
@@ -81,7 +81,7 @@ impl State {
         let found = session.engine.registry.get(destination);
         let own = found.filter(|cell| {
             let owner = cell.owner.get();
-            owner.is_some_and(|owner| *owner == self.connection_id)
+            owner.is_some_and(|owner| **owner == self.connection_id)
         });
         own.ok_or_else(|| {
             Failure::destination(format!(

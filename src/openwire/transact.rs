@@ -5,7 +5,9 @@ use ferrymq_protocols::openwire::commands::{
 };
 
 use super::adapter::{State, Step};
+use super::parking::Parking;
 use super::reply::Failure;
+use crate::broker::governor::Cause;
 use crate::session::Session;
 
 /// How the session calls a transaction.
@@ -48,8 +50,14 @@ impl State {
                 return Ok(Step::Done);
             }
             Operation::CommitOnePhase | Operation::CommitTwoPhase => {
+                let doomed = self.doomed.remove(&name);
+                if doomed.is_none()
+                    && let Some(step) = self.park_commit(session, info, &name)?
+                {
+                    return Ok(step);
+                }
                 let floors = self.open.remove(&name).unwrap_or_default();
-                if let Some(cause) = self.doomed.remove(&name) {
+                if let Some(cause) = doomed {
                     if session.in_transaction(&name) {
                         session.abort(&name, &[])?;
                     }
@@ -87,5 +95,37 @@ impl State {
             }
         }
         Ok(Step::Answered)
+    }
+
+    /// Parks a commit while the store has no room for what the transaction sends (USE-3).
+    fn park_commit(
+        &mut self,
+        session: &mut Session,
+        info: &TransactionInfo,
+        name: &str,
+    ) -> Result<Option<Step>, Failure> {
+        let Some(cells) = session.commit_shortage(name) else {
+            return Ok(None);
+        };
+        if cells.iter().any(|cell| cell.limits().fails_if_no_space) {
+            // It fails with that.
+            return Ok(None);
+        }
+        let parking = Parking {
+            command: info.clone().into(),
+            cells: &cells,
+            transaction: Some(name.to_owned()),
+            causes: vec![session.engine.store_shortage().unwrap_or(Cause::Behind)],
+        };
+        match self.park(session, parking) {
+            Ok(step) => Ok(Some(step)),
+            Err(failure) => {
+                // The client takes it for rolled back and begins anew.
+                self.open.remove(name);
+                session.abort(name, &[])?;
+                let text = format!("{name} was rolled back: {}", failure.text);
+                Err(Failure::rolled_back(text))
+            }
+        }
     }
 }

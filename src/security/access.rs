@@ -27,7 +27,7 @@ impl fmt::Display for Denied {
         } = self;
         let (prefix, name) = match destination.temporary_id() {
             Some(id) => ("temp-", id),
-            None => ("", destination.name.as_str()),
+            None => ("", &*destination.name),
         };
         let scheme = match destination.kind {
             Kind::Queue => "queue",

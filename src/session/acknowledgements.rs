@@ -77,7 +77,7 @@ impl Session {
         let mut known = true;
         cell.step(&mut self.work, Journaled::default(), |machine, out| {
             while let Some(item) = batch.items.get(batch.applied) {
-                let Some(Subscribed::One(feed)) = subscriptions.get(&item.serial) else {
+                let Some(Subscribed::One(feed)) = subscriptions.get(item.serial) else {
                     break;
                 };
                 if !Arc::ptr_eq(&feed.cell, &cell) {

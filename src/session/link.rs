@@ -364,7 +364,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                 self.starved_until_ms = now_ms + STARVED_MS;
             }
             // Again after each wake-up: others may have been quicker.
-            self.session.wait_for_memory();
+            self.session.wait_for_room(true, false);
         }
     }
 

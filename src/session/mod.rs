@@ -8,6 +8,7 @@ mod once;
 mod peer;
 mod presence;
 mod schedule;
+mod stalled;
 mod state;
 mod temporary;
 mod transactions;

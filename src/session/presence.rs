@@ -3,12 +3,11 @@
 //! A wire without producers of its own, as STOMP is, has one for each destination that the connection sends to, from its
 //! first message there on until the connection ends.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::state::{Session, SubscribeRequest, Subscribed};
 use crate::broker::Destination;
-use crate::broker::advisory::{ConnectionFacts, ConsumerFacts, Event, ProducerFacts};
+use crate::broker::advisory::{ConnectionFacts, ConsumerFacts, Event, MoreFacts, ProducerFacts};
 use crate::broker::selector::CONVERT_PREFIX;
 use crate::engine::advisories::Listener;
 use crate::engine::cell::Cell;
@@ -24,10 +23,31 @@ const SESSION: i64 = -1;
 #[derive(Default)]
 pub(super) struct Presence {
     connection: Option<Arc<ConnectionFacts>>,
-    /// By the number of the destination in the journal, which nothing else has.
-    producers: HashMap<u32, Arc<ProducerFacts>>,
+    producers: Producers,
     /// Subscriptions to advisory topics.
     listeners: Vec<u64>,
+}
+
+/// Producers of a connection, in the order of the numbers of their destinations in the journal, which nothing else has.
+#[derive(Default)]
+struct Producers(Vec<(u32, Arc<ProducerFacts>)>);
+
+impl Producers {
+    fn find(&self, destination: u32) -> Result<usize, usize> {
+        self.0
+            .binary_search_by_key(&destination, |(known, _)| *known)
+    }
+
+    fn get(&self, destination: u32) -> Option<&Arc<ProducerFacts>> {
+        let at = self.find(destination).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    fn add(&mut self, destination: u32, producer: Arc<ProducerFacts>) {
+        if let Err(at) = self.find(destination) {
+            self.0.insert(at, (destination, producer));
+        }
+    }
 }
 
 impl Session {
@@ -49,12 +69,12 @@ impl Session {
     /// The connection sends to these destinations. What is known already costs a look each.
     pub fn sends_to(&mut self, cells: &[Arc<Cell>]) {
         for cell in cells {
-            let number = self.presence.producers.len() as u64 + 1;
-            let known = self.presence.producers.contains_key(&cell.id.0);
+            let number = self.presence.producers.0.len() as u64 + 1;
+            let known = self.presence.producers.get(cell.id.0).is_some();
             let Some(connection) = self.presence.connection.as_ref().filter(|_| !known) else {
                 continue;
             };
-            if self.presence.producers.len() >= PRODUCERS_MAX {
+            if self.presence.producers.0.len() >= PRODUCERS_MAX {
                 return;
             }
             let producer = Arc::new(ProducerFacts {
@@ -66,19 +86,24 @@ impl Session {
             let origin = self.origin();
             let event = self.engine.roster.producer_came(origin, number, &producer);
             self.engine.advisories.note(|| event);
-            self.presence.producers.insert(cell.id.0, producer);
+            self.presence.producers.add(cell.id.0, producer);
         }
     }
 
-    /// A producer begins to wait because `usage`, of which `percent` are used, is used up.
-    pub fn waits_for(&mut self, cell: &Cell, usage: &'static str, percent: u64) {
-        if !self.engine.advisories.are_wanted() {
-            return;
+    /// A producer begins to wait, or is refused, because `usage`, of which `percent` are used, is used up.
+    pub fn reports_full(&self, cells: &[Arc<Cell>], usage: &'static str, percent: u64) {
+        if self.engine.advisories.are_wanted() {
+            for cell in cells {
+                self.report_full(cell, usage, percent);
+            }
         }
+    }
+
+    fn report_full(&self, cell: &Cell, usage: &'static str, percent: u64) {
         let wanted = cell.policy().advisories;
         let advisories = &self.engine.advisories;
         if wanted.fast_producers
-            && let Some(producer) = self.presence.producers.get(&cell.id.0)
+            && let Some(producer) = self.presence.producers.get(cell.id.0)
         {
             advisories.note(|| Event::FastProducer(Arc::clone(producer)));
         }
@@ -89,6 +114,11 @@ impl Session {
                 percent,
             });
         }
+    }
+
+    /// The client as a producer, for who lists those that wait.
+    pub(super) fn connection_facts(&self) -> Option<Arc<ConnectionFacts>> {
+        self.presence.connection.clone()
     }
 
     /// What is told of a new subscription.
@@ -108,23 +138,28 @@ impl Session {
         let named = cells.iter().map(|cell| cell.destination.clone());
         let by_pattern = patterns.iter().map(|(kind, pattern)| Destination {
             kind: *kind,
-            name: pattern.as_str().to_owned(),
+            name: pattern.as_str().into(),
         });
         let selector = blueprint.choice.selector.as_deref();
         let window = cells.first().map(|cell| (blueprint.window)(cell));
+        let more = || MoreFacts {
+            selector: selector
+                .map(|text| text.strip_prefix(CONVERT_PREFIX).unwrap_or(text).to_owned()),
+            subscription_name: durable.as_ref().map(|durable| durable.name.clone()),
+        };
         Some(Arc::new(ConsumerFacts {
             connection,
             session: SESSION,
             number: serial,
             destinations: named.chain(by_pattern).collect(),
             prefetch: window.map_or(0, |window| window.messages_max),
-            selector: selector
-                .map(|text| text.strip_prefix(CONVERT_PREFIX).unwrap_or(text).to_owned()),
-            subscription_name: durable.as_ref().map(|durable| durable.name.clone()),
+            more: (selector.is_some() || durable.is_some()).then(|| Box::new(more())),
             no_local: blueprint.choice.no_local,
             exclusive: blueprint.wishes.exclusive,
             browser: blueprint.wishes.browser,
             priority: blueprint.wishes.priority,
+            retroactive: blueprint.lateness.retroactive,
+            pending_max: blueprint.lateness.pending_max.unwrap_or(0),
         }))
     }
 
@@ -182,7 +217,7 @@ impl Session {
 
     /// The connection sends no more.
     pub(super) fn producers_left(&mut self) {
-        for (_, producer) in self.presence.producers.drain() {
+        for (_, producer) in std::mem::take(&mut self.presence.producers).0 {
             let roster = &self.engine.roster;
             if let Some(event) = roster.producer_left(self.origin, producer.number) {
                 self.engine.advisories.note(|| event);

@@ -3,7 +3,7 @@
 //! Consecutive sends to one destination are one batch: one lock, one journal entry, one flush. Everything
 //! else first hands the batch over, so the order of frames is the order of effects.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,17 +12,19 @@ use crate::engine::{StoreError, Ticket};
 use super::acknowledgements::Acknowledgements;
 use super::once::{Once, Twofold};
 use super::presence::Presence;
+use super::stalled::Stalled;
 use super::transactions::Transactions;
 use crate::broker::dedup::DedupId;
 use crate::broker::policy::Usage;
+use crate::broker::rising::Rising;
 use crate::broker::{Destination, Ending, Kind, Message, MessageId, Pattern, Room, Which};
 use crate::engine::Engine;
 use crate::engine::cell::{Cell, Work};
 use crate::engine::commit::Transaction;
-use crate::engine::dedup::{Guard, Guarded};
+use crate::engine::dedup::Guard;
 use crate::engine::durables::{ConsumerEnd, DurableError, DurableName};
 use crate::engine::feeds::{Blueprint, Feed, Feeds};
-use crate::engine::outbox::Outbox;
+use crate::engine::outbox::{Consumer, Ended, Outbox};
 use crate::engine::policy::{Admission, Pending};
 use crate::engine::shared::SharedError;
 use crate::engine::spread::Routed;
@@ -68,7 +70,7 @@ pub struct SubscribeRequest {
 }
 
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     cell: Option<Arc<Cell>>,
     messages: Vec<Arc<Message>>,
     /// Ids of some of `messages`, by their place.
@@ -83,6 +85,27 @@ struct Batch {
 }
 
 impl Batch {
+    /// Where its messages go.
+    pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
+        let sent = self.spread.sends.iter().map(|send| &send.cell);
+        let guarded = self.spread.guarded.iter().map(|guarded| &guarded.to);
+        self.cell
+            .iter()
+            .chain(sent)
+            .chain(guarded)
+            .cloned()
+            .collect()
+    }
+
+    /// How many messages it holds, and their octets.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let sent = self.spread.sends.iter().map(|send| &send.message);
+        let bytes = self.messages.iter().chain(sent);
+        bytes.fold((0, 0), |(count, bytes), message| {
+            (count + 1, bytes + message.memory_bytes())
+        })
+    }
+
     /// Adds the answer of a message: `again` if all of `ids` come again.
     fn answer_once(&mut self, ids: Range<usize>, again: Answer<'_>, answer: Answer<'_>) {
         let at = self.answers.len();
@@ -101,6 +124,15 @@ fn routed(cell: &Arc<Cell>, message: Arc<Message>) -> Routed {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// It is where it was to go, or the broker is about to stop.
+    Done,
+    /// The store has no room for it.
+    NoRoom,
+}
+
 /// Messages handed over in one go at most.
 const BATCH_MESSAGES_MAX: usize = 512;
 
@@ -114,13 +146,13 @@ pub struct Session {
     pub(super) transactions: Transactions,
     pub(super) origin: u64,
     serial: u64,
-    batch: Batch,
-    /// The batch could not be stored for want of space and waits.
-    stalled: bool,
+    pub(super) batch: Batch,
+    /// Batches that found no room in the store.
+    pub(super) stalled: VecDeque<Stalled>,
     /// For how long it should not be read, because consumers of what it sends fall behind.
     pause_ms: u64,
     now_ms: u64,
-    pub(super) subscriptions: HashMap<u64, Subscribed>,
+    pub(super) subscriptions: Rising<Subscribed>,
     pub(super) acknowledgements: Acknowledgements,
     /// Destinations that live with this connection.
     pub(super) temporaries: Vec<Destination>,
@@ -140,10 +172,10 @@ impl Session {
             origin,
             serial: 0,
             batch: Batch::default(),
-            stalled: false,
+            stalled: VecDeque::new(),
             pause_ms: 0,
             now_ms: 0,
-            subscriptions: HashMap::new(),
+            subscriptions: Rising::default(),
             acknowledgements: Acknowledgements::default(),
             temporaries: Vec::new(),
             presence: Presence::default(),
@@ -219,28 +251,10 @@ impl Session {
         batch.answer_once(ids, once.again, answer);
     }
 
-    /// Hands the batch over and begins one for `cell`, or for several. If there is no space for what is in it, it goes on
-    /// with whatever comes, for several destinations.
+    /// Hands the batch over and begins one for `cell`, or for several.
     fn begin_batch(&mut self, cell: Option<&Arc<Cell>>) {
-        if self.hand_over() {
-            self.batch.cell = cell.cloned();
-        } else if let Some(cell) = self.batch.cell.take() {
-            let messages = self.batch.messages.drain(..);
-            let persistent: Vec<bool> = (self.batch.ids.iter())
-                .map(|(at, _)| messages.as_slice()[*at].is_persistent())
-                .collect();
-            let sends = messages.map(|message| routed(&cell, message));
-            self.batch.spread.sends.extend(sends);
-            let ids = self.batch.ids.drain(..).zip(persistent);
-            let guarded = ids.map(|((at, id), persistent)| Guarded {
-                to: Arc::clone(&cell),
-                id,
-                sends: at..at + 1,
-                job: None,
-                persistent,
-            });
-            self.batch.spread.guarded.extend(guarded);
-        }
+        self.hand_over();
+        self.batch.cell = cell.cloned();
     }
 
     /// Where a message for `cells` goes, copies included (DST-4, VIR-1).
@@ -297,31 +311,36 @@ impl Session {
         self.batch.pending.of(cell)
     }
 
-    /// Hands the batch to its destination. Returns false if there is no space for it: it waits then, and
-    /// nothing else may be sent before (SND-5).
-    pub fn hand_over(&mut self) -> bool {
+    /// Hands the batch to its destination. If there is no space for it, it is set aside, and nothing else may be sent to
+    /// its destinations before it (SND-5).
+    pub fn hand_over(&mut self) {
+        if self.hand_batch() == Handed::NoRoom {
+            self.stall();
+        }
+    }
+
+    /// Hands the batch to its destination; for which there is no room stays as it is.
+    pub(super) fn hand_batch(&mut self) -> Handed {
         if self.batch.messages.is_empty() && self.batch.spread.is_empty() {
             // A message may have come to nobody.
             self.answer_batch(None, &[]);
-            return true;
+            return Handed::Done;
         }
         let now_ms = self.engine.clock.wall_ms();
         // Removals of others' deliveries, noted while flushing, are not what this client waits for.
         self.work.take_ticket();
         let mut again = Vec::new();
-        let (name, sent) = match &self.batch.cell {
-            Some(cell) if self.batch.ids.is_empty() => (
-                Some(&cell.destination),
-                cell.send(now_ms, &mut self.batch.messages, &mut self.work),
-            ),
+        let sent = match &self.batch.cell {
+            Some(cell) if self.batch.ids.is_empty() => {
+                cell.send(now_ms, &mut self.batch.messages, &mut self.work)
+            }
             Some(cell) => {
                 let (messages, ids) = (&mut self.batch.messages, &self.batch.ids);
                 let sent = cell.send_once(now_ms, messages, ids, &mut self.work);
-                let sent = sent.map(|(pause_ms, found)| {
+                sent.map(|(pause_ms, found)| {
                     again = found;
                     pause_ms
-                });
-                (Some(&cell.destination), sent)
+                })
             }
             None => {
                 let spread = std::mem::take(&mut self.batch.spread);
@@ -330,31 +349,21 @@ impl Session {
                     self.batch.spread = *spread;
                     error
                 });
-                let sent = sent.map(|found| {
+                sent.map(|found| {
                     again = found;
                     0
-                });
-                (None, sent)
+                })
             }
         };
         match sent {
-            Ok(pause_ms) => {
-                self.stalled = false;
-                self.pause_ms = self.pause_ms.max(pause_ms);
-            }
-            Err(StoreError::Full) => {
-                if !std::mem::replace(&mut self.stalled, true) {
-                    let destination = name.map(ToString::to_string);
-                    tracing::warn!(destination, "the store is full: a producer waits");
-                }
-                return false;
-            }
+            Ok(pause_ms) => self.pause_ms = self.pause_ms.max(pause_ms),
+            Err(StoreError::Full) => return Handed::NoRoom,
             Err(error) => {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "batch not stored");
                 self.batch = Batch::default();
                 self.outbox.close();
-                return true;
+                return Handed::Done;
             }
         }
         self.batch.pending.clear();
@@ -362,7 +371,7 @@ impl Session {
         self.batch.ids.clear();
         self.answer_batch(ticket, &again);
         self.engine.run(&mut self.work);
-        true
+        Handed::Done
     }
 
     /// Answers what the batch has come to; `again` tells of each id whether it came again.
@@ -386,14 +395,6 @@ impl Session {
         }
     }
 
-    /// Asks to be woken when memory comes free, if it is memory that lacks. A full store is looked at again
-    /// from time to time.
-    pub fn wait_for_memory(&self) {
-        if self.engine.memory.is_full() {
-            self.engine.memory.wait(Arc::clone(&self.outbox));
-        }
-    }
-
     /// The time, for messages whose sender gives none: that of the batch they came in.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
@@ -403,12 +404,6 @@ impl Session {
     /// Looks at the clock, once for each batch of input.
     pub fn look_at_clock(&mut self) {
         self.now_ms = self.engine.clock.wall_ms();
-    }
-
-    /// Whether a batch waits for space in the store.
-    #[must_use]
-    pub fn is_stalled(&self) -> bool {
-        self.stalled
     }
 
     /// Answers the client, after everything before it.
@@ -532,7 +527,7 @@ impl Session {
 
     /// Lets deliveries of a subscription flow whose answer had to wait for a sync.
     pub fn start_waiting(&mut self, serial: u64) {
-        if let Some(subscribed) = self.subscriptions.get(&serial).cloned() {
+        if let Some(subscribed) = self.subscriptions.get(serial).cloned() {
             self.start(&subscribed);
         }
     }
@@ -549,7 +544,7 @@ impl Session {
     /// it held before.
     pub fn set_room(&mut self, serial: u64, room: Room) -> usize {
         let now_ms = self.engine.clock.wall_ms();
-        match self.subscriptions.get(&serial) {
+        match self.subscriptions.get(serial) {
             Some(Subscribed::One(feed)) => feed.set_room(now_ms, room, &mut self.work),
             Some(Subscribed::Many(feeds)) => feeds.set_room(now_ms, room, &mut self.work),
             None => 0,
@@ -570,6 +565,33 @@ impl Session {
         self.work.take_ticket();
         self.reply(None, answer);
         true
+    }
+
+    /// The subscriptions that the broker has ended of its own accord: which, on what, why, and whether the connection ends
+    /// with it (SLO-2).
+    pub fn take_ended(&self) -> Vec<(u64, Ended)> {
+        let serial = |ended: Ended| {
+            let Consumer { cell, key } = &ended.consumer;
+            let mut subscriptions = self.subscriptions.iter();
+            let found = subscriptions.find(|(_, subscribed)| match subscribed {
+                Subscribed::One(feed) => feed.is(cell, *key),
+                Subscribed::Many(feeds) => feeds.has(cell, *key),
+            });
+            found.map(|(serial, _)| (serial, ended))
+        };
+        self.outbox
+            .take_ended()
+            .into_iter()
+            .filter_map(serial)
+            .collect()
+    }
+
+    /// Ends a subscription whose consumer counts as dead: its oldest unacknowledged message as failed (RED-6), so that one
+    /// that stops each of its consumers does not go round for ever.
+    pub fn abort_subscription(&mut self, serial: u64) {
+        self.end_subscription(serial, Ending::Died);
+        // What returned has left nothing to sync.
+        self.work.take_ticket();
     }
 
     /// Removes a durable subscription for good (SUB-7).
@@ -608,7 +630,7 @@ impl Session {
     #[must_use]
     pub fn subscription(&self, serial: u64) -> Option<&Subscribed> {
         let (subscription, feed) = split_serial(serial);
-        let found = self.subscriptions.get(&subscription)?;
+        let found = self.subscriptions.get(subscription)?;
         (feed == 0 || matches!(found, Subscribed::Many(_))).then_some(found)
     }
 
@@ -639,9 +661,16 @@ impl Session {
     /// Ends everything the connection holds: transactions abort, unacked messages return (CON-17).
     pub fn close(&mut self, ending: Ending) {
         self.hand_over();
+        self.retry_stalled();
+        // Nobody was told of what found no room until now.
+        self.stalled.clear();
         self.engine.report(&self.outbox, &mut self.work);
         self.abort_all();
-        let serials: Vec<u64> = self.subscriptions.keys().copied().collect();
+        let serials: Vec<u64> = self
+            .subscriptions
+            .iter()
+            .map(|(serial, _)| serial)
+            .collect();
         for serial in serials {
             self.end_subscription(serial, ending);
         }
@@ -653,7 +682,7 @@ impl Session {
     }
 
     fn end_subscription(&mut self, serial: u64, ending: Ending) -> bool {
-        let Some(subscribed) = self.subscriptions.remove(&serial) else {
+        let Some(subscribed) = self.subscriptions.remove(serial) else {
             return false;
         };
         let now_ms = self.engine.clock.wall_ms();

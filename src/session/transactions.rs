@@ -7,7 +7,7 @@ use super::state::{Answer, Session, Subscribed, split_serial};
 use crate::broker::dedup::DedupId;
 use crate::broker::{Ack, Message, Which};
 use crate::engine::StoreError;
-use crate::engine::cell::{Journaled, Machine};
+use crate::engine::cell::{Cell, Journaled, Machine};
 use crate::engine::commit::{Acknowledged, CommitError, Transaction};
 use crate::engine::dedup::Guard;
 use crate::engine::feeds::Feed;
@@ -196,6 +196,27 @@ impl Session {
         })
     }
 
+    /// Where the persistent messages of a transaction go; none if there is no such transaction.
+    #[must_use]
+    pub fn stored_sends(&self, id: &str) -> Vec<Arc<Cell>> {
+        let Some(transaction) = self.transactions.open.get(id) else {
+            return Vec::new();
+        };
+        let kept = transaction.sends.iter();
+        let kept = kept.filter(|send| send.message.is_persistent());
+        let jobs = transaction.jobs.iter().map(|job| &job.cell);
+        kept.map(|send| &send.cell).chain(jobs).cloned().collect()
+    }
+
+    /// Where the messages go for which the store has no room now; `None` if it has, or the transaction needs none.
+    #[must_use]
+    pub fn commit_shortage(&self, id: &str) -> Option<Vec<Arc<Cell>>> {
+        if !self.engine.is_store_full() {
+            return None;
+        }
+        Some(self.stored_sends(id)).filter(|cells| !cells.is_empty())
+    }
+
     /// Applies a transaction; the answer waits for its sync (TX-3).
     ///
     /// # Errors
@@ -206,7 +227,7 @@ impl Session {
         };
         self.work.take_ticket();
         if let Err((transaction, error)) = self.engine.commit(transaction, &mut self.work) {
-            tracing::warn!(%error, "transaction not applied");
+            tracing::debug!(%error, "transaction not applied");
             self.transactions.open.insert(id.to_owned(), *transaction);
             return Err(match error {
                 CommitError::Store(StoreError::Full) => TransactionError::StoreFull,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::adapter::{State, Step};
-use super::destination::{Address, Part};
+use super::destination::Part;
 use super::namespace;
 use super::reply::Refusal;
 use crate::broker::{Destination, Ending};
@@ -120,8 +120,8 @@ impl State {
 
     /// The subscriptions one of whose destinations may not be read any more, with what is to be said of each.
     fn lost_subscriptions(&self) -> Vec<(u64, Refusal)> {
-        let denied = |(serial, address, id): (u64, &Address, Option<&str>)| {
-            let mut destinations = address.parts.iter().filter_map(Part::guarded);
+        let denied = |(serial, parts, id): (u64, &[Part], Option<&str>)| {
+            let mut destinations = parts.iter().filter_map(Part::guarded);
             let denied = destinations.find_map(|destination| {
                 check(self.access.as_ref(), Right::Read, &destination).err()
             })?;

@@ -1,30 +1,32 @@
 //! The protocol of one STOMP connection: which frame may come when, and what each one does.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use ferrymq_protocols::sniff::{Opening, sniff};
 use ferrymq_protocols::stomp::{
-    ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers, Version,
-    encode_receipt,
+    ClientCommand, Command, DecodeOptions, Decoder, Frame, HeartBeat, HeartBeatTimers,
+    TransactionCommand, Version, encode_receipt,
 };
 use ferrymq_protocols::{Limits, ProtocolError};
 use tokio::sync::Notify;
 
 use super::acknowledge::Unapplied;
+use super::advisory::AdvisoryForm;
 use super::names::Names;
 use super::namespace;
 use super::parked::{ParkKey, Parked};
+use super::parking::{Parking, Replay};
 use super::reply::Refusal;
 use super::send::{Destinations, LastSend};
 use super::subscribe::Subscriptions;
 use super::temporary::Temporaries;
 use crate::broker::Ending;
+use crate::broker::governor::Cause;
 use crate::security::{Access, PendingLogin, Security};
 use crate::session::link::{Adapter, Next};
-use crate::session::{Peer, Session};
+use crate::session::{Peer, Session, TransactionError};
 
 /// How the listener speaks STOMP.
 #[derive(Clone, Debug)]
@@ -116,13 +118,13 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     pub(super) temporaries: Temporaries,
     pub(super) parked: Parked,
-    /// The log knows that the client's producer waits.
-    told_to_wait: bool,
-    /// Parked frames are read again, so what they wait for is known already.
-    pub(super) replays: bool,
+    /// The parked frame that is read again.
+    pub(super) replay: Option<Replay>,
     pub(super) unapplied: Unapplied,
     /// What message ids of this broker begin with.
     pub(super) id_prefix: String,
+    /// How advisories look to its subscriptions; made with the first.
+    advisories: OnceLock<Arc<AdvisoryForm>>,
     /// What the RECEIPT of the SEND that is carried out has to warn of.
     pub(super) warning: Option<String>,
     /// Subscriptions whose RECEIPT waits for a sync before deliveries may flow.
@@ -133,8 +135,8 @@ pub(super) struct State {
     sniffed: bool,
 }
 
-/// How often a wait for space in the store is looked at.
-const STORE_POLL_MS: u64 = 100;
+/// How often a batch that waits for space in the store is looked at, beside when somebody tells that there is some.
+const STALL_POLL_MS: u64 = 1000;
 
 impl Stomp {
     /// A connection from `peer` that has said nothing yet; `end` ends it from elsewhere.
@@ -159,10 +161,10 @@ impl Stomp {
             subscriptions: Subscriptions::default(),
             temporaries: Temporaries::default(),
             parked: Parked::default(),
-            told_to_wait: false,
-            replays: false,
+            replay: None,
             unapplied: Unapplied::default(),
             id_prefix,
+            advisories: OnceLock::new(),
             warning: None,
             starting: Vec::new(),
             scratch: Vec::new(),
@@ -187,6 +189,7 @@ impl Adapter for Stomp {
             return Next::Close(ending);
         }
         session.look_at_clock();
+        session.retry_stalled();
         // Frozen while frames are read from it, so that a large body can stay where it is.
         let octets = std::mem::take(input).freeze();
         let mut taken = 0;
@@ -243,9 +246,10 @@ impl Adapter for Stomp {
         if let Step::Close(ending) = self.state.follow_access(session) {
             return Next::Close(ending);
         }
-        if session.is_stalled() && !session.hand_over() {
-            return Next::Read;
+        if let Step::Close(ending) = self.state.end_slow(session) {
+            return Next::Close(ending);
         }
+        session.retry_stalled();
         if !self.state.starting.is_empty() && !session.outbox.watch_due() {
             for serial in std::mem::take(&mut self.state.starting) {
                 session.start_waiting(serial);
@@ -268,9 +272,13 @@ impl Adapter for Stomp {
             .timers
             .next_send_ms(session.outbox.last_write_ms().max(state.opened_ms));
         let dead = state.timers.dead_at_ms(state.last_heard_ms);
-        let poll = (session.is_stalled() || !state.parked.is_empty())
-            .then(|| session.engine.clock.monotonic_ms() + STORE_POLL_MS);
-        [send, dead, poll].into_iter().flatten().min()
+        if !session.is_stalled() && state.parked.is_empty() {
+            return [send, dead].into_iter().flatten().min();
+        }
+        let now_ms = session.engine.clock.monotonic_ms();
+        let stalled = session.is_stalled().then_some(now_ms + STALL_POLL_MS);
+        let look = state.parked.next_look_ms(now_ms);
+        [send, dead, stalled, look].into_iter().flatten().min()
     }
 
     fn tick(&mut self, session: &mut Session, now_ms: u64) -> Next {
@@ -363,7 +371,7 @@ impl State {
     }
 
     /// Carries one frame out; `raw` is the frame as it came, `octets` the memory it lies in.
-    fn handle(
+    pub(super) fn handle(
         &mut self,
         session: &mut Session,
         frame: &Frame<'_>,
@@ -433,7 +441,7 @@ impl State {
             }
             return self.send(session, send, octets, raw);
         }
-        if let Some(step) = self.park_behind(session, &command, raw) {
+        if let Some(step) = self.park_behind(session, &command, raw)? {
             return Ok(step);
         }
         if let ClientCommand::Ack(_) | ClientCommand::Nack(_) = command {
@@ -460,11 +468,7 @@ impl State {
                     session.reply(None, answer)
                 });
             }
-            ClientCommand::Commit(commit) => self
-                .answer(commit.receipt.as_deref(), |answer| {
-                    session.commit(&commit.transaction, answer)
-                })
-                .map_err(|error| Refusal::frame(error.to_string()))?,
+            ClientCommand::Commit(commit) => return self.commit(session, &commit, raw),
             ClientCommand::Abort(abort) => self
                 .answer(abort.receipt.as_deref(), |answer| {
                     session.abort(&abort.transaction, answer)
@@ -485,6 +489,42 @@ impl State {
             }
         }
         Ok(Step::Done)
+    }
+
+    /// Commits, or waits until the store has room for what the transaction sends (USE-3).
+    fn commit(
+        &mut self,
+        session: &mut Session,
+        commit: &TransactionCommand<'_>,
+        raw: &[u8],
+    ) -> Result<Step, Refusal> {
+        let id = &commit.transaction;
+        let lacking = match session.commit_shortage(id) {
+            None => {
+                let committed = self.answer(commit.receipt.as_deref(), |answer| {
+                    session.commit(id, answer)
+                });
+                match committed {
+                    Ok(()) => return Ok(Step::Done),
+                    // It was there a moment ago.
+                    Err(TransactionError::StoreFull) => session.stored_sends(id),
+                    Err(error) => return Err(Refusal::frame(error.to_string())),
+                }
+            }
+            Some(cells) => cells,
+        };
+        if lacking.iter().any(|cell| cell.limits().fails_if_no_space) {
+            return Err(Refusal::frame(TransactionError::StoreFull.to_string()));
+        }
+        let cause = session.engine.store_shortage();
+        let parking = Parking {
+            key: ParkKey::Transaction(id.to_string()),
+            raw,
+            cells: &lacking,
+            causes: vec![cause.unwrap_or(Cause::Behind)],
+            commits: true,
+        };
+        self.park(session, parking)
     }
 
     fn free_client_id(&mut self, session: &Session) {
@@ -516,124 +556,18 @@ impl State {
         f(&self.scratch)
     }
 
-    /// Commands of a transaction with a parked SEND wait behind it.
-    fn park_behind(
-        &mut self,
-        session: &Session,
-        command: &ClientCommand<'_>,
-        raw: &[u8],
-    ) -> Option<Step> {
-        if self.parked.is_empty() {
-            return None;
-        }
-        let transaction = match command {
-            ClientCommand::Commit(command) | ClientCommand::Abort(command) => {
-                Some(&command.transaction)
-            }
-            ClientCommand::Ack(ack) | ClientCommand::Nack(ack) => ack.transaction.as_ref(),
-            _ => None,
-        }?;
-        let key = ParkKey::Transaction(transaction.to_string());
-        self.parked
-            .holds_back(&key)
-            .then(|| self.park(session, key, raw, "a frame before it waits"))
-    }
-
-    /// Parks a frame for want of what `cause` says, or stops reading if enough are parked (SND-5).
-    pub(super) fn park(
-        &mut self,
-        session: &Session,
-        key: ParkKey,
-        raw: &[u8],
-        cause: &str,
-    ) -> Step {
-        if self.parked.is_full(
-            self.settings.parked_frames_max,
-            self.settings.parked_bytes_max,
-        ) {
-            session.wait_for_memory();
-            return Step::Hold;
-        }
-        if !std::mem::replace(&mut self.told_to_wait, true) {
-            tracing::warn!(
-                client_id = self.client_id,
-                remote = %self.remote,
-                behind = ?key,
-                cause,
-                used_bytes = session.engine.memory.used_bytes(),
-                limit_bytes = session.engine.memory.limit_bytes(),
-                "a producer waits"
-            );
-        }
-        self.parked.push(key, raw);
-        session.wait_for_memory();
-        Step::Done
-    }
-
-    /// Carries parked frames out, oldest first, while there is space. One that is refused may end the
-    /// connection as any other (`stomp.close_on_error`); those behind it are dropped then.
-    fn replay(&mut self, session: &mut Session) -> Step {
-        if self.parked.is_empty() {
-            return Step::Done;
-        }
-        if session.engine.is_full() {
-            // Woken, but others were quicker.
-            session.wait_for_memory();
-            return Step::Done;
-        }
-        // Each goes through once more; what still has to wait joins a new line, in the old order.
-        session.look_at_clock();
-        for raw in std::mem::take(&mut self.parked).into_frames() {
-            let mut step = Step::Done;
-            self.replays = true;
-            self.read_again(raw, |state, frame, octets| {
-                step = state.handle(session, frame, octets, octets);
-            });
-            self.replays = false;
-            if let Step::Close(ending) = step {
-                return Step::Close(ending);
-            }
-        }
-        self.told_to_wait = !self.parked.is_empty();
-        if self.told_to_wait {
-            session.wait_for_memory();
-        }
-        session.hand_over();
-        Step::Done
-    }
-
-    /// Says of every parked SEND that it was not enqueued (CON-17).
-    fn refuse_parked(&mut self, session: &mut Session) {
-        for raw in std::mem::take(&mut self.parked).into_frames() {
-            let refusal =
-                Refusal::frame("Usage Manager Memory Limit reached: the message was not enqueued");
-            self.read_again(raw, |state, frame, _| {
-                state.tell(session, &refusal, Some((frame.command, frame.headers)));
-            });
-        }
-    }
-
-    /// Reads a frame again that was whole when it came.
-    pub(super) fn read_again(
-        &mut self,
-        raw: Vec<u8>,
-        f: impl FnOnce(&mut Self, &Frame<'_>, &Bytes),
-    ) {
-        let octets = Bytes::from(raw);
-        let mut decoder = Decoder::new(self.settings.limits, self.settings.options);
-        decoder.set_version(self.version);
-        if let Ok(Some(frame)) = decoder.decode(&octets) {
-            f(self, &frame, &octets);
-        }
-        // The next frame does not repeat this one.
-        self.last_send = None;
-    }
-
     /// The connection's client id; empty before CONNECT.
     pub(super) fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or_default()
     }
-}
 
-/// Serials of subscriptions by the client's ids.
-pub(super) type SerialById = HashMap<Arc<str>, u64>;
+    /// How advisories look to the subscriptions of this connection.
+    pub(super) fn advisory_form(&self, session: &Session) -> &Arc<AdvisoryForm> {
+        self.advisories.get_or_init(|| {
+            Arc::new(AdvisoryForm {
+                id_prefix: self.id_prefix.clone(),
+                properties: Arc::clone(session.engine.advisories.properties()),
+            })
+        })
+    }
+}

@@ -22,10 +22,8 @@ use crate::engine::advisories::AdvisoryProperties;
 /// What a command of ActiveMQ says of a connection that a broker cannot know more of.
 const UNKNOWN_SEQUENCE: i64 = -2;
 
-/// Writes advisories for one subscription.
+/// Writes advisories for the subscriptions of one connection.
 pub(super) struct AdvisoryForm {
-    /// As XML rather than JSON.
-    pub(super) xml: bool,
     /// What message ids begin with.
     pub(super) id_prefix: String,
     /// What all advisories say.
@@ -33,8 +31,8 @@ pub(super) struct AdvisoryForm {
 }
 
 impl AdvisoryForm {
-    /// The advisory as a message of this wire.
-    pub(super) fn render(&self, message: &Message, event: &Event) -> Message {
+    /// The advisory as a message of this wire, in XML rather than JSON if `xml` says so.
+    pub(super) fn render(&self, message: &Message, event: &Event, xml: bool) -> Message {
         let mut head = Vec::new();
         let mut found = push_header("type", MESSAGE_TYPE, &mut head);
         let mut push = |name: &str, value: &str| {
@@ -52,10 +50,10 @@ impl AdvisoryForm {
             };
             push(name, &text);
         }
-        let form = if self.xml { "xml" } else { "json" };
+        let form = if xml { "xml" } else { "json" };
         push("transformation", &format!("jms-advisory-{form}"));
         let (name, fields) = self.data(event);
-        let body = if self.xml {
+        let body = if xml {
             let mut out = String::new();
             push_element(name, &Value::Object(fields), &mut out);
             out
@@ -199,9 +197,9 @@ fn removed(id: &str) -> (&'static str, Value) {
 fn consumer(who: &ConsumerFacts, destination: &str) -> Value {
     json!({
         "consumerId": who.id(), "destination": destination, "clientId": who.connection.client_id,
-        "prefetchSize": who.prefetch, "maximumPendingMessageLimit": 0, "dispatchAsync": true,
-        "selector": who.selector, "subscriptionName": who.subscription_name, "browser": who.browser,
-        "noLocal": who.no_local, "exclusive": who.exclusive, "retroactive": false, "priority": who.priority,
+        "prefetchSize": who.prefetch, "maximumPendingMessageLimit": who.pending_max, "dispatchAsync": true,
+        "selector": who.selector(), "subscriptionName": who.subscription_name(), "browser": who.browser,
+        "noLocal": who.no_local, "exclusive": who.exclusive, "retroactive": who.retroactive, "priority": who.priority,
         "networkSubscription": false, "optimizedAcknowledge": false, "noRangeAcks": false,
     })
 }
@@ -254,13 +252,12 @@ mod tests {
 
     fn rendered(event: Event, xml: bool) -> Message {
         let form = AdvisoryForm {
-            xml,
             id_prefix: "b-".to_owned(),
             properties: Arc::new(AdvisoryProperties::new(&AdvisorySettings::default())),
         };
         let message = Message::reporting(ID, Arc::new(event));
         let event = message.event().expect("it reports");
-        form.render(&message, event)
+        form.render(&message, event, xml)
     }
 
     fn body(message: &Message) -> &str {

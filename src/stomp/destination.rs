@@ -13,9 +13,9 @@ pub(super) enum Part {
     /// A queue that has to be there: naming it does not make it.
     Existing(Destination),
     /// All that match (DST-5).
-    Pattern(Kind, Pattern),
+    Pattern(Kind, Box<Pattern>),
     /// A temporary destination of this connection, by its own name (DST-9).
-    Own(Kind, String),
+    Own(Kind, Box<str>),
     /// A temporary destination as others see it (DST-10).
     Remote(Destination),
 }
@@ -36,7 +36,7 @@ impl Part {
             Self::Named(destination) | Self::Existing(destination) => Some(destination.clone()),
             Self::Pattern(kind, pattern) => Some(Destination {
                 kind: *kind,
-                name: pattern.as_str().to_owned(),
+                name: pattern.as_str().into(),
             }),
             Self::Own(..) | Self::Remote(_) => None,
         }
@@ -85,7 +85,7 @@ fn parse_one(text: &str, names: &Names) -> Result<Part, Refusal> {
     let nameless = || Refusal::frame(format!("destination '{text}' has no name"));
     let (destination, existing) = match names.read(text) {
         Named::Own(_, name) if name.trim().is_empty() => return Err(nameless()),
-        Named::Own(kind, name) => return Ok(Part::Own(kind, name.to_owned())),
+        Named::Own(kind, name) => return Ok(Part::Own(kind, name.into())),
         Named::Remote(kind, id) => return Ok(Part::Remote(Destination::temporary(kind, id))),
         Named::Plain(kind, name) => (named(kind, name), false),
         Named::Existing(name) => (Destination::queue(name), true),
@@ -101,7 +101,7 @@ fn parse_one(text: &str, names: &Names) -> Result<Part, Refusal> {
     let pattern = Pattern::parse_with(&destination.name, names.syntax)
         .map_err(|error| Refusal::frame(format!("destination '{text}': {error}")))?;
     if pattern.is_wildcard() {
-        return Ok(Part::Pattern(destination.kind, pattern));
+        return Ok(Part::Pattern(destination.kind, Box::new(pattern)));
     }
     Ok(Part::Named(destination))
 }
@@ -115,7 +115,7 @@ fn named(kind: Kind, name: &str) -> Destination {
 
 /// Names with a meaning of their own (DST-14) that are no destinations to anything else.
 fn reserved(destination: &Destination) -> Result<(), Refusal> {
-    let name = destination.name.as_str();
+    let name = &*destination.name;
     if name.starts_with(SHARED_PREFIX) {
         return Err(Refusal::frame(format!(
             "{destination} belongs to a durable subscription: SUBSCRIBE to its topic with durable:true"
@@ -158,7 +158,7 @@ mod tests {
         check("/exchange/amq.direct/a", Destination::queue("a"));
         let existing = Part::Existing(Destination::queue("a"));
         assert_eq!(parts("/amq/queue/a"), [existing]);
-        let own = Part::Own(Kind::Topic, "a".to_owned());
+        let own = Part::Own(Kind::Topic, "a".into());
         assert_eq!(parts("temp-topic://a"), [own]);
         let remote = Part::Remote(Destination::temporary(Kind::Queue, "ID-1-2"));
         assert_eq!(parts("/remote-temp-queue/ID-1-2"), [remote]);

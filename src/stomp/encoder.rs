@@ -56,7 +56,7 @@ impl MessageEncoder {
 }
 
 impl Encoder for MessageEncoder {
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) -> bool {
         let message = outgoing.message;
         let flags = message.flags;
         let (mut extra, mut escaped) = (Vec::new(), flags.has(MessageFlags::ESCAPED));
@@ -92,21 +92,22 @@ impl Encoder for MessageEncoder {
             destination: None,
         };
         LINES.with_borrow_mut(|lines| self.template.encode_message_head(&fields, lines, out));
+        true
     }
 
     fn wire(&self) -> u8 {
         WIRE_STOMP
     }
 
-    fn tail(&self) -> &[u8] {
-        FRAME_END
+    fn tail(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(FRAME_END);
     }
 
     fn rewrites(&self) -> bool {
         self.transformation.is_wanted()
     }
 
-    fn rewritten(&mut self, message: &Message) -> Option<Message> {
+    fn rewritten(&self, message: &Message) -> Option<Message> {
         if message.wire == WIRE_STOMP || message.event().is_some() {
             return self.transformation.apply(message);
         }
@@ -114,7 +115,7 @@ impl Encoder for MessageEncoder {
         Some(crossing::of_neutral(message, &neutral))
     }
 
-    fn browse_end(&mut self, out: &mut Vec<u8>) {
+    fn browse_end(&self, out: &mut Vec<u8>) {
         self.template.encode_browser_end(out);
     }
 }

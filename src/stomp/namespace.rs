@@ -19,13 +19,13 @@ const REMOTE: [&str; 2] = ["/remote-temp-queue/", "/remote-temp-topic/"];
 fn enter(address: Address, prefix: &str, syntax: Syntax) -> Result<Address, Refusal> {
     let part = |part: Part| -> Result<Part, Refusal> {
         Ok(match part {
-            Part::Named(mut destination) => {
-                destination.name.insert_str(0, prefix);
-                Part::Named(destination)
+            Part::Named(Destination { kind, name }) => {
+                let name = format!("{prefix}{name}").into();
+                Part::Named(Destination { kind, name })
             }
-            Part::Existing(mut destination) => {
-                destination.name.insert_str(0, prefix);
-                Part::Existing(destination)
+            Part::Existing(Destination { kind, name }) => {
+                let name = format!("{prefix}{name}").into();
+                Part::Existing(Destination { kind, name })
             }
             Part::Pattern(kind, pattern) => {
                 // The namespace itself is no name inside, so its rest has one level at least.
@@ -36,7 +36,7 @@ fn enter(address: Address, prefix: &str, syntax: Syntax) -> Result<Address, Refu
                 };
                 let pattern = Pattern::parse_with(&format!("{prefix}{rest}"), syntax);
                 let pattern = pattern.map_err(|error| Refusal::frame(error.to_string()))?;
-                Part::Pattern(kind, pattern)
+                Part::Pattern(kind, Box::new(pattern))
             }
             Part::Remote(destination) => {
                 let id = destination.temporary_id().unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn enter_text(text: &str, prefix: &str, names: &Names) -> Option<Stri
 /// A destination of a header as it is called inside; `None` if that is no other.
 pub(super) fn leave_text(text: &str, prefix: &str, names: &Names) -> Option<String> {
     if let Some(mut destination) = Destination::parse(text) {
-        destination.name = destination.name.strip_prefix(prefix)?.to_owned();
+        destination.name = destination.name.strip_prefix(prefix)?.into();
         return Some(names.shown(&destination));
     }
     REMOTE.iter().find_map(|form| {

@@ -1,14 +1,16 @@
 //! SENDs that speak to the scheduler (SCH-1 to SCH-9).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ferrymq_protocols::stomp::{ScheduleHeaders, SchedulerAction, Send};
 
 use super::adapter::{State, Step};
-use super::parked::ParkKey;
 use super::reply::Refusal;
 use super::send::Stamps;
 use super::{access, send};
 use crate::broker::Destination;
+use crate::broker::governor::Cause;
 use crate::broker::scheduler::Schedule;
 use crate::engine::StoreError;
 use crate::engine::job_records::cron_rule;
@@ -19,8 +21,6 @@ use crate::session::{Cancel, Once, Session};
 /// Where jobs are managed (SCH-8).
 const MANAGEMENT: &str = "ActiveMQ.Scheduler.Management";
 const JOB_PREFIX: &str = "job-";
-/// Why a producer waits whose message does not fit into the scheduler.
-const SCHEDULER_FULL: &str = "scheduler.bytes_max is reached";
 
 /// What `scheduledJobId` says of the job `number`.
 pub(super) fn job_id(number: u64) -> String {
@@ -50,15 +50,19 @@ impl State {
                 "cannot schedule a message for a temporary destination, which may be gone by then",
             ));
         }
-        let park_key = || ParkKey::Destination(send.destination.to_string());
-        // What is scheduled is kept in the store, persistent or not.
-        let has_room = send::has_room(session, true, send.transaction.is_some());
-        if !has_room || !session.hand_over() {
-            return Ok(Some(self.park(session, park_key(), raw, send::NO_SPACE)));
+        let (bytes, in_transaction) = (raw.len() as u64, send.transaction.is_some());
+        self.check_bytes(&session.engine, bytes)?;
+        session.hand_over();
+        let cells = std::slice::from_ref(&cell);
+        let mut causes = match self.is_forced() {
+            true => Vec::new(),
+            false => session.engine.room_for_job(bytes, in_transaction),
+        };
+        if causes.is_empty() && !in_transaction && session.has_stalled_for(cells) {
+            causes.push(Cause::Behind);
         }
-        self.check_bytes(&session.engine, raw.len() as u64)?;
-        if !session.engine.has_room_for_job(raw.len() as u64) {
-            return Ok(Some(self.park(session, park_key(), raw, SCHEDULER_FULL)));
+        if !causes.is_empty() {
+            return self.park_for(session, send, raw, (cells, causes)).map(Some);
         }
         let number = session.engine.reserve_job();
         let reply_to = self.remote_reply_to(session, send)?;
@@ -69,6 +73,7 @@ impl State {
         };
         let message = send::build(session, send, octets, stamps);
         let owner = self.access.as_ref().and_then(Access::proven_user);
+        let to = Arc::clone(&cell);
         let job = NewJob::new(cell, number, message, schedule).of(owner.unwrap_or_default());
         if let Some(transaction) = &send.transaction {
             session
@@ -87,7 +92,10 @@ impl State {
         });
         Ok(Some(match scheduled {
             Ok(()) => Step::Done,
-            Err(StoreError::Full) => self.park(session, park_key(), raw, send::NO_SPACE),
+            Err(StoreError::Full) => {
+                let causes = session.engine.store_shortage().into_iter().collect();
+                return self.park_for(session, send, raw, (&[to], causes)).map(Some);
+            }
             Err(error) => {
                 // The journal is dead and the broker is stopping; no receipt goes out.
                 tracing::debug!(%error, "job not stored");

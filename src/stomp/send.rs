@@ -16,15 +16,18 @@ use super::destination::Part;
 use super::names;
 use super::namespace;
 use super::parked::ParkKey;
+use super::parking::Parking;
 use super::reply::Refusal;
 use super::statistics;
 use super::temporary::{set_reply_to, shown};
 use super::transformation;
 use crate::broker::dedup::DedupId;
+use crate::broker::governor::Cause;
 use crate::broker::policy::Declared;
 use crate::broker::{Kind, Message, MessageFlags};
 use crate::engine::cell::Cell;
 use crate::engine::dedup::Guard;
+use crate::engine::governor::{Arriving, NoRoom};
 use crate::engine::policy::Admission;
 use crate::engine::spread::Routed;
 use crate::security::Right;
@@ -52,7 +55,7 @@ impl Target {
 #[derive(Default)]
 pub(super) struct Destinations {
     last: Option<(String, Target)>,
-    known: HashMap<String, Target>,
+    known: HashMap<Box<str>, Target>,
 }
 
 /// Names remembered for one connection.
@@ -163,7 +166,7 @@ impl State {
             if known.len() >= NAMES_MAX {
                 known.clear();
             }
-            known.insert(text.to_owned(), target.clone());
+            known.insert(text.into(), target.clone());
         }
         Ok((target, lasting))
     }
@@ -287,9 +290,9 @@ impl State {
             return false;
         };
         let persistent = last.flags.has(MessageFlags::PERSISTENT);
-        let free = self.parked.is_empty() && self.unapplied.is_empty();
+        let free = self.parked.is_empty() && self.unapplied.is_empty() && !session.is_stalled();
         let plain = !last.cell.is_limited() && !last.cell.routes.is_any();
-        if !free || !plain || !has_room(session, persistent, false) {
+        if !free || !plain || !session.engine.has_room(persistent, false) {
             return false;
         }
         let mut flags = last.flags;
@@ -389,12 +392,18 @@ impl State {
         }
         let mut sends = session.spread(target.cells(), message);
         if routed {
-            match session.admit(&mut sends) {
-                Admission::Open => {}
-                Admission::Wait => {
-                    return Ok(self.park(session, park_key(send), raw, LIMIT_REACHED));
-                }
-                Admission::Refused(text) => return Err(Refusal::frame(text)),
+            let behind = session.is_stalled()
+                && sends
+                    .iter()
+                    .any(|one| session.has_stalled_for(std::slice::from_ref(&one.cell)));
+            let cause = match session.admit(&mut sends) {
+                _ if self.is_forced() => None,
+                Admission::Open => behind.then_some(Cause::Behind),
+                Admission::Wait(cause) => Some(cause),
+                Admission::Refused(refused) => return Err(Refusal::frame(refused.to_string())),
+            };
+            if let Some(cause) = cause {
+                return self.park_for(session, send, raw, (target.cells(), vec![cause]));
             }
         }
         let guard = dedup_id(send).map(|id| Guard {
@@ -488,55 +497,64 @@ impl State {
         send: &Send<'_>,
         raw: &[u8],
     ) -> Result<Option<Step>, Refusal> {
-        let no_space = !has_room(session, send.persistent, send.transaction.is_some());
-        let mut cells = target.cells().iter();
-        if no_space && let Some(cell) = cells.find(|cell| cell.fails_if_no_space()) {
-            let store = send.persistent && session.engine.is_store_full();
-            let what = if store { "Store" } else { "Memory" };
-            report_wait(session, target, send.persistent, true);
-            return Err(Refusal::frame(format!(
-                "Usage Manager {what} Limit reached: the message was not enqueued, as the policy of {} has \
-                 sendFailIfNoSpace = true",
-                cell.destination
-            )));
+        if self.is_forced() {
+            return Ok(None);
         }
-        let bytes = raw.len() as u64;
-        self.check_bytes(&session.engine, bytes)?;
-        let mut full = no_space;
-        let limited = if routed { &[] } else { target.cells() };
-        for cell in limited {
-            match cell.admission(bytes, send.persistent, || session.pending_for(cell)) {
-                Admission::Open => {}
-                Admission::Wait => full = true,
-                Admission::Refused(text) => {
-                    report_wait(session, target, send.persistent, no_space);
-                    return Err(Refusal::frame(text));
-                }
-            }
-        }
-        if !full && self.parked.is_empty() && !session.is_stalled() {
+        let arriving = Arriving {
+            bytes: raw.len() as u64,
+            persistent: send.persistent,
+            in_transaction: send.transaction.is_some(),
+        };
+        self.check_bytes(&session.engine, arriving.bytes)?;
+        let cells = target.cells();
+        let mut causes = session
+            .room_for(cells, routed, arriving)
+            .map_err(|no_room| refused(session, cells, &no_room))?;
+        if causes.is_empty() && self.parked.is_empty() && !session.is_stalled() {
             return Ok(None);
         }
         let key = park_key(send);
-        if !full && !session.is_stalled() && !self.parked.holds_back(&key) {
-            return Ok(None);
+        if causes.is_empty() {
+            let behind = self.parked.holds_back(&key)
+                || send.transaction.is_none() && session.has_stalled_for(cells);
+            if !behind {
+                return Ok(None);
+            }
+            causes.push(Cause::Behind);
         }
-        if !self.replays && !self.parked.holds_back(&key) {
-            report_wait(session, target, send.persistent, no_space);
+        self.park_for(session, send, raw, (cells, causes)).map(Some)
+    }
+
+    /// Parks a SEND to `cells` for these causes.
+    pub(super) fn park_for(
+        &mut self,
+        session: &mut Session,
+        send: &Send<'_>,
+        raw: &[u8],
+        (cells, causes): (&[Arc<Cell>], Vec<Cause>),
+    ) -> Result<Step, Refusal> {
+        let key = park_key(send);
+        if self.replay.is_none() && !self.parked.holds_back(&key) {
+            for cause in &causes {
+                session.reports_full(cells, cause.usage(), cause.percent());
+            }
         }
-        let cause = match (no_space, full) {
-            (true, _) => NO_SPACE,
-            (false, true) => LIMIT_REACHED,
-            (false, false) => "a message before it waits",
+        let parking = Parking {
+            key,
+            raw,
+            cells,
+            causes,
+            commits: false,
         };
-        Ok(Some(self.park(session, key, raw, cause)))
+        self.park(session, parking)
     }
 }
 
-/// Why a producer waits: for space of the whole broker.
-pub(super) const NO_SPACE: &str = "memory.limit is reached, or the store is full";
-/// Why a producer waits: for room in a queue.
-const LIMIT_REACHED: &str = "a limit of a destination is reached";
+/// Refuses a SEND for want of room, and tells those who want to know.
+fn refused(session: &Session, cells: &[Arc<Cell>], no_room: &NoRoom) -> Refusal {
+    session.reports_full(cells, no_room.cause.usage(), no_room.cause.percent());
+    Refusal::frame(no_room.to_string())
+}
 
 /// What a SEND that waits holds back.
 fn park_key(send: &Send<'_>) -> ParkKey {
@@ -550,33 +568,6 @@ fn park_key(send: &Send<'_>) -> ParkKey {
 pub(super) fn dedup_id(send: &Send<'_>) -> Option<DedupId> {
     let id = send.dedup_id.as_deref()?;
     Some(DedupId::of(WIRE_STOMP, id.as_bytes()))
-}
-
-/// Tells those who want to know that a producer begins to wait or is refused, and for want of what.
-fn report_wait(session: &mut Session, target: &Target, persistent: bool, no_space: bool) {
-    let engine = &session.engine;
-    let (usage, percent) = if no_space && persistent && engine.is_store_full() {
-        ("store", 100)
-    } else if no_space {
-        let limit_bytes = engine.memory.limit_bytes().max(1);
-        (
-            "memory",
-            engine.memory.used_bytes().saturating_mul(100) / limit_bytes,
-        )
-    } else {
-        ("destination", 100)
-    };
-    for cell in target.cells() {
-        session.waits_for(cell, usage, percent);
-    }
-}
-
-/// Whether there is room for a message: in the store if it is kept there, else in memory.
-#[inline]
-pub(super) fn has_room(session: &Session, persistent: bool, in_transaction: bool) -> bool {
-    let engine = &session.engine;
-    let in_memory = !persistent || engine.store.is_none() || in_transaction;
-    !(in_memory && engine.memory.is_full() || persistent && engine.is_store_full())
 }
 
 /// Bodies from this size on stay in the buffer they came in until they leave or have to wait.

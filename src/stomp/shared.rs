@@ -67,15 +67,15 @@ impl State {
             .id
             .as_ref()
             .and_then(|id| self.subscriptions.serial(id));
-        let address = match (&wanted.destination, own) {
-            (Some(text), _) => self.address(text)?,
-            (None, Some(serial)) => match self.subscriptions.address(serial) {
-                Some(address) => address.clone(),
+        let parts = match (&wanted.destination, own) {
+            (Some(text), _) => self.address(text)?.parts,
+            (None, Some(serial)) => match self.subscriptions.parts(serial) {
+                Some(parts) => parts.to_vec(),
                 None => return Ok(false),
             },
             (None, None) => return Ok(false),
         };
-        let [Part::Named(topic)] = &address.parts[..] else {
+        let [Part::Named(topic)] = &parts[..] else {
             return Ok(false);
         };
         let named = wanted.headers.get_name("x-queue-name");

@@ -1,21 +1,29 @@
 //! Statistics by message: a SEND to a name with a meaning is answered with figures, to its `reply-to` (ADM-20).
 
 use ferrymq_protocols::map::{MapEntries, MapValue, to_json, to_xml};
-use ferrymq_protocols::stomp::{Known, Send, push_header};
+use ferrymq_protocols::stomp::{Known, Send, parse_message_id, push_header};
 
 use super::access;
 use super::adapter::{State, Step};
 use super::advisory::message_of;
 use super::reply::Refusal;
 use crate::broker::pattern::Syntax;
-use crate::broker::{Destination, Kind, Pattern};
+use crate::broker::{Destination, Kind, MessageId, Pattern};
 use crate::engine::Engine;
 use crate::engine::statistics::{Figure, Figures};
+use crate::engine::why::Question;
 use crate::security::Right;
 use crate::session::Session;
 
 /// What the names begin with.
 const PREFIX: &str = "ActiveMQ.Statistics.";
+
+/// What follows in the name of a question why something is not delivered, before the name of a destination.
+const WHY: &str = "Why.";
+
+/// Headers that ask about one message, and about one consumer.
+const WHY_MESSAGE: &str = "why-message-id";
+const WHY_CONSUMER: &str = "why-consumer-id";
 
 /// A header that asks for an empty message after the last answer.
 const END_WITH_NULL: &str = "ActiveMQ.Statistics.Destination.List.End.With.Null";
@@ -47,7 +55,7 @@ impl State {
         session.hand_over();
         let asked = Destination {
             kind,
-            name: name.to_owned(),
+            name: name.into(),
         };
         // Who may administer it: figures tell of destinations that one may not read.
         access::check(self.access.as_ref(), Right::Create, &asked)?;
@@ -59,7 +67,13 @@ impl State {
                 "a SEND to {asked} needs a reply-to"
             )));
         };
-        let mut answers = figures(&session.engine, kind, name, self.settings.names.syntax)?;
+        let mut answers = match name
+            .strip_prefix(PREFIX)
+            .and_then(|it| it.strip_prefix(WHY))
+        {
+            Some(name) => self.why(&session.engine, send, (kind, name))?,
+            None => figures(&session.engine, kind, name, self.settings.names.syntax)?,
+        };
         if send.headers.get_name(END_WITH_NULL).is_some() {
             answers.push(Figures::new());
         }
@@ -93,6 +107,37 @@ impl State {
     }
 }
 
+impl State {
+    /// Why something is not delivered from the destination `name`, or of it what headers ask for.
+    fn why(
+        &self,
+        engine: &Engine,
+        send: &Send<'_>,
+        (kind, name): (Kind, &str),
+    ) -> Result<Vec<Figures>, Refusal> {
+        let header = |name| send.headers.get_name(name);
+        let (message, consumer) = (header(WHY_MESSAGE), header(WHY_CONSUMER));
+        let id = |text: &str| {
+            let id = parse_message_id(text, &self.id_prefix);
+            let id = id.map(|id| MessageId {
+                origin: id.origin,
+                serial: id.serial,
+            });
+            id.ok_or_else(|| Refusal::frame(format!("'{text}' is not an id of this broker")))
+        };
+        let of = Destination {
+            kind,
+            name: name.into(),
+        };
+        let question = Question {
+            message: message.as_deref().map(id).transpose()?,
+            consumer: consumer.as_deref(),
+        };
+        let answers = engine.why_figures(&of, question);
+        answers.map_err(|error| Refusal::frame(error.to_string()))
+    }
+}
+
 fn figures(
     engine: &Engine,
     kind: Kind,
@@ -108,7 +153,8 @@ fn figures(
     }
     let Some(wanted) = what.strip_prefix("Destination") else {
         return Err(Refusal::frame(format!(
-            "there are no statistics {name}: Broker, Destination and the name of one, or Subscription"
+            "there are no statistics {name}: Broker, Destination and the name of one, Why. and the name of one, or \
+             Subscription"
         )));
     };
     let wanted = wanted.trim_start_matches('.');

@@ -7,37 +7,51 @@ use ferrymq_protocols::stomp::{
     AckMode as WireAck, Known, MessageTemplate, Prefetch, Subscribe, Unsubscribe,
 };
 
-use super::adapter::{SerialById, State, Step};
+use super::adapter::{State, Step};
 use super::destination::{Address, Part};
 use super::encoder::MessageEncoder;
+use super::ids::Ids;
 use super::reply::Refusal;
 use super::transformation::{Form, Transformation};
 use super::{access, names, namespace, options, wishes};
+use crate::broker::rising::Rising;
 use crate::broker::selector::CONVERT_PREFIX;
-use crate::broker::{AckMode, Destination, Kind, Window};
+use crate::broker::thin::OneOrMore;
+use crate::broker::{AckMode, Destination, Kind, Pattern, Window};
 use crate::engine::cell::{Cell, Encoder};
 use crate::engine::choice::Choice;
 use crate::engine::durables::{DurableError, DurableName};
-use crate::engine::feeds::{self, Blueprint, MakeEncoder};
+use crate::engine::feeds::{self, Blueprint, Lateness, MakeEncoder};
 use crate::security::Right;
 use crate::session::{Session, SubscribeRequest, feed_serial};
 
 /// The client's names for its subscriptions.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    by_id: SerialById,
-    /// In order of subscribing: serial, destination, id (SUB-8, ACK-1 in 1.0).
-    all: Vec<(u64, Address, Option<Arc<str>>)>,
+    ids: Ids,
+    /// By serial, in order of subscribing (SUB-8, ACK-1 in 1.0).
+    all: Rising<Subscription>,
     last_serial: u64,
     browsers: HashSet<u64>,
     /// Those to shared durable subscriptions.
     shared: HashSet<u64>,
 }
 
+/// What is remembered of a subscription.
+struct Subscription {
+    to: OneOrMore<Part>,
+    id: Option<Box<str>>,
+}
+
 impl Subscriptions {
     /// The serial of the subscription `id`.
     pub(super) fn serial(&self, id: &str) -> Option<u64> {
-        self.by_id.get(id).copied()
+        let has = |serial| self.id(serial) == Some(id);
+        self.ids.find(id, has)
+    }
+
+    fn id(&self, serial: u64) -> Option<&str> {
+        self.all.get(serial)?.id.as_deref()
     }
 
     /// Whether the subscription only looks.
@@ -51,49 +65,45 @@ impl Subscriptions {
     }
 
     /// What the subscription is to.
-    pub(super) fn address(&self, serial: u64) -> Option<&Address> {
-        let mut all = self.all.iter();
-        all.find_map(|(known, address, _)| (*known == serial).then_some(address))
+    pub(super) fn parts(&self, serial: u64) -> Option<&[Part]> {
+        Some(&self.all.get(serial)?.to)
     }
 
     /// All serials, oldest first.
     pub(super) fn serials(&self) -> impl Iterator<Item = u64> {
-        self.all.iter().map(|(serial, ..)| *serial)
+        self.all.iter().map(|(serial, _)| serial)
     }
 
     /// All of them, oldest first: serial, destinations, id.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &Address, Option<&str>)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &[Part], Option<&str>)> {
         self.all
             .iter()
-            .map(|(serial, address, id)| (*serial, address, id.as_deref()))
+            .map(|(serial, known)| (serial, &*known.to, known.id.as_deref()))
     }
 
-    fn add(&mut self, serial: u64, address: Address, id: Option<Arc<str>>) {
+    fn add(&mut self, serial: u64, address: Address, id: Option<Box<str>>) {
         if let Some(id) = &id {
-            self.by_id.insert(Arc::clone(id), serial);
+            self.ids.add(id, serial);
         }
-        if self.all.len() == self.all.capacity() {
-            // Twice the room would be half wasted.
-            self.all.reserve_exact(self.all.len() / 8 + 1);
-        }
-        self.all.push((serial, address, id));
+        let to = address.parts.into_iter().collect();
+        self.all.insert(serial, Subscription { to, id });
     }
 
     fn remove(&mut self, serial: u64) {
         self.browsers.remove(&serial);
         self.shared.remove(&serial);
-        if let Some(at) = self.all.iter().position(|(known, ..)| *known == serial)
-            && let (_, _, Some(id)) = self.all.remove(at)
-        {
-            self.by_id.remove(&id);
+        if let Some(id) = self.all.remove(serial).and_then(|known| known.id) {
+            let all = &self.all;
+            let id_of = |serial| all.get(serial)?.id.as_deref();
+            self.ids.remove(&id, serial, id_of);
         }
     }
 
     fn oldest_on(&self, address: &Address) -> Option<u64> {
         self.all
             .iter()
-            .find(|(_, known, _)| known.parts == address.parts)
-            .map(|(serial, ..)| *serial)
+            .find(|(_, known)| *known.to == address.parts)
+            .map(|(serial, _)| serial)
     }
 }
 
@@ -111,7 +121,7 @@ impl State {
         names::refuse_streams(&wanted.headers)?;
         let kind = names::typed(&wanted.headers, Known::SubscriptionType)?;
         let typed = kind.map(|kind| self.settings.names.with_kind(&wanted.destination, kind));
-        let address = self.address(typed.as_deref().unwrap_or(&wanted.destination))?;
+        let mut address = self.address(typed.as_deref().unwrap_or(&wanted.destination))?;
         let mut with_options = None;
         if let Some(options) = &address.options {
             options::apply(with_options.insert(wanted.clone()), options)?;
@@ -125,9 +135,9 @@ impl State {
             access::check(self.access.as_ref(), Right::Read, &destination)?;
         }
         let declared = self.declared(&wanted.headers)?;
-        let (mut warning, mut after) = (None, None);
+        let (mut warning, mut after) = (late_warning(wanted), None);
         let (mut cells, mut patterns) = (Vec::new(), Vec::new());
-        for part in &address.parts {
+        for part in &mut address.parts {
             match part {
                 Part::Pattern(Kind::Queue, pattern)
                     if session.engine.is_consumer_queue(pattern.as_str()) =>
@@ -135,11 +145,13 @@ impl State {
                     let queue = Destination::queue(pattern.as_str());
                     cells.push(self.readable(session, &queue)?);
                 }
-                Part::Pattern(kind, pattern) => patterns.push((*kind, pattern.clone())),
+                Part::Pattern(kind, pattern) => patterns.push((*kind, Pattern::clone(pattern))),
                 Part::Named(destination) => {
                     let declared = declared.as_ref();
                     let opened = self.open_declared(session, Right::Read, destination, declared)?;
                     (warning, after) = (warning.or(opened.warning), after.max(opened.after));
+                    // The name is there once, however many remember it.
+                    *destination = opened.cell.destination.clone();
                     cells.push(opened.cell);
                 }
                 part => cells.push(self.source(session, part)?),
@@ -180,7 +192,7 @@ impl State {
         })
         .map_err(|error| refuse_durable(&error, durable.as_ref()))?;
         self.subscriptions
-            .add(serial, address, wanted.id.as_deref().map(Arc::from));
+            .add(serial, address, wanted.id.as_deref().map(Box::from));
         if wanted.browser {
             self.subscriptions.browsers.insert(serial);
         }
@@ -244,6 +256,7 @@ impl State {
             wishes: wishes::of(wanted, mode)?,
             encode: self.encode_as(session, wanted, serial, None),
             origin: session.origin(),
+            lateness: lateness(wanted),
             facts: None,
         })
     }
@@ -257,11 +270,11 @@ impl State {
         topic: Option<Destination>,
     ) -> MakeEncoder {
         let mode = mode_of(wanted);
-        let (version, id_prefix) = (self.version, self.settings.id_prefix());
+        let (version, id_prefix) = (self.version, self.id_prefix.clone());
         let id = wanted.id.as_ref().map(ToString::to_string);
         let transformation = wanted.headers.get(Known::Transformation);
         let form = transformation.and_then(|name| Form::wanted(&name));
-        let advisories = Arc::clone(session.engine.advisories.properties());
+        let advisories = Arc::clone(self.advisory_form(session));
         let readers = Arc::clone(&session.engine.properties);
         let always_content_length = self.settings.always_content_length;
         let (names, written) = (
@@ -280,7 +293,7 @@ impl State {
                 ack_prefix.as_deref(),
             );
             let names = Arc::clone(&names);
-            let transformation = Transformation::new(&advisories, form, id_prefix.clone());
+            let transformation = Transformation::new(form, &advisories);
             let hides_route = topic.is_some();
             let encoder = MessageEncoder::new(
                 template,
@@ -296,10 +309,6 @@ impl State {
     }
 
     fn check_subscribe(&self, wanted: &Subscribe<'_>, address: &Address) -> Result<(), Refusal> {
-        let not_yet = [(wanted.retroactive, "retroactive subscriptions are")];
-        if let Some((_, what)) = not_yet.iter().find(|(wanted, _)| *wanted) {
-            return Err(Refusal::not_yet(what));
-        }
         if wanted.browser {
             match &address.parts[..] {
                 [Part::Named(_) | Part::Existing(_) | Part::Own(..)]
@@ -426,6 +435,25 @@ fn mode_of(wanted: &Subscribe<'_>) -> AckMode {
         WireAck::Client => AckMode::Client,
         WireAck::ClientIndividual => AckMode::Individual,
     }
+}
+
+/// What the subscription asks of topics beyond what comes from now on. As in ActiveMQ a limit of 0 asks for nothing.
+fn lateness(wanted: &Subscribe<'_>) -> Lateness {
+    let pending_max = wanted.pending_max.filter(|max| *max != 0);
+    Lateness {
+        retroactive: wanted.retroactive,
+        // Below 0: any number.
+        pending_max: pending_max.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+    }
+}
+
+/// What the RECEIPT has to say of wishes that do nothing.
+fn late_warning(wanted: &Subscribe<'_>) -> Option<String> {
+    let is_durable = wanted.durable_name.is_some();
+    (wanted.retroactive && is_durable).then(|| {
+        "activemq.retroactive has no effect on a durable subscription, which misses nothing"
+            .to_owned()
+    })
 }
 
 /// The selector of a STOMP subscription: all properties are strings there, so they convert (SEL-4).

@@ -11,7 +11,6 @@ use ferrymq_protocols::stomp::{HeadFlags, Known, Send, push_header};
 use super::advisory::{AdvisoryForm, message_of};
 use super::{WIRE_STOMP, properties};
 use crate::broker::{Message, MessageFlags};
-use crate::engine::advisories::AdvisoryProperties;
 
 /// A form of structured bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,23 +94,15 @@ fn without_transformation(head: &[u8]) -> Vec<u8> {
 /// How the bodies of one subscription look.
 pub(super) struct Transformation {
     wanted: Option<Form>,
-    advisories: AdvisoryForm,
+    advisories: Arc<AdvisoryForm>,
 }
 
 impl Transformation {
     /// For a subscription that asked for `wanted`.
-    pub(super) fn new(
-        properties: &Arc<AdvisoryProperties>,
-        wanted: Option<Form>,
-        id_prefix: String,
-    ) -> Self {
+    pub(super) fn new(wanted: Option<Form>, advisories: &Arc<AdvisoryForm>) -> Self {
         Self {
             wanted,
-            advisories: AdvisoryForm {
-                xml: wanted == Some(Form::Xml),
-                id_prefix,
-                properties: Arc::clone(properties),
-            },
+            advisories: Arc::clone(advisories),
         }
     }
 
@@ -123,7 +114,8 @@ impl Transformation {
     /// The message in the form that the subscription wants, if it has another.
     pub(super) fn apply(&self, message: &Message) -> Option<Message> {
         if let Some(event) = message.event() {
-            return Some(self.advisories.render(message, event));
+            let xml = self.wanted == Some(Form::Xml);
+            return Some(self.advisories.render(message, event, xml));
         }
         let wanted = self.wanted?;
         if message.wire != WIRE_STOMP || !message.flags.has(MessageFlags::TEXT) {

@@ -21,6 +21,7 @@ enum Change {
     Destination(DestinationId, u8, String),
     Subscription(SubscriptionDefinition),
     Declare(DestinationId, String),
+    Pause(DestinationId, String),
     DropDestination(DestinationId),
     DropSubscription(SubscriptionId),
 }
@@ -176,6 +177,12 @@ impl<'a> Batch<'a> {
     pub fn declare(&mut self, id: DestinationId, text: &str) {
         self.plain(Kind::Declare, 0, u64::from(id.0), text.as_bytes());
         self.changes.push(Change::Declare(id, text.to_owned()));
+    }
+
+    /// Notes that a destination, which is defined, is paused, as the text says; with an empty one that it is not any more.
+    pub fn pause(&mut self, id: DestinationId, text: &str) {
+        self.plain(Kind::Pause, 0, u64::from(id.0), text.as_bytes());
+        self.changes.push(Change::Pause(id, text.to_owned()));
     }
 
     /// Notes ids of messages that `destination`, which is defined, must not take twice. They last as long as `limits` says, whatever
@@ -368,7 +375,12 @@ impl<'a> Batch<'a> {
             self.gather.rewind(mark);
             return Err(StoreError::TooLarge { length });
         }
-        let refused = self.adds && !self.room.allows(self.gather.open.segment);
+        let (segment, excess) = (self.gather.open.segment, self.gather.new_excess());
+        let allowed = match excess {
+            0 => self.room.allows(segment),
+            excess => self.room.allows(segment) && self.room.allows_excess(segment, excess),
+        };
+        let refused = self.adds && !allowed;
         // A message that does not fit where it may go must not spill into the reserve either.
         if refused
             || (self.adds
@@ -386,6 +398,7 @@ impl<'a> Batch<'a> {
                 }
                 Change::Subscription(definition) => definitions.define_subscription(definition),
                 Change::Declare(id, text) => drop(definitions.declared.insert(id, text)),
+                Change::Pause(id, text) => definitions.pause(id, &text),
                 Change::DropDestination(id) => definitions.drop_destination(id),
                 Change::DropSubscription(id) => drop(definitions.subscriptions.remove(&id)),
             }

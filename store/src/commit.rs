@@ -83,16 +83,23 @@ impl Room {
 
     /// True if messages may go to `segment`, and the reserve can lie beyond it.
     pub(crate) fn allows(&self, segment: u32) -> bool {
-        self.reaches(segment + self.reserve)
+        self.reaches(segment + self.reserve, 0)
+    }
+
+    /// The same for messages that end `excess` octets behind the planned end of `segment`. They may end above the limit, or
+    /// none that is larger would ever be taken; but not while the reserve beyond them is only a promise, which they would break.
+    pub(crate) fn allows_excess(&self, segment: u32, excess: u64) -> bool {
+        let through = segment + self.reserve;
+        self.prepared_through.load(Ordering::Relaxed) >= through || self.reaches(through, excess)
     }
 
     /// True if copies may go to `segment`: they use the reserve too, except the last segment of it.
     pub(crate) fn allows_copies(&self, segment: u32) -> bool {
-        self.reaches(segment + 1)
+        self.reaches(segment + 1, 0)
     }
 
-    /// True if segments are or can be prepared up to here.
-    fn reaches(&self, through: u32) -> bool {
+    /// True if segments are or can be prepared up to here, beside `more` octets.
+    fn reaches(&self, through: u32, more: u64) -> bool {
         let lacks = through.saturating_sub(self.prepared_through.load(Ordering::Relaxed));
         if self.starved.load(Ordering::Relaxed) {
             return lacks == 0;
@@ -104,7 +111,7 @@ impl Room {
         }
         let wanted = u64::from(lacks) * u64::from(self.segment_bytes);
         let held = self.held.load(Ordering::Relaxed) + self.excess.load(Ordering::Relaxed);
-        held.saturating_add(wanted) <= max
+        held.saturating_add(wanted).saturating_add(more) <= max
     }
 
     /// True if messages may fill the open segment at most.
@@ -116,11 +123,23 @@ impl Room {
         full
     }
 
+    /// Why messages are refused, if it is for the disk and not for the limit.
+    pub(crate) fn disk_shortage(&self) -> Option<String> {
+        let disk_max = self.disk_max.load(Ordering::Relaxed);
+        let is_disk = disk_max < self.bytes_max.load(Ordering::Relaxed) && self.is_full();
+        is_disk.then(|| "the disk has no more space".to_owned())
+    }
+
     /// Remembers that somebody was refused.
     fn refuse(&self) {
         if !self.refused.load(Ordering::SeqCst) {
             self.refused.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// True if somebody was refused since room last came: who is will be told when it comes.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// True once if somebody was refused and need not be any more.
@@ -248,14 +267,14 @@ impl Gather {
         }
     }
 
-    /// Notes by how much the open batch ends behind its segment as planned; how much of that is new.
-    fn note_excess(&mut self) -> u64 {
+    /// By how much more than is noted the open batch ends behind its segment as planned.
+    pub(crate) fn new_excess(&self) -> u64 {
         if self.open.octets.is_empty() {
             return 0;
         }
         let end = index(self.open.offset) + self.open.octets.len();
         let excess = end.saturating_sub(self.capacity()) as u64;
-        excess.saturating_sub(std::mem::replace(&mut self.open.excess, excess))
+        excess.saturating_sub(self.open.excess)
     }
 
     /// Begins a record: room for the batch header if it is the first, and the place the record will have.
@@ -395,7 +414,8 @@ impl Commit {
             }
         })?;
         self.pending.fetch_add(added, Ordering::Relaxed);
-        let more = gather.note_excess();
+        let more = gather.new_excess();
+        gather.open.excess += more;
         self.room.excess.fetch_add(more, Ordering::Relaxed);
         let ticket = gather.last_ticket();
         let wake = added > 0 && std::mem::take(&mut gather.writer_waits);

@@ -19,6 +19,8 @@ pub(crate) struct Definitions {
     pub(crate) subscriptions: BTreeMap<SubscriptionId, SubscriptionDefinition>,
     /// What clients have declared of destinations, opaque.
     pub(crate) declared: BTreeMap<DestinationId, String>,
+    /// Destinations that are paused, and what was said then, opaque.
+    pub(crate) paused: BTreeMap<DestinationId, String>,
     /// Highest id ever defined: what is not above it and not here was dropped.
     pub(crate) highest_destination: u32,
     /// The same of subscriptions, so that a dropped one's id is not used again.
@@ -34,6 +36,15 @@ impl Definitions {
     pub(crate) fn drop_destination(&mut self, id: DestinationId) {
         self.destinations.remove(&id);
         self.declared.remove(&id);
+        self.paused.remove(&id);
+    }
+
+    pub(crate) fn pause(&mut self, id: DestinationId, text: &str) {
+        if text.is_empty() {
+            self.paused.remove(&id);
+        } else {
+            self.paused.insert(id, text.to_owned());
+        }
     }
 
     pub(crate) fn define_subscription(&mut self, definition: SubscriptionDefinition) {
@@ -161,10 +172,12 @@ pub(crate) fn encode(definitions: &Definitions, progress: &Progress, out: &mut V
             put_varint(out, u64::from(*count));
         }
     }
-    put_varint(out, definitions.declared.len() as u64);
-    for (id, text) in &definitions.declared {
-        put_varint(out, u64::from(id.0));
-        put_octets(out, text.as_bytes());
+    for texts in [&definitions.declared, &definitions.paused] {
+        put_varint(out, texts.len() as u64);
+        for (id, text) in texts {
+            put_varint(out, u64::from(id.0));
+            put_octets(out, text.as_bytes());
+        }
     }
 }
 
@@ -237,6 +250,13 @@ pub(crate) fn decode(octets: &[u8]) -> Option<(Definitions, Progress)> {
             definitions.declared.insert(id, reader.string()?);
         }
     }
+    // So do the first ones of version 3.
+    if !reader.is_empty() {
+        for _ in 0..reader.varint()? {
+            let id = DestinationId(reader.short()?);
+            definitions.paused.insert(id, reader.string()?);
+        }
+    }
     Some((definitions, progress))
 }
 
@@ -263,6 +283,7 @@ mod tests {
         definitions
             .declared
             .insert(DestinationId(7), "a = 1".into());
+        definitions.pause(DestinationId(7), "1 me");
         let mut progress = Progress::default();
         progress.used(DestinationId(7), 41);
         progress
@@ -280,8 +301,12 @@ mod tests {
         assert_eq!(numbers.sequences, progress.sequences);
         assert_eq!(numbers.positions, progress.positions);
         // What version 1 wrote had neither counters nor the highest subscription.
+        let paused = 1 + 1 + 1 + "1 me".len();
+        let third = &octets[..octets.len() - paused];
+        let (found, _) = decode(third).unwrap();
+        assert!(found.paused.is_empty() && !found.declared.is_empty());
         let declared = 1 + 1 + 1 + "a = 1".len();
-        let second = &octets[..octets.len() - declared];
+        let second = &third[..third.len() - declared];
         let (found, numbers) = decode(second).unwrap();
         assert!(found.declared.is_empty());
         assert_eq!(numbers.positions, progress.positions);

@@ -66,6 +66,22 @@ pub enum StoreError {
         /// What does not check.
         reason: &'static str,
     },
+    /// There is no room in temporary storage: its limit is reached, or the disk is full.
+    #[error("temporary storage is full: {reason}")]
+    TempFull {
+        /// Which of both.
+        reason: &'static str,
+    },
+    /// A record in temporary storage does not check.
+    #[error("{}: the record at {offset} is damaged: {reason}", path.display())]
+    TempDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u32,
+        /// What does not check.
+        reason: &'static str,
+    },
     /// A key of the configuration has a value that cannot work.
     #[error("store configuration: {key} {problem}")]
     Config {
@@ -87,7 +103,7 @@ impl StoreError {
     pub(crate) fn io(
         action: &'static str,
         path: &std::path::Path,
-    ) -> impl FnOnce(io::Error) -> Self {
+    ) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io {
             action,

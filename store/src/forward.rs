@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use crate::fields::short;
 use crate::liveness::bit_of;
 use crate::locator::Locator;
+use crate::pins::Pins;
 use crate::record::{self, Copied, Record, Targets};
 use crate::state::State;
 
@@ -20,24 +21,14 @@ pub(crate) struct Forwards {
     now: HashMap<Locator, Locator>,
     /// Of copies that may not be synced yet: where the record was before, and can still be read.
     moving: HashMap<Locator, Locator>,
-    /// Live Places per body that has any, by name.
-    pinned: HashMap<Locator, u32>,
+    /// Bodies that live Places refer to.
+    pub(crate) pins: Pins,
 }
 
 impl Forwards {
     /// Copies up to now are synced: nobody need read what they were made from.
     pub(crate) fn settled(&mut self) {
         self.moving = HashMap::new();
-    }
-
-    /// True if a live Place refers to the body of that name.
-    pub(crate) fn is_pinned(&self, name: Locator) -> bool {
-        self.pinned.contains_key(&name)
-    }
-
-    /// Bodies that live Places refer to, by name.
-    pub(crate) fn pinned(&self) -> impl Iterator<Item = Locator> {
-        self.pinned.keys().copied()
     }
 }
 
@@ -68,7 +59,7 @@ impl State {
 
     /// Counts one live Place more on a body and its segment.
     pub(crate) fn pin(&mut self, body: Locator) {
-        *self.forwards.pinned.entry(body).or_insert(0) += 1;
+        self.forwards.pins.add(body);
         let at = self.place_of(body);
         if let Some(segment) = self.segments.get_mut(&at.segment()) {
             segment.pins += 1;
@@ -81,12 +72,8 @@ impl State {
             segment.pins = segment.pins.saturating_sub(1);
             self.dead_seen |= segment.is_dead();
         }
-        if let Some(count) = self.forwards.pinned.get_mut(&body) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.forwards.pinned.remove(&body);
-                self.forget(at);
-            }
+        if self.forwards.pins.remove(body) {
+            self.forget(at);
         }
     }
 
@@ -106,7 +93,7 @@ impl State {
         let first = bit_of(from.offset());
         let states: Vec<u32> = (first..first + short(targets)).map(state).collect();
         let wanted = segment.is_some()
-            && (self.forwards.pinned.contains_key(&name)
+            && (self.forwards.pins.count(name) > 0
                 || states.iter().any(|&state| state != record::GONE));
         for (number, state) in states.into_iter().enumerate() {
             record::set_reference(octets, number, state);
@@ -140,7 +127,7 @@ impl State {
             }
             return;
         }
-        let pins = self.forwards.pinned.get(&name).copied().unwrap_or(0);
+        let pins = self.forwards.pins.count(name);
         let before = self.place_of(name);
         if let Some(segment) = self.segments.get_mut(&before.segment()) {
             segment.pins = segment.pins.saturating_sub(pins);
@@ -197,7 +184,7 @@ impl State {
         let body = segment.places.remove(at.offset());
         if let Some(name) = segment.copies.get(&at.offset()).copied()
             && !self.replaying
-            && !self.forwards.pinned.contains_key(&name)
+            && self.forwards.pins.count(name) == 0
         {
             segment.copies.remove(&at.offset());
             segment.version += 1;
@@ -223,7 +210,7 @@ impl State {
     pub(crate) fn recount(&mut self) {
         self.replaying = false;
         self.forwards.settled();
-        self.forwards.pinned = HashMap::new();
+        self.forwards.pins = Pins::default();
         let segments = self.segments.values_mut();
         segments.for_each(|segment| segment.pins = 0);
         let places = self.segments.values().flat_map(|it| it.places.iter());

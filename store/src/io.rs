@@ -24,7 +24,7 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in the directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
-    /// Octets by which files in a directory may still grow; `u64::MAX` if nobody knows.
+    /// Octets by which files in a directory, which need not be there yet, may still grow; `u64::MAX` if nobody knows.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
     /// True if paths mean the real file system, so that sled and a lock file can be used beside the journal.
     fn is_real(&self) -> bool;
@@ -99,7 +99,9 @@ impl Disk for RealDisk {
     }
 
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
-        fs2::available_space(directory)
+        // A relative path without a parent left is one in the working directory.
+        let there = directory.ancestors().find(|path| path.exists());
+        fs2::available_space(there.unwrap_or_else(|| Path::new(".")))
     }
 
     fn is_real(&self) -> bool {

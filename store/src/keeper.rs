@@ -402,6 +402,10 @@ impl Keeper {
         if let Some(segment) = self.shared.state()?.segments.get_mut(&job.sealed.segment) {
             segment.length = segment.length.max(at + length);
         }
+        // Behind a batch longer than its segment was planned there is no room kept for it.
+        let more = (at + length).saturating_sub(job.length);
+        let room = &self.shared.commit.room;
+        self.shared.preparer.grew(more, room);
         Ok(())
     }
 

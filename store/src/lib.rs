@@ -6,7 +6,9 @@
 //! - After the first failed write or sync nothing is accepted any more. Lack of space is not a failure.
 //! - The store knows no protocol: heads and bodies are opaque, ids and sequences come from the engine.
 //!
-//! Not here yet: spill, reading footers page by page. The bytes are drawn in `docs/format.md`.
+//! Beside the journal lies temporary storage ([`Temp`]), which promises nothing beyond the life of the process.
+//!
+//! Not here yet: reading footers page by page. The bytes are drawn in `docs/format.md`.
 
 mod batch;
 mod checkpoint;
@@ -31,6 +33,7 @@ mod lock;
 mod message;
 mod meta;
 mod occupancy;
+mod pins;
 mod places;
 mod prepare;
 mod read;
@@ -45,6 +48,7 @@ pub mod sim;
 mod state;
 mod store;
 mod survey;
+mod temp;
 mod verify;
 
 pub use batch::Batch;
@@ -62,4 +66,5 @@ pub use repair::{Repaired, repair};
 #[cfg(feature = "sim")]
 pub use store::Drive;
 pub use store::{Store, StoreUsage};
+pub use temp::{Temp, TempConfig, TempOutcome, TempPlace, TempRun};
 pub use verify::{Lost, Quarantined, RecoveryReport, check};

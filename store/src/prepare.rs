@@ -351,6 +351,15 @@ impl Preparer {
         Ok(true)
     }
 
+    /// A file of the journal has become longer by so much.
+    pub(crate) fn grew(&self, more: u64, room: &Room) {
+        if more > 0 {
+            let mut inner = self.inner();
+            inner.bytes += more;
+            inner.tell(room);
+        }
+    }
+
     /// Takes the file of a dead segment away: keeps it for its space, or removes it. Durable after the caller's directory sync.
     pub(crate) fn retire(&self, id: u32, length: u64, room: &Room) -> io::Result<()> {
         let path = segment::path(&self.journal, id);
@@ -420,6 +429,11 @@ impl Preparer {
         inner.tell(room);
         drop(inner);
         self.changed.notify_all();
+    }
+
+    /// What the files of the journal may come to.
+    pub(crate) fn bytes_max(&self) -> Option<u64> {
+        self.inner().bytes_max
     }
 
     /// Octets of all files of the journal, those of them that are free to be used again, and the reason of a shortage.

@@ -21,7 +21,7 @@ use crate::record::{self, Record};
 use crate::segment;
 
 /// Read at once for a single message: most need no second read.
-const FIRST_READ: usize = 4 * 1024;
+pub(crate) const FIRST_READ: usize = 4 * 1024;
 /// Longest run of neighbouring messages fetched by one read.
 const RUN: u32 = 1024 * 1024;
 /// Largest hole between two messages of a run.
@@ -88,7 +88,7 @@ pub type ReadOutcome = Result<Option<OwnedMessage>, StoreError>;
 type Place = (Arc<dyn File>, u64);
 
 /// What a record at a place turned out to be.
-enum Found {
+pub(crate) enum Found {
     Message(OwnedMessage),
     Moved(Locator, OwnedPatch),
 }
@@ -284,20 +284,20 @@ impl Shared {
 }
 
 /// True if `next` goes into the run that began at `first` and has come to `last`.
-fn joins(first: Locator, last: Locator, next: Locator) -> bool {
+pub(crate) fn joins(first: Locator, last: Locator, next: Locator) -> bool {
     first.segment() == next.segment()
         && next.offset() - first.offset() < RUN
         && next.offset() - last.offset() < HOLE
 }
 
-enum Parsed {
+pub(crate) enum Parsed {
     Found(Found),
     /// The record has this many octets.
     Longer(usize),
     Damaged(&'static str),
 }
 
-fn parse(octets: &[u8], salt: u64, offset: u32) -> Parsed {
+pub(crate) fn parse(octets: &[u8], salt: u64, offset: u32) -> Parsed {
     let Some(head) = record::head(octets) else {
         return Parsed::Damaged("there is no record");
     };

@@ -55,13 +55,14 @@ pub(crate) enum Kind {
     Marks = 15,
     Ids = 16,
     Declare = 17,
+    Pause = 18,
     /// A record copied forward out of a segment that is mostly dead.
     Copy = 20,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        const ALL: [Kind; 17] = [
+        const ALL: [Kind; 18] = [
             Kind::Add,
             Kind::Place,
             Kind::Remove,
@@ -79,6 +80,7 @@ impl Kind {
             Kind::Marks,
             Kind::Ids,
             Kind::Declare,
+            Kind::Pause,
         ];
         if octet == Kind::Copy as u8 {
             return Some(Kind::Copy);
@@ -182,6 +184,11 @@ pub(crate) enum Record<'a> {
         entries: &'a [u8],
     },
     Declare {
+        id: DestinationId,
+        text: &'a str,
+    },
+    /// Paused as the text says; with an empty one not any more.
+    Pause {
         id: DestinationId,
         text: &'a str,
     },
@@ -341,6 +348,10 @@ pub(crate) fn decode(octets: &[u8]) -> Option<Record<'_>> {
                 .get(..index(head.count).checked_mul(ID)?)?,
         },
         Kind::Declare => Record::Declare {
+            id: DestinationId(id()?),
+            text: std::str::from_utf8(rest).ok()?,
+        },
+        Kind::Pause => Record::Pause {
             id: DestinationId(id()?),
             text: std::str::from_utf8(rest).ok()?,
         },

@@ -546,6 +546,7 @@ impl Replay {
             Record::Declare { id, text } => {
                 self.definitions.declared.insert(id, text.to_owned());
             }
+            Record::Pause { id, text } => self.definitions.pause(id, text),
             Record::DropDestination { id } => {
                 self.definitions.drop_destination(id);
                 self.dropped.insert(id);

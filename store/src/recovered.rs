@@ -51,6 +51,8 @@ pub struct RecoveredDestination {
     pub ids: Vec<StoredId>,
     /// What was declared of it; empty if nothing was.
     pub declared: String,
+    /// What was said when it was paused; empty if it is not.
+    pub paused: String,
 }
 
 /// A live reference to a message.
@@ -132,6 +134,7 @@ pub(crate) fn collect(
             entries,
             ids: ids.remove(&id).unwrap_or_default(),
             declared: definitions.declared.get(&id).cloned().unwrap_or_default(),
+            paused: definitions.paused.get(&id).cloned().unwrap_or_default(),
         }
     };
     let destinations = definitions.destinations.iter().map(destination).collect();

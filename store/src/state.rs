@@ -132,6 +132,7 @@ impl State {
             } => self.note_ids(at, destination, from, limits, record::ids(entries)),
             Record::DefineDestination { .. }
             | Record::Declare { .. }
+            | Record::Pause { .. }
             | Record::DefineSubscription { .. }
             | Record::Outcome
             | Record::Start { .. }
@@ -272,15 +273,21 @@ impl State {
 
     /// Offsets of the records in segment `id` that are bodies of live Places.
     pub(crate) fn pinned_in(&self, id: u32) -> BTreeSet<u32> {
-        let pins = self.segments.get(&id).map_or(0, |segment| segment.pins);
-        if pins == 0 {
+        let pins = &self.forwards.pins;
+        let segment = self.segments.get(&id).filter(|segment| segment.pins > 0);
+        let Some(segment) = segment else {
             return BTreeSet::new();
-        }
-        let places = self.forwards.pinned().map(|name| self.place_of(name));
-        places
-            .filter(|at| at.segment() == id)
-            .map(Locator::offset)
-            .collect()
+        };
+        let here = |offset: &u32| {
+            let name = Locator::new(id, *offset);
+            self.place_of(name) == name
+        };
+        let first = pins.offsets(id).filter(here);
+        let copies = segment.copies.iter();
+        let copied = copies.filter(|(offset, name)| {
+            pins.count(**name) > 0 && self.place_of(**name) == Locator::new(id, **offset)
+        });
+        first.chain(copied.map(|(offset, _)| *offset)).collect()
     }
 
     /// Offsets of the records in segment `id` that must stay, rising.
@@ -299,7 +306,7 @@ impl State {
 
     /// True if the record of that name at `at` must stay: it has a reference, or is the body of a Place.
     pub(crate) fn stays(&self, at: Locator, name: Locator) -> bool {
-        self.place_of(name) == at && (self.forwards.is_pinned(name) || self.is_live(at))
+        self.place_of(name) == at && (self.forwards.pins.count(name) > 0 || self.is_live(at))
     }
 
     /// True if a reference to the record at `at` is left.

@@ -37,6 +37,8 @@ pub struct StoreUsage {
     pub bytes_on_disk: u64,
     /// Octets of those of them that hold nothing and are used again before others are made.
     pub bytes_free: u64,
+    /// What the rest may come to; `None`: what the disk has.
+    pub bytes_max: Option<u64>,
     /// Segments that hold records.
     pub segments: usize,
     /// Live references.
@@ -246,6 +248,12 @@ impl Store {
         self.shared.commit.room.is_full()
     }
 
+    /// True if somebody found the store full, or was refused by an append, and [`SyncEvent::Room`] has not come since: it will.
+    #[must_use]
+    pub fn is_refusing(&self) -> bool {
+        self.shared.commit.room.is_refusing()
+    }
+
     /// Changes what the files of the journal may come to; `None`: whatever the disk has. Not less than the store needs to go on,
     /// whatever is asked for; returns what it is. What is there already stays.
     pub fn set_bytes_max(&self, bytes_max: Option<u64>) -> Option<u64> {
@@ -327,11 +335,12 @@ impl Store {
         Ok(StoreUsage {
             bytes_on_disk,
             bytes_free,
+            bytes_max: self.shared.preparer.bytes_max(),
             segments: state.segments.len(),
             live_references: state.live(),
             pending_bytes: self.pending_bytes(),
             compacted_bytes: self.shared.copied.load(Ordering::Relaxed),
-            shortage,
+            shortage: shortage.or_else(|| self.shared.commit.room.disk_shortage()),
             checkpoint_error: self.shared.mailbox.checkpoint_error(),
             is_full: self.is_full(),
         })

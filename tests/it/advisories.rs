@@ -525,7 +525,7 @@ fn what_waits_for_a_slow_listener_counts_against_nothing_that_producers_wait_for
     other.send("/queue/q", "m");
     let topic = Destination {
         kind: Kind::Topic,
-        name: "ActiveMQ.Advisory.Consumer.Topic.T".to_owned(),
+        name: "ActiveMQ.Advisory.Consumer.Topic.T".into(),
     };
     let engine = server.engine();
     let cell = engine.registry.get(&topic).expect("it is there");

@@ -262,6 +262,8 @@ fn full(destination: &str, count: usize) -> (Server, Vec<u8>) {
 fn full_of(body_len: usize, destination: &str, count: usize) -> (Server, Vec<u8>) {
     let server = Server::with_store(|config| {
         config.memory.limit = SizeOrPercent::Size(ByteSize::from_mib(16));
+        // Nothing goes to disk instead.
+        config.temp.limit = SizeOrPercent::Size(ByteSize::from_mib(0));
         config.stomp.parked_bytes_max = ByteSize::from_mib(16);
     });
     let body = "x".repeat(body_len);

@@ -1,4 +1,5 @@
-//! OpenWire on the wire, what the Java client cannot show. Spec: behaviour OWI-1, OWI-5; openwire.md 2, 10, 17.
+//! OpenWire on the wire, what the Java client cannot show. Spec: behaviour OWI-1, OWI-5, SND-5, USE-5, SLO-2, RCV-1;
+//! openwire.md 2, 10, 17.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,11 +8,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrymq_protocols::openwire::commands::{
-    Command, ConnectionId, ConnectionInfo, TransactionId, TransactionInfo, TransactionOperation,
-    XaTransactionId,
+    Command, ConnectionId, ConnectionInfo, ConsumerId, ConsumerInfo, Destination, DestinationKind,
+    KeepAliveInfo, LocalTransactionId, Message, MessageId, MessageKind, ProducerId, TransactionId,
+    TransactionInfo, TransactionOperation, XaTransactionId,
 };
 use ferrymq_protocols::openwire::{Decoder, Encoder, Limits, Negotiated, Object, WireFormat};
 
+use crate::slow_consumers;
+use crate::wait::until;
 use crate::wire::server::Server;
 
 /// A client made of our own codec.
@@ -82,6 +86,58 @@ impl Peer {
     }
 }
 
+/// A logged-in client of a server with these lines in its file.
+fn logged_in(lines: &str) -> (Server, Peer) {
+    let server = slow_consumers::server(&format!(
+        "[auto]\nenabled = true\nlisten = \"127.0.0.1:0\"\n{lines}"
+    ));
+    let mut peer = Peer::new(&server, &WireFormat::default());
+    assert!(matches!(peer.log_in(Some("c")), Command::Response(_)));
+    (server, peer)
+}
+
+/// A queue, or a topic if the name says so.
+fn destination(name: &str) -> Arc<Destination> {
+    let (kind, name) = match name.strip_prefix("topic://") {
+        Some(name) => (DestinationKind::Topic, name),
+        None => (DestinationKind::Queue, name),
+    };
+    Arc::new(Destination::new(kind, name))
+}
+
+/// A message that wants an answer, by the number of its command.
+fn message(to: &str, number: i32, transaction: Option<&Arc<TransactionId>>) -> Message {
+    let producer = Arc::new(ProducerId {
+        connection_id: Some("ID:test-1".into()),
+        session_id: 1,
+        value: 1,
+    });
+    Message {
+        kind: MessageKind::Bytes,
+        command_id: number,
+        response_required: true,
+        producer_id: Some(Arc::clone(&producer)),
+        destination: Some(destination(to)),
+        transaction_id: transaction.cloned(),
+        message_id: Some(MessageId {
+            producer_id: Some(producer),
+            producer_sequence_id: number.into(),
+            ..MessageId::default()
+        }),
+        priority: 4,
+        content: Some(Bytes::from(number.to_string())),
+        ..Message::default()
+    }
+}
+
+/// Which command an answer is for that says that all is well.
+fn answered(command: &Command) -> i32 {
+    let Command::Response(response) = command else {
+        panic!("no answer: {command:?}");
+    };
+    response.correlation_id
+}
+
 fn connection_id() -> Arc<ConnectionId> {
     Arc::new(ConnectionId {
         value: Some("ID:test-1".into()),
@@ -148,4 +204,180 @@ fn steps_of_distributed_transactions_are_refused_with_a_code() {
     let (to, class, text) = exception(peer.next());
     assert_eq!((to, &*class), (2, "javax.transaction.xa.XAException"));
     assert!(text.ends_with(" xaErrorCode:-3"), "{text}");
+}
+
+#[test]
+fn messages_without_room_wait_in_their_order_and_nothing_else_does() {
+    let (server, mut peer) = logged_in("[[policy]]\nqueue = \"small\"\nmaxMessages = 1\n");
+    for number in 2..=4 {
+        peer.send(&message("small", number, None));
+    }
+    assert_eq!(answered(&peer.next()), 2);
+    let waiting = until("a producer to wait with both", || {
+        let mut waiting = server.engine().waiting_producers();
+        waiting.pop().filter(|wait| wait.sends == 2)
+    });
+    assert_eq!(
+        (waiting.client_id(), &*waiting.target()),
+        ("c", "/queue/small")
+    );
+    assert!(
+        waiting.cause().contains("maxMessages"),
+        "{}",
+        waiting.cause()
+    );
+    peer.send(&KeepAliveInfo {
+        response_required: true,
+        ..KeepAliveInfo::default()
+    });
+    assert!(matches!(peer.next(), Command::KeepAliveInfo(_)));
+    let mut consumer = server.client();
+    consumer.ask("SUBSCRIBE id:1 destination:/queue/small");
+    for number in 2..=4 {
+        consumer.message(&number.to_string());
+    }
+    assert_eq!(
+        [peer.next(), peer.next()].map(|next| answered(&next)),
+        [3, 4]
+    );
+    until("nobody to wait", || {
+        server.engine().waiting_producers().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_message_without_room_fails_when_the_policy_says_so() {
+    for (policy, key) in [
+        ("sendFailIfNoSpace = true", "maxMessages"),
+        (
+            "sendFailIfNoSpaceAfterTimeout = 200",
+            "sendFailIfNoSpaceAfterTimeout",
+        ),
+    ] {
+        let (server, mut peer) = logged_in(&format!(
+            "[[policy]]\nqueue = \"small\"\nmaxMessages = 1\n{policy}\n"
+        ));
+        peer.send(&message("small", 2, None));
+        assert_eq!(answered(&peer.next()), 2);
+        peer.send(&message("small", 3, None));
+        let (to, class, text) = exception(peer.next());
+        let expected = (3, "javax.jms.ResourceAllocationException");
+        assert_eq!((to, &*class), expected, "{text}");
+        assert!(text.contains(key), "{text}");
+        assert_eq!(server.queue_len("small"), 1);
+        peer.send(&message("other", 4, None));
+        assert_eq!(answered(&peer.next()), 4);
+    }
+}
+
+#[test]
+fn a_transaction_waits_with_its_message_and_commits() {
+    let (server, mut peer) = logged_in("[[policy]]\nqueue = \"small\"\nmaxMessages = 1\n");
+    peer.send(&message("small", 2, None));
+    assert_eq!(answered(&peer.next()), 2);
+    let id = Arc::new(TransactionId::Local(LocalTransactionId {
+        value: 1,
+        connection_id: Some(connection_id()),
+    }));
+    let step = |number, kind: TransactionOperation| TransactionInfo {
+        command_id: number,
+        response_required: true,
+        connection_id: Some(connection_id()),
+        transaction_id: Some(Arc::clone(&id)),
+        kind: kind as i8,
+    };
+    peer.send(&step(3, TransactionOperation::Begin));
+    assert_eq!(answered(&peer.next()), 3);
+    peer.send(&message("small", 4, Some(&id)));
+    peer.send(&step(5, TransactionOperation::CommitOnePhase));
+    until("a producer to wait with the commit behind it", || {
+        let waiting = server.engine().waiting_producers();
+        (waiting.len() == 1 && waiting[0].sends == 2).then_some(())
+    });
+    let mut consumer = server.client();
+    consumer.ask("SUBSCRIBE id:1 destination:/queue/small");
+    consumer.message("2");
+    consumer.message("4");
+    assert_eq!(
+        [peer.next(), peer.next()].map(|next| answered(&next)),
+        [4, 5]
+    );
+}
+
+/// Lets the client consume, two messages at a time.
+fn consume(peer: &mut Peer, from: &str, retroactive: bool) -> Arc<ConsumerId> {
+    let id = Arc::new(ConsumerId {
+        connection_id: Some("ID:test-1".into()),
+        session_id: 1,
+        value: 1,
+    });
+    peer.send(&ConsumerInfo {
+        command_id: 9,
+        response_required: true,
+        consumer_id: Some(Arc::clone(&id)),
+        destination: Some(destination(from)),
+        prefetch_size: 2,
+        retroactive,
+        ..ConsumerInfo::default()
+    });
+    assert_eq!(answered(&peer.next()), 9);
+    id
+}
+
+fn delivered(command: &Command) -> &[u8] {
+    let Command::MessageDispatch(dispatch) = command else {
+        panic!("no message: {command:?}");
+    };
+    let message = dispatch.message.as_ref().expect("a message");
+    message.content.as_deref().expect("a body")
+}
+
+#[test]
+fn a_slow_consumer_is_told_why_and_closed() {
+    let (server, mut peer) = logged_in(
+        "[[policy]]\nqueue = \">\"\nslowConsumerStrategy = { type = \"abortSlowConsumer\", checkPeriod = 20, \
+         maxSlowDuration = 40 }\n",
+    );
+    let id = consume(&mut peer, "q", false);
+    for number in 2..=4 {
+        peer.send(&message("q", number, None));
+    }
+    let mut bodies = Vec::new();
+    let text = loop {
+        match peer.next() {
+            Command::ConnectionError(error) => break error.exception.expect("why").message,
+            Command::Response(_) => {}
+            other => bodies.push(delivered(&other).to_vec()),
+        }
+    };
+    assert_eq!(bodies, [b"2", b"3"]);
+    let text = text.expect("a text").to_string();
+    assert!(
+        text.contains("/queue/q") && text.contains("slowConsumerStrategy.maxSlowDuration"),
+        "{text}"
+    );
+    let Command::ConsumerControl(control) = peer.next() else {
+        panic!("the consumer is not closed");
+    };
+    assert!(control.close);
+    assert_eq!(control.consumer_id.as_ref(), Some(&*id));
+    // The connection stays, and another one gets all.
+    peer.send(&message("other", 5, None));
+    assert_eq!(answered(&peer.next()), 5);
+    until("all to be back", || {
+        (server.queue_len("q") == 3).then_some(())
+    });
+}
+
+#[test]
+fn a_retroactive_consumer_gets_what_the_topic_has_kept() {
+    let (_server, mut peer) = logged_in(
+        "[[policy]]\ntopic = \"t\"\nsubscriptionRecoveryPolicy = { type = \"lastImageSubscriptionRecoveryPolicy\" }\n",
+    );
+    for number in 2..=3 {
+        peer.send(&message("topic://t", number, None));
+        assert_eq!(answered(&peer.next()), number);
+    }
+    consume(&mut peer, "topic://t", true);
+    assert_eq!(delivered(&peer.next()), b"3");
 }

@@ -220,3 +220,104 @@ fn figures_are_for_administrators_if_there_are_rules() {
         }
     }
 }
+
+/// Asks why something is not delivered.
+fn why(client: &mut Client, what: &str, more: &str) -> MapEntries {
+    ask(client, &format!("Why.{what}"), more);
+    answer(client)
+}
+
+#[test]
+fn a_question_why_something_is_not_delivered_is_answered_with_names() {
+    let server = Server::start();
+    let mut client = asker(&server);
+    let mut producer = server.client();
+    producer.send("/queue/q", "1");
+    producer.send("/queue/q", "2");
+    let found = why(&mut client, "q", "");
+    assert_eq!(figure(&found, "code"), &text("no-consumer"));
+    ask(&mut client, "Destination.q", "");
+    let figures = answer(&mut client);
+    assert_eq!(
+        figure(&figures, "idleReason"),
+        &text("nobody consumes from /queue/q")
+    );
+
+    let mut worker = server.client_named("worker");
+    worker.ask("SUBSCRIBE id:1 destination:/queue/q ack:client-individual activemq.prefetchSize:1");
+    let message = worker.message("1");
+    let found = why(&mut client, "q", "");
+    assert_eq!(figure(&found, "code"), &text("window-full"));
+    assert_eq!(figure(&found, "clientId"), &text("worker"));
+    let MapValue::String(id) = figure(&found, "consumerId").clone() else {
+        panic!("{found:?}")
+    };
+    let head = format!(
+        "why-consumer-id:{id} why-message-id:{}",
+        message.must("message-id")
+    );
+    let found = why(&mut client, "q", &head);
+    assert_eq!(figure(&found, "code"), &text("in-flight"));
+    let mut picky = server.client_named("picky");
+    picky.ask("SUBSCRIBE id:1 destination:/queue/q selector:'colour IS NOT NULL'");
+    ask(&mut client, "Why.q", "");
+    let codes: Vec<MapEntries> = (0..2).map(|_| answer(&mut client)).collect();
+    let selector = codes
+        .iter()
+        .find(|found| figure(found, "code") == &text("selector"));
+    let selector = figure(selector.expect("one of both"), "selector");
+    assert_eq!(selector, &text("colour IS NOT NULL"));
+
+    let queue = ferrymq::broker::Destination::queue("q");
+    let cell = server.engine().registry.get(&queue).expect("it is there");
+    server.engine().pause(&cell, "anna").expect("a queue");
+    let found = why(&mut client, "q", "");
+    let MapValue::String(said) = figure(&found, "text") else {
+        panic!("{found:?}")
+    };
+    assert!(
+        said.starts_with("/queue/q has been paused by anna"),
+        "{said}"
+    );
+    for (asked, more) in [
+        ("Why.nothing", ""),
+        ("Why.q", "why-message-id:ID:x"),
+        ("Why.q", "why-consumer-id:x"),
+    ] {
+        let head = format!(
+            "SEND destination:/queue/ActiveMQ.Statistics.{asked} reply-to:/temp-queue/answers {more}"
+        );
+        client.refused(head.trim_end(), "ERROR");
+    }
+}
+
+#[test]
+fn why_a_topic_subscriber_gets_nothing_is_answered() {
+    let server = Server::start();
+    let mut client = asker(&server);
+    let mut slow = server.client_named("slow");
+    slow.ask("SUBSCRIBE id:1 destination:/topic/t ack:client activemq.prefetchSize:1");
+    ask(&mut client, "Subscription", "");
+    let found = loop {
+        let found = answer(&mut client);
+        if figure(&found, "clientId") == &text("slow") {
+            break found;
+        }
+    };
+    let MapValue::String(id) = figure(&found, "consumerId").clone() else {
+        panic!("{found:?}")
+    };
+    let mut asking = asker(&server);
+    let mut ask_topic = || {
+        let head = format!(
+            "SEND destination:/topic/ActiveMQ.Statistics.Why.t reply-to:/temp-queue/answers why-consumer-id:{id}"
+        );
+        asking.put(&head);
+        answer(&mut asking)
+    };
+    assert_eq!(figure(&ask_topic(), "code"), &text("empty"));
+    let mut producer = server.client();
+    producer.send("/topic/t", "1");
+    producer.send("/topic/t", "2");
+    assert_eq!(figure(&ask_topic(), "code"), &text("window-full"));
+}

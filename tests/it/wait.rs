@@ -12,15 +12,23 @@ const DEADLINE_MS: u64 = 20_000;
 ///
 /// # Panics
 /// If there is none within 20 seconds; `what` says what was waited for.
-pub(crate) fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE_MS, what, answer)
+}
+
+/// The same for what may take longer.
+///
+/// # Panics
+/// If there is no answer within so many milliseconds.
+pub(crate) fn within<T>(deadline_ms: u64, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let clock = Clock::system();
     loop {
         if let Some(answer) = answer() {
             return answer;
         }
         assert!(
-            clock.monotonic_ms() < DEADLINE_MS,
-            "waited {DEADLINE_MS} ms for {what}"
+            clock.monotonic_ms() < deadline_ms,
+            "waited {deadline_ms} ms for {what}"
         );
         // waits: between two looks at the condition, so as not to burn the processor
         thread::sleep(Duration::from_millis(2));

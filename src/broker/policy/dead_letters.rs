@@ -85,7 +85,7 @@ impl DeadLetterStrategy {
                     name.push_str(durable);
                 }
                 name.push_str(suffix);
-                let kind = self.kind_for(failed.kind);
+                let (kind, name) = (self.kind_for(failed.kind), name.into());
                 Some(Destination { kind, name })
             }
         }
@@ -97,7 +97,7 @@ impl DeadLetterStrategy {
         match self.kind {
             DeadLetterKind::Discard => false,
             DeadLetterKind::Shared => {
-                destination.kind == Kind::Queue && destination.name == self.queue
+                destination.kind == Kind::Queue && *destination.name == *self.queue
             }
             DeadLetterKind::Individual => [Kind::Queue, Kind::Topic].into_iter().any(|failed| {
                 let (prefix, suffix) = self.around(failed);

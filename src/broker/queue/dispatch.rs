@@ -79,6 +79,9 @@ impl Queue {
             self.deliver_from_head(now_ms, out);
             self.deliver_in_turn(now_ms, out);
         }
+        if self.watchdog.is_none() && !self.lanes.is_empty() {
+            self.watch(now_ms);
+        }
         if self.browsers > 0 {
             self.unfinished |= self.serve_browsers(now_ms, out);
         }
@@ -92,9 +95,7 @@ impl Queue {
 
     /// The consumer whose turn it is and who has credit.
     pub(super) fn next_in_turn(&mut self) -> Option<SubscriptionKey> {
-        let consumers = &self.consumers;
-        self.turns
-            .first(|key| consumers.get(key).is_some_and(|it| it.is_willing()))
+        self.turns.first(&mut self.consumers)
     }
 
     /// Hands the message to the consumer. Returns false if it stays, for the consumer takes no more.
@@ -158,14 +159,14 @@ impl Queue {
             && adaptive.delivered(now_ms, consumer.subscription.unacked.len())
         {
             let stall_ms = now_ms.saturating_add(crate::broker::adaptive::STALL_MS);
-            self.stall_check_ms.get_or_insert(stall_ms);
+            self.stall_check_ms = self.stall_check_ms.min(stall_ms);
         }
         self.stats.dispatched += 1;
         if is_first {
             self.stats.waits.note(now_ms.saturating_sub(timestamp_ms));
         }
-        if let Some(durable) = self.lanes.paging.pressing() {
-            self.lanes.paging.held_bytes -= consumer.subscription.unacked.shed(durable);
+        if let Some(readable) = self.lanes.paging.pressing() {
+            self.lanes.paging.held_bytes -= consumer.subscription.unacked.shed(readable);
         }
         if let Some((group, sequence)) = group {
             self.groups.delivered(group, spot, now_ms);
@@ -173,7 +174,8 @@ impl Queue {
                 self.close_group(group);
             }
         }
-        self.turns.rotate(key);
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.rotate(&self.consumers, key, strict);
         true
     }
 
@@ -215,7 +217,7 @@ impl Queue {
                     let Some(entry) = self.take_ready(spot) else {
                         break;
                     };
-                    self.consumers[key].reserved.remove(&spot);
+                    self.consumers[key].unreserve(spot);
                     self.hand_out(now_ms, key, spot, entry, out);
                     if self.selective.is_empty()
                         && self.lanes.has_paged()
@@ -240,9 +242,10 @@ impl Queue {
                 // Nobody else would find more than this one.
                 break;
             }
-            self.turns.rest(key);
+            self.turns.rest(&self.consumers, key);
         }
-        self.turns.wake_all();
+        let strict = self.policy.strict_order_dispatch;
+        self.turns.wake_all(&self.consumers, strict);
         self.fetch(&search, out);
     }
 
@@ -256,7 +259,7 @@ impl Queue {
         self.owed.retain(|key| {
             consumers
                 .get(*key)
-                .is_some_and(|consumer| !consumer.reserved.is_empty())
+                .is_some_and(|consumer| consumer.has_reserved())
         });
         let waiting = self
             .owed
@@ -275,7 +278,7 @@ impl Queue {
     /// Whether the consumer looks for certain messages rather than for the next one.
     fn seeks(&self, key: SubscriptionKey, spot: Spot) -> bool {
         let consumer = &self.consumers[key];
-        consumer.selection.is_some() || consumer.reserved.contains(&spot)
+        consumer.selection.is_some() || consumer.is_reserved(spot)
     }
 
     /// Asks for one run. Both kinds get theirs in turn, as the first one wants the next at once.
@@ -344,13 +347,13 @@ impl Queue {
         }
     }
 
-    fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
-        let reserved = &mut self.consumers[key].reserved;
-        while let Some(&spot) = reserved.first() {
+    pub(super) fn first_reserved(&mut self, key: SubscriptionKey) -> Option<Spot> {
+        let consumer = &mut self.consumers[key];
+        while let Some(spot) = consumer.first_reserved() {
             if self.lanes.contains(spot) {
                 return Some(spot);
             }
-            reserved.pop_first();
+            consumer.unreserve(spot);
         }
         None
     }
@@ -370,7 +373,7 @@ impl Queue {
         }
         let consumer = &self.consumers[key];
         if !consumer.matches(message, entry.redeliveries, entry.redelivered) {
-            return if consumer.reserved.contains(&spot) {
+            return if consumer.is_reserved(spot) {
                 Judgement::Decline
             } else {
                 Judgement::Pass
@@ -387,9 +390,9 @@ impl Queue {
     fn pass(&mut self, key: SubscriptionKey, spot: Spot, is_reserved: bool, declines: bool) {
         let consumer = &mut self.consumers[key];
         if is_reserved {
-            consumer.reserved.remove(&spot);
+            consumer.unreserve(spot);
             if declines {
-                consumer.declined.insert(spot);
+                consumer.decline(spot);
             }
             return;
         }

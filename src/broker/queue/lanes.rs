@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::broker::delivery::Entry;
 use crate::broker::log::Seen;
-use crate::broker::message::Message;
+use crate::broker::message::{Locator, Message};
 use crate::broker::outlet::Outlet;
-use crate::broker::paging::{Lane, Paging};
+use crate::broker::paging::{Lane, Lost, Paging, Spill};
 
 /// Lanes of a queue that goes by priority.
 pub(super) const LANES_MAX: usize = 10;
@@ -170,6 +170,15 @@ impl Lanes {
         self.lanes.iter().flat_map(|lane| lane.log.iter())
     }
 
+    /// Changes how many octets at the head stay in memory.
+    pub(super) fn set_window_bytes(&mut self, window_bytes: u64) {
+        if self.paging.set_window_bytes(window_bytes) {
+            for lane in &mut self.lanes {
+                lane.narrow(&self.paging);
+            }
+        }
+    }
+
     /// See [`Lane::page_out`]; what goes out last leaves memory first.
     pub(super) fn page_out(&mut self) {
         if self.paging.pressing().is_none() {
@@ -200,31 +209,43 @@ impl Lanes {
         self.lanes[usize::from(from.lane)].fetch_run(from.sequence, &mut self.paging, out);
     }
 
-    /// Takes a message that was asked back, or the news that it is lost; returns then where it was and whether
-    /// it was delayed.
+    /// Takes a message that was asked back, or the news that it is lost; returns then where it was, and what.
     pub(super) fn loaded(
         &mut self,
         sequence: u64,
         mut message: Option<Arc<Message>>,
-    ) -> Option<(Spot, bool)> {
+    ) -> Option<(Spot, Lost)> {
         self.paging.answered();
         for (number, lane) in (0..).zip(&mut self.lanes) {
-            let before = lane.log.len();
-            let delayed = lane
-                .log
-                .get(sequence)
-                .is_some_and(|entry| entry.is_delayed());
-            if lane.loaded(sequence, &mut message, &mut self.paging) {
-                let lost = lane.log.len() < before;
-                self.len -= usize::from(lost);
+            if let Some(lost) = lane.loaded(sequence, &mut message, &mut self.paging) {
+                self.len -= usize::from(lost.is_some());
                 let spot = Spot {
                     lane: number,
                     sequence,
                 };
-                return lost.then_some((spot, delayed));
+                return lost.map(|lost| (spot, lost));
             }
         }
         None
+    }
+
+    /// Begins to spill anew behind the first `window_bytes` in memory.
+    pub(super) fn rewind_spill(&mut self, window_bytes: u64) {
+        let lanes = self.lanes.iter_mut();
+        lanes.fold(window_bytes, |left, lane| lane.rewind_spill(left));
+    }
+
+    /// See [`Lane::spill`]; what goes out last leaves memory first.
+    pub(super) fn spill(&mut self, window_bytes: u64, spill: &mut Spill) -> bool {
+        let mut going_bytes = 0;
+        let mut lanes = self.lanes.iter_mut().rev();
+        lanes.all(|lane| lane.spill(window_bytes, &mut going_bytes, &mut self.paging, spill))
+    }
+
+    /// See [`Lane::spilled`].
+    pub(super) fn spilled(&mut self, sequence: u64, at: Locator, window_bytes: u64) -> bool {
+        let mut lanes = self.lanes.iter_mut();
+        lanes.any(|lane| lane.spilled(sequence, at, window_bytes, &mut self.paging))
     }
 
     fn lane(&self, spot: Spot) -> &Lane {

@@ -1,7 +1,7 @@
 //! The queue against an obvious model: a list of messages, each in one place.
 //!
 //! Random steps, from numbers that proptest shrinks: sends with and without groups, priorities and expiry,
-//! consumers with and without selectors, acknowledgements, deaths, time. After each step every effect must
+//! consumers with and without selectors, acknowledgements, deaths, time, memory that runs short. After each step every effect must
 //! be one the model allows ([`follow`]), counts must agree with a recount, and nothing that could flow may
 //! lie still.
 
@@ -13,10 +13,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::Filter;
-use crate::broker::delivery::{Ack, Which};
+use crate::broker::delivery::{Ack, Delivery, Which};
 use crate::broker::double::{Event, World, group_of, grouped, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Rejected};
+use crate::broker::paging::Spill;
 use crate::broker::redelivery::RedeliveryPolicy;
 
 const LIMIT: u16 = 2;
@@ -138,6 +139,8 @@ struct Test {
     gone: u64,
     due: Due,
     away: Vec<Rejected>,
+    /// What is being written to temporary storage.
+    spilling: Vec<(u64, Arc<Message>)>,
     /// Dead letters cannot be stored, so what is rejected is taken back.
     store_full: bool,
 }
@@ -153,6 +156,8 @@ fn policy(prioritized: bool) -> QueuePolicy {
             ..RedeliveryPolicy::default()
         },
         prioritized,
+        // Time goes slowly here.
+        stall_after_ms: 6,
         ..QueuePolicy::default()
     }
 }
@@ -176,12 +181,13 @@ impl Test {
             gone: 0,
             due: Due::default(),
             away: Vec::new(),
+            spilling: Vec::new(),
             store_full: false,
         }
     }
 
     fn step(&mut self, (op, a, b): Op) {
-        match op % 28 {
+        match op % 31 {
             0..=5 => {
                 let sequence = self.queue.reserve(1);
                 self.push(sequence, a, b);
@@ -208,6 +214,8 @@ impl Test {
             25 => self.sweep(),
             26 => self.look(a, b),
             27 if a.is_multiple_of(17) => self.change_policy(),
+            28 => self.spill(a, b),
+            29 => self.spilled(a),
             _ => {}
         }
         self.queue.dispatch(self.now_ms, &mut self.world);
@@ -464,6 +472,59 @@ impl Test {
         }
     }
 
+    /// Memory runs short: some messages are to be written to temporary storage.
+    fn spill(&mut self, a: u16, b: u16) {
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        if b.is_multiple_of(3) {
+            self.queue.rewind_spill(window_bytes);
+        }
+        let mut spill = Spill {
+            messages: Vec::new(),
+            room_bytes: 2000,
+            looks: usize::from(b % 40),
+            message_bytes_max: 1000,
+        };
+        let spilled_before = self.spilling.len();
+        let is_end = self.queue.spill(window_bytes, &mut spill);
+        assert!(is_end || spill.is_full());
+        for (sequence, message) in spill.messages {
+            let known = &self.known[&sequence];
+            let waits = matches!(known.place, Place::Ready | Place::Delayed(_));
+            assert!(waits && known.at.is_none() && known.bytes <= 1000);
+            // It may be there twice, if it was begun anew before the last ones were written.
+            self.spilling.push((sequence, message));
+        }
+        if is_end && b.is_multiple_of(3) && spilled_before == 0 {
+            // What is not held by consumers, not being written and can be written is beyond the window no more.
+            let left = self.queue.lanes.iter().filter(|(_, entry)| {
+                let at = entry.at;
+                let readable = at.is_some_and(|at| self.queue.lanes.paging.readable().has(at));
+                entry.message.is_some() && entry.bytes.get() <= 1000 && (at.is_none() || readable)
+            });
+            let going: Vec<u64> = self
+                .spilling
+                .iter()
+                .map(|(sequence, _)| *sequence)
+                .collect();
+            let left = left.filter(|(sequence, _)| !going.contains(sequence));
+            let left: u64 = left.map(|(_, entry)| u64::from(entry.bytes.get())).sum();
+            assert!(left < window_bytes + 1200, "{left} octets stay");
+        }
+    }
+
+    /// They are written, or the disk is full.
+    fn spilled(&mut self, a: u16) {
+        let spilling = std::mem::take(&mut self.spilling);
+        if a.is_multiple_of(5) {
+            return;
+        }
+        let written = spilling.iter();
+        let written = written.map(|(sequence, message)| (*sequence, self.world.spill(message)));
+        let written: Vec<_> = written.collect();
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        self.queue.spilled(written, window_bytes, &mut self.world);
+    }
+
     /// Lets time have its effects.
     fn due(&mut self) {
         for known in self.known.values_mut() {
@@ -664,6 +725,7 @@ impl Test {
         }
         assert!(self.known.is_empty() && self.queue.is_empty());
         assert_eq!(self.queue.held_bytes(), 0);
+        assert!(self.world.spilled.is_empty(), "all places are free again");
     }
 }
 

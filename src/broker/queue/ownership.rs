@@ -54,7 +54,7 @@ impl Queue {
         if let Some(group) = self.groups.get_mut(group_key) {
             group.waiting.insert(spot);
         }
-        self.consumers[owner].reserved.insert(spot);
+        self.consumers[owner].reserve(spot);
         if !self.owed.contains(&owner) {
             self.owed.push(owner);
         }
@@ -81,13 +81,13 @@ impl Queue {
             .lanes
             .get(spot)
             .map_or((0, false), |entry| (entry.redeliveries, entry.redelivered));
-        let priority = self.consumers[asking].rank.priority;
-        let candidates = self.turns.iter().filter_map(|(other, key)| {
+        let priority = self.consumers[asking].priority;
+        let candidates = self.turns.iter().filter_map(|key| {
             let consumer = self.consumers.get(key)?;
-            let could = other == priority
+            let could = consumer.priority == priority
                 && consumer.is_willing()
                 && consumer.matches(message, redeliveries, redelivered);
-            could.then_some((consumer.groups, key))
+            could.then_some((consumer.groups(), key))
         });
         let fewest = candidates.min_by_key(|(groups, _)| *groups);
         fewest.map_or(asking, |(_, key)| key)
@@ -98,7 +98,7 @@ impl Queue {
             group.owner = Some(owner);
             group.is_new = true;
             group.begun_by = begun_by.or(group.begun_by);
-            self.consumers[owner].groups += 1;
+            self.consumers[owner].own_group();
         }
     }
 
@@ -123,11 +123,11 @@ impl Queue {
     fn disown(&mut self, owner: Option<SubscriptionKey>, waiting: BTreeSet<Spot>) {
         let mut declined = BTreeSet::new();
         if let Some(consumer) = owner.and_then(|owner| self.consumers.get_mut(owner)) {
-            consumer.groups -= 1;
+            consumer.lose_group();
             for spot in &waiting {
-                consumer.reserved.remove(spot);
+                consumer.unreserve(*spot);
             }
-            declined = std::mem::take(&mut consumer.declined);
+            declined = consumer.take_declined();
         }
         for spot in waiting.into_iter().chain(declined) {
             self.came(spot);

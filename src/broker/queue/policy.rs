@@ -34,6 +34,8 @@ pub struct QueuePolicy {
     pub expire_messages_period_ms: u64,
     /// Whether a consumer that leaves its window to the broker gets one that adapts to it (PRE-7).
     pub adaptive_prefetch: bool,
+    /// After how many milliseconds without a delivery a queue is said to stand still that could deliver; 0: never.
+    pub stall_after_ms: u64,
 }
 
 /// What happens to groups when a consumer joins (GRP-5).
@@ -63,6 +65,7 @@ impl Default for QueuePolicy {
             group_idle_timeout_ms: 3_600_000,
             expire_messages_period_ms: 30_000,
             adaptive_prefetch: true,
+            stall_after_ms: 5000,
         }
     }
 }

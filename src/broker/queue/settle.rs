@@ -1,5 +1,7 @@
 //! What becomes of deliveries: consumed, failed, back to their place, or to the dead-letter queue.
 
+use std::cell::RefCell;
+
 use super::Queue;
 use super::delays::scatter;
 use super::lanes::Spot;
@@ -7,6 +9,14 @@ use crate::broker::delivery::{Ack, AckMode, Delivery, Entry, Which};
 use crate::broker::outlet::{Outlet, Rejected};
 use crate::broker::redelivery::{Failure, OnNack, RedeliveryOverride, RedeliveryPolicy};
 use crate::broker::subscription::{Room, SubscriptionKey};
+
+thread_local! {
+    /// Scratch for acknowledgements; no queue keeps its own.
+    static TAKEN: RefCell<Vec<Delivery>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Deliveries that scratch has room for when it is kept.
+const TAKEN_KEPT_MAX: usize = 4096;
 
 impl Queue {
     /// Says that the socket has taken the last octet of the next `count` deliveries of an `auto` consumer.
@@ -34,13 +44,15 @@ impl Queue {
         ack: Ack,
         out: &mut impl Outlet,
     ) -> bool {
-        let mut taken = std::mem::take(&mut self.taken);
+        let mut taken = TAKEN.take();
         let known = self.take_into(now_ms, key, which, &mut taken);
         if self.is_browser(key) {
             taken.clear();
         }
         self.finish(now_ms, key, taken.drain(..), ack, out);
-        self.taken = taken;
+        if taken.capacity() <= TAKEN_KEPT_MAX {
+            TAKEN.set(taken);
+        }
         if known {
             self.join_turn(key);
             self.dispatch(now_ms, out);
@@ -108,7 +120,7 @@ impl Queue {
         if self.is_browser(key) {
             taken.clear();
         }
-        self.in_transactions += taken.len();
+        self.in_transactions += count(&taken);
         self.join_turn(key);
         self.dispatch(now_ms, out);
         Some(taken)
@@ -123,7 +135,7 @@ impl Queue {
         ack: Ack,
         out: &mut impl Outlet,
     ) {
-        self.in_transactions -= taken.len();
+        self.in_transactions -= count(&taken);
         self.finish(now_ms, key, taken.into_iter(), ack, out);
         self.dispatch(now_ms, out);
     }
@@ -137,7 +149,7 @@ impl Queue {
         taken: Vec<Delivery>,
         out: &mut impl Outlet,
     ) {
-        self.in_transactions -= taken.len();
+        self.in_transactions -= count(&taken);
         match self.consumers.get_mut(key) {
             Some(consumer) => taken
                 .into_iter()
@@ -205,7 +217,7 @@ impl Queue {
             );
             return;
         }
-        if let Some(at) = entry.at {
+        if let Some(at) = entry.journaled_at() {
             out.redelivered(delivery.sequence, at, redeliveries);
         }
         let delay_ms = match (failure, delay_ms) {
@@ -385,4 +397,9 @@ impl Queue {
             durable: None,
         });
     }
+}
+
+/// Transactions hold far less: what one takes is bounded by windows.
+fn count(taken: &[Delivery]) -> u32 {
+    u32::try_from(taken.len()).expect("fewer than four billion deliveries")
 }

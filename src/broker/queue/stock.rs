@@ -19,6 +19,11 @@ impl Queue {
         }
     }
 
+    /// Changes how many octets at the head stay in memory.
+    pub fn set_window_bytes(&mut self, window_bytes: u64) {
+        self.lanes.set_window_bytes(window_bytes);
+    }
+
     /// Whether some consumer takes such a message, whether it has room for it or not.
     #[must_use]
     pub fn is_wanted(&self, message: &Message) -> bool {

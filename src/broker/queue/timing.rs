@@ -77,14 +77,16 @@ impl Queue {
             self.expiry
                 .next_sweep_ms(self.policy.expire_messages_period_ms),
             self.gate.due_ms(&self.policy),
-            self.stall_check_ms,
+            (self.stall_check_ms != u64::MAX).then_some(self.stall_check_ms),
             self.groups.idle_check_ms(),
+            self.next_look_ms(),
         ];
         times.into_iter().flatten().min()
     }
 
     /// Does what is due at `now_ms`.
     pub fn due(&mut self, now_ms: u64, out: &mut impl Outlet) {
+        self.look_for_stall(now_ms, out);
         self.end_delays(now_ms);
         let period_ms = self.policy.expire_messages_period_ms;
         let swept = self
@@ -95,10 +97,7 @@ impl Queue {
         if swept {
             self.expiry.swept(now_ms, period_ms);
         }
-        if self
-            .stall_check_ms
-            .is_some_and(|check_ms| check_ms <= now_ms)
-        {
+        if self.stall_check_ms <= now_ms {
             self.look_at_windows(now_ms);
         }
         let idle_ms = self.policy.group_idle_timeout_ms;
@@ -109,7 +108,7 @@ impl Queue {
         {
             for owner in self.groups.forget_idle(now_ms, idle_ms) {
                 if let Some(consumer) = self.consumers.get_mut(owner) {
-                    consumer.groups -= 1;
+                    consumer.lose_group();
                 }
             }
         }
@@ -171,15 +170,14 @@ impl Queue {
     }
 
     fn look_at_windows(&mut self, now_ms: u64) {
-        self.stall_check_ms = None;
+        self.stall_check_ms = u64::MAX;
         let mut opened = Vec::new();
         for (key, consumer) in &mut self.consumers {
             let Some(adaptive) = &mut consumer.adaptive else {
                 continue;
             };
             if let Some(check_ms) = adaptive.look(now_ms) {
-                let first_ms = self.stall_check_ms.unwrap_or(u64::MAX);
-                self.stall_check_ms = Some(first_ms.min(check_ms));
+                self.stall_check_ms = self.stall_check_ms.min(check_ms);
             }
             if consumer.subscription.window.messages_max != adaptive.window() {
                 consumer.subscription.window.messages_max = adaptive.window();

@@ -5,18 +5,14 @@
 
 use std::collections::VecDeque;
 
-use slotmap::SecondaryMap;
+use slotmap::SlotMap;
 
+use super::consumer::Consumer;
 use crate::broker::subscription::SubscriptionKey;
+use crate::broker::thin::Thin;
 
-/// How a consumer is placed among others.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rank {
-    /// Higher goes first.
-    pub(super) priority: u8,
-    /// Order of subscribing.
-    pub(super) serial: u64,
-}
+/// The consumers of a queue.
+pub(super) type Consumers = SlotMap<SubscriptionKey, Box<Consumer>>;
 
 #[derive(Debug)]
 struct Ring {
@@ -24,57 +20,47 @@ struct Ring {
     keys: VecDeque<SubscriptionKey>,
 }
 
-/// Consumers with credit, in turn.
+/// Consumers with credit, in turn. Each knows whether it is among them. If `strict`, turns go by order of subscribing, and who has
+/// one keeps it while it has credit.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Highest priority first.
     rings: Vec<Ring>,
-    resting: Vec<SubscriptionKey>,
-    ranks: SecondaryMap<SubscriptionKey, Rank>,
-    /// Turns go by order of subscribing, and who has one keeps it while it has credit.
-    strict: bool,
+    resting: Thin<SubscriptionKey>,
 }
 
 impl Turns {
-    /// Whether one consumer is filled before the next.
-    pub(super) fn set_strict(&mut self, strict: bool) {
-        self.strict = strict;
-    }
-
     /// Adds a consumer, if it is not there.
-    pub(super) fn join(&mut self, key: SubscriptionKey, rank: Rank) {
-        if self.ranks.capacity() == 0 {
-            // Most queues have one consumer.
-            self.ranks = SecondaryMap::with_capacity(1);
-        }
-        if self.ranks.insert(key, rank).is_none() {
-            self.enter(key, rank, false);
+    pub(super) fn join(&mut self, consumers: &mut Consumers, key: SubscriptionKey, strict: bool) {
+        if let Some(consumer) = consumers.get_mut(key)
+            && !std::mem::replace(&mut consumer.in_turn, true)
+        {
+            self.enter(consumers, key, (strict, false));
         }
     }
 
-    /// The next consumer for which `willing` holds; others on the way leave.
-    pub(super) fn first(
-        &mut self,
-        willing: impl Fn(SubscriptionKey) -> bool,
-    ) -> Option<SubscriptionKey> {
+    /// The next consumer that may be given something; others on the way leave.
+    pub(super) fn first(&mut self, consumers: &mut Consumers) -> Option<SubscriptionKey> {
         for ring in &mut self.rings {
             while let Some(&key) = ring.keys.front() {
-                if willing(key) {
-                    return Some(key);
+                if let Some(consumer) = consumers.get_mut(key) {
+                    if consumer.is_willing() {
+                        return Some(key);
+                    }
+                    consumer.in_turn = false;
                 }
                 ring.keys.pop_front();
-                self.ranks.remove(key);
             }
         }
         None
     }
 
     /// The consumer `key`, which was the next, had its turn.
-    pub(super) fn rotate(&mut self, key: SubscriptionKey) {
-        if self.strict {
+    pub(super) fn rotate(&mut self, consumers: &Consumers, key: SubscriptionKey, strict: bool) {
+        if strict {
             return;
         }
-        if let Some(ring) = self.ring_of(key)
+        if let Some(ring) = self.ring_of(consumers, key)
             && ring.keys.front() == Some(&key)
         {
             ring.keys.rotate_left(1);
@@ -82,8 +68,8 @@ impl Turns {
     }
 
     /// The consumer `key`, which was the next, found nothing.
-    pub(super) fn rest(&mut self, key: SubscriptionKey) {
-        if let Some(ring) = self.ring_of(key)
+    pub(super) fn rest(&mut self, consumers: &Consumers, key: SubscriptionKey) {
+        if let Some(ring) = self.ring_of(consumers, key)
             && ring.keys.front() == Some(&key)
         {
             ring.keys.pop_front();
@@ -92,32 +78,27 @@ impl Turns {
     }
 
     /// Ends all rest. Who rested had no turn, and so is next.
-    pub(super) fn wake_all(&mut self) {
+    pub(super) fn wake_all(&mut self, consumers: &Consumers, strict: bool) {
         while let Some(key) = self.resting.pop() {
-            if let Some(rank) = self.ranks.get(key).copied() {
-                self.enter(key, rank, true);
+            if consumers.contains_key(key) {
+                self.enter(consumers, key, (strict, true));
             }
         }
     }
 
-    /// Everybody in turn, with their priorities, those who rest last.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u8, SubscriptionKey)> {
-        let turns = self
-            .rings
-            .iter()
-            .flat_map(|ring| ring.keys.iter().map(|key| (ring.priority, *key)));
-        let resting = self.resting.iter().filter_map(|key| {
-            let rank = self.ranks.get(*key)?;
-            Some((rank.priority, *key))
-        });
-        turns.chain(resting)
+    /// Everybody in turn, those who rest last.
+    pub(super) fn iter(&self) -> impl Iterator<Item = SubscriptionKey> {
+        let turns = self.rings.iter().flat_map(|ring| &ring.keys);
+        turns.chain(&self.resting).copied()
     }
 
     /// Lets everybody go.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, consumers: &mut Consumers) {
         self.rings.clear();
-        self.resting.clear();
-        self.ranks.clear();
+        self.resting = Thin::default();
+        for consumer in consumers.values_mut() {
+            consumer.in_turn = false;
+        }
     }
 
     /// How many places are kept.
@@ -132,22 +113,31 @@ impl Turns {
         }
     }
 
-    fn enter(&mut self, key: SubscriptionKey, rank: Rank, first: bool) {
+    fn enter(
+        &mut self,
+        consumers: &Consumers,
+        key: SubscriptionKey,
+        (strict, first): (bool, bool),
+    ) {
+        let (priority, serial) = (consumers[key].priority, consumers[key].serial);
         let at = self
             .rings
-            .binary_search_by(|ring| rank.priority.cmp(&ring.priority));
+            .binary_search_by(|ring| priority.cmp(&ring.priority));
         let at = at.unwrap_or_else(|at| {
-            let (priority, keys) = (rank.priority, VecDeque::with_capacity(1));
+            let keys = VecDeque::with_capacity(1);
             if self.rings.is_empty() {
                 self.rings.reserve_exact(1);
             }
             self.rings.insert(at, Ring { priority, keys });
             at
         });
-        let (ring, ranks) = (&mut self.rings[at], &self.ranks);
-        if self.strict {
-            let serial = |key| ranks.get(key).map_or(0, |rank: &Rank| rank.serial);
-            let place = ring.keys.partition_point(|key| serial(*key) < rank.serial);
+        let ring = &mut self.rings[at];
+        if strict {
+            let before = |key: &SubscriptionKey| {
+                let other = consumers.get(*key);
+                other.map_or(0, |other| other.serial) < serial
+            };
+            let place = ring.keys.partition_point(before);
             ring.keys.insert(place, key);
         } else if first {
             ring.keys.push_front(key);
@@ -156,9 +146,8 @@ impl Turns {
         }
     }
 
-    fn ring_of(&mut self, key: SubscriptionKey) -> Option<&mut Ring> {
-        let rank = self.ranks.get(key)?;
-        let priority = rank.priority;
+    fn ring_of(&mut self, consumers: &Consumers, key: SubscriptionKey) -> Option<&mut Ring> {
+        let priority = consumers.get(key)?.priority;
         self.rings.iter_mut().find(|ring| ring.priority == priority)
     }
 }

@@ -8,10 +8,14 @@ use super::Queue;
 use super::consumer::Consumer;
 use super::lanes::Spot;
 use crate::broker::delivery::{AckMode, Entry};
+use crate::broker::message::MessageId;
 use crate::broker::subscription::SubscriptionKey;
 
 /// Messages at the head that are looked at for somebody who asks about the whole queue.
 const LOOKS_MAX: usize = 100;
+
+/// Messages that are looked at to find one by its id.
+const FIND_MAX: usize = 100_000;
 
 /// One thing that keeps a message from a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,8 +168,41 @@ impl Queue {
         reasons
     }
 
+    /// Why `consumer` gets nothing; empty if nothing waits or nothing keeps it from getting something.
+    #[must_use]
+    pub fn why_not_to(&self, now_ms: u64, consumer: SubscriptionKey) -> Vec<Reason> {
+        let Some(taker) = self.consumers.get(consumer) else {
+            return Vec::new();
+        };
+        let mut reasons = self.why_closed();
+        if reasons.is_empty() {
+            reasons.extend(self.why_no_credit(consumer, taker));
+        }
+        if reasons.is_empty() {
+            reasons = self.why_nothing_for(now_ms, consumer);
+        }
+        reasons
+    }
+
+    /// The place of the message with that id: a consumer has it, or it waits in memory, among the first
+    /// [`FIND_MAX`].
+    #[must_use]
+    pub fn sequence_of(&self, id: MessageId) -> Option<u64> {
+        let unacked = self.takers().flat_map(|it| it.subscription.unacked.iter());
+        let held = unacked
+            .filter(|held| held.id == id)
+            .map(|held| held.sequence);
+        let waiting = self.lanes.iter().take(FIND_MAX).filter(|(_, entry)| {
+            entry
+                .message
+                .as_ref()
+                .is_some_and(|message| message.id == id)
+        });
+        held.chain(waiting.map(|(sequence, _)| sequence)).next()
+    }
+
     /// What keeps everything from everybody.
-    fn why_closed(&self) -> Vec<Reason> {
+    pub(super) fn why_closed(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if self.paused {
             reasons.push(Reason::Paused);
@@ -194,7 +231,11 @@ impl Queue {
     }
 
     /// Why the consumer gets nothing, whatever it is.
-    fn why_no_credit(&self, key: SubscriptionKey, consumer: &Consumer) -> Option<Reason> {
+    pub(super) fn why_no_credit(
+        &self,
+        key: SubscriptionKey,
+        consumer: &Consumer,
+    ) -> Option<Reason> {
         if let Some(exclusive) = self.exclusive
             && exclusive != key
         {
@@ -220,9 +261,7 @@ impl Queue {
         }
         let mut others = self.consumers.iter();
         let higher = others.find(|(_, other)| {
-            other.rank.priority > consumer.rank.priority
-                && other.is_willing()
-                && other.selection.is_none()
+            other.priority > consumer.priority && other.is_willing() && other.selection.is_none()
         });
         higher.map(|(key, _)| Reason::HigherPriority { consumer: key })
     }
@@ -248,7 +287,7 @@ impl Queue {
     }
 
     /// Why the waiting message at `spot` does not go to the consumer, as far as the message is concerned.
-    fn why_not_this(
+    pub(super) fn why_not_this(
         &self,
         now_ms: u64,
         spot: Spot,
@@ -291,6 +330,67 @@ impl Queue {
                 group: mark.id.into_owned(),
                 consumer: owner,
             })
+    }
+}
+
+impl Reason {
+    /// A word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoConsumer => "no-consumer",
+            Self::Paused => "paused",
+            Self::FairStart { .. } => "fair-start",
+            Self::WindowFull { .. } => "window-full",
+            Self::ConnectionFull { .. } => "connection-full",
+            Self::SelectorFalse { .. } => "selector",
+            Self::Exclusive { .. } => "exclusive",
+            Self::HigherPriority { .. } => "higher-priority",
+            Self::GroupOwner { .. } => "group-owner",
+            Self::GroupHeld { .. } => "group-held",
+            Self::Delayed { .. } => "delayed",
+            Self::HeldUp { .. } => "held-up",
+            Self::Expired => "expired",
+            Self::ReadingBack => "reading-back",
+            Self::InFlight { .. } => "in-flight",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// The consumer that it is about.
+    #[must_use]
+    pub fn consumer(&self) -> Option<SubscriptionKey> {
+        match self {
+            Self::WindowFull { consumer, .. }
+            | Self::ConnectionFull { consumer, .. }
+            | Self::SelectorFalse { consumer }
+            | Self::Exclusive { consumer }
+            | Self::HigherPriority { consumer }
+            | Self::GroupOwner { consumer, .. }
+            | Self::InFlight { consumer } => Some(*consumer),
+            _ => None,
+        }
+    }
+
+    /// Since when it lasts, milliseconds since 1970, as far as it is known.
+    #[must_use]
+    pub fn since_ms(&self) -> Option<u64> {
+        match self {
+            Self::WindowFull { since_ms, .. } | Self::ConnectionFull { since_ms, .. } => {
+                Some(*since_ms)
+            }
+            _ => None,
+        }
+    }
+
+    /// When it ends by itself, milliseconds since 1970, as far as it is known.
+    #[must_use]
+    pub fn until_ms(&self) -> Option<u64> {
+        match self {
+            Self::FairStart { until_ms, .. } => *until_ms,
+            Self::Delayed { until_ms } | Self::HeldUp { until_ms } => Some(*until_ms),
+            _ => None,
+        }
     }
 }
 

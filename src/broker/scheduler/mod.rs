@@ -3,19 +3,19 @@
 //! A pure machine: time comes in, and what is due comes out. Who drives it journals each change, so that a job is
 //! neither lost nor fired twice.
 //!
-//! - A plain delayed message costs 8 octets in a log, as long as it lies cold, and 18 in a heap; its body is in the store.
+//! - A plain delayed message costs 14 octets in a log, as long as it lies cold, and next to nothing beside; its body is in the store.
 //! - A job is in one place: waiting, or in the hands of who fires it. What is removed meanwhile does not come back.
-//! - An entry of the heap that no job stands behind is passed over; when they are the most, the heap is rebuilt.
 
+mod agenda;
 mod cold;
 pub mod cron;
 mod schedule;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use agenda::Agenda;
 pub use schedule::{CronRule, Firing, REPEAT_MAX, Repeat, Schedule, ScheduleError, Series};
 
 use super::log::{Log, Seen};
@@ -64,14 +64,11 @@ pub struct Removed {
     pub owner: u32,
 }
 
-/// Entries of the heap without a job that are not worth a look.
-const STALE_MIN: usize = 1024;
-
 /// All jobs.
 #[derive(Debug)]
 pub struct Scheduler {
     jobs: Log<Job>,
-    due: BinaryHeap<Reverse<(u64, u64)>>,
+    agenda: Agenda,
     /// Jobs with a key, by destination and key (SCH-9).
     keys: HashMap<(u32, Box<str>), u64>,
     next_number: u64,
@@ -91,7 +88,7 @@ impl Scheduler {
     pub fn new(next_number: u64) -> Self {
         Self {
             jobs: Log::default(),
-            due: BinaryHeap::new(),
+            agenda: Agenda::default(),
             keys: HashMap::new(),
             next_number,
             bytes: 0,
@@ -156,10 +153,15 @@ impl Scheduler {
 
     /// Puts a job at its number, in place of what it was.
     fn put(&mut self, number: u64, job: Job) {
-        let before = self.jobs.get(number).map_or(0, |before| before.bytes);
-        self.bytes = self.bytes - u64::from(before) + u64::from(job.bytes);
-        self.await_due(job.due_ms, number);
-        self.jobs.insert(number, job);
+        let (bytes, due_ms) = (job.bytes, job.due_ms);
+        self.bytes += u64::from(bytes);
+        match self.jobs.insert(number, job) {
+            Some(before) => {
+                self.bytes -= u64::from(before.bytes);
+                self.agenda.change(&self.jobs, number);
+            }
+            None => self.agenda.add(number, due_ms),
+        }
     }
 
     /// Removes a job.
@@ -173,29 +175,18 @@ impl Scheduler {
 
     /// When the next job is due.
     pub fn next_due_ms(&mut self) -> Option<u64> {
-        loop {
-            let Reverse((due_ms, number)) = *self.due.peek()?;
-            if self.is_waiting(number, due_ms) {
-                return Some(due_ms);
-            }
-            self.due.pop();
-        }
+        self.agenda.next_ms()
     }
 
     /// Hands out jobs that are due at `now_ms`, the earliest first, `max` at most. Each must come back by
     /// [`Scheduler::fired`] or [`Scheduler::put_back`].
     pub fn take_due(&mut self, now_ms: u64, max: usize, out: &mut Vec<Due>) {
         while out.len() < max
-            && let Some(&Reverse((due_ms, number))) = self.due.peek()
-            && due_ms <= now_ms
+            && let Some(number) = self.agenda.take(&self.jobs, now_ms)
+            && let Some(job) = self.jobs.get(number)
         {
-            self.due.pop();
-            if self.is_waiting(number, due_ms)
-                && let Some(job) = self.jobs.get(number)
-            {
-                let job = job.clone();
-                out.push(Due { number, job });
-            }
+            let job = job.clone();
+            out.push(Due { number, job });
         }
     }
 
@@ -216,7 +207,7 @@ impl Scheduler {
     pub fn put_back(&mut self, number: u64, due_ms: u64) {
         if let Some(job) = self.jobs.get_mut(number) {
             job.due_ms = due_ms;
-            self.await_due(due_ms, number);
+            self.agenda.change(&self.jobs, number);
         }
     }
 
@@ -233,20 +224,6 @@ impl Scheduler {
         found.into_iter().map(|(_, number)| number).collect()
     }
 
-    fn await_due(&mut self, due_ms: u64, number: u64) {
-        if self.due.len() == self.due.capacity() {
-            // Twice the room would be half wasted.
-            self.due.reserve_exact(self.due.len() / 8 + 8);
-        }
-        self.due.push(Reverse((due_ms, number)));
-    }
-
-    fn is_waiting(&self, number: u64, due_ms: u64) -> bool {
-        self.jobs
-            .get(number)
-            .is_some_and(|job| job.due_ms == due_ms)
-    }
-
     fn key_of(&self, number: u64) -> Option<(u32, Box<str>)> {
         let job = self.jobs.get(number)?;
         let key = job.schedule.as_ref()?.key.clone()?;
@@ -256,13 +233,7 @@ impl Scheduler {
     fn take(&mut self, number: u64) -> Option<Removed> {
         let job = self.jobs.remove(number)?;
         self.bytes -= u64::from(job.bytes);
-        if self.due.len() > STALE_MIN.max(2 * self.jobs.len()) {
-            let jobs = &self.jobs;
-            self.due.retain(|Reverse((due_ms, number))| {
-                jobs.get(*number).is_some_and(|job| job.due_ms == *due_ms)
-            });
-            self.due.shrink_to(2 * self.due.len());
-        }
+        self.agenda.change(&self.jobs, number);
         Some(Removed {
             number,
             at: job.at,

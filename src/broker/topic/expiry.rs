@@ -15,7 +15,10 @@ impl Topic {
         let delayed = self.delays.first().map(|(due_ms, ..)| *due_ms);
         let expires = self.expiring.first().filter(|_| self.offline > 0);
         let expires = expires.map(|(expires_ms, _)| *expires_ms);
-        delayed.into_iter().chain(expires).min()
+        [delayed, expires, self.old_ms()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due: failed deliveries go out again, what has expired goes.
@@ -32,6 +35,7 @@ impl Topic {
             }
         }
         self.sweep(now_ms, out);
+        self.forget_old(now_ms);
     }
 
     /// Rids durable subscriptions without a consumer of what has expired (EXP-2). Those with one meet it when
@@ -55,7 +59,7 @@ impl Topic {
             for key in &offline {
                 self.sweep_one(*key, sequence, expires_ms, out);
             }
-            if self.log.get(sequence).is_some() {
+            if self.log.get(sequence).is_some() || self.is_returned(sequence) {
                 // A consumer may leave before it has met it.
                 self.overdue.insert((expires_ms, sequence));
             }
@@ -69,9 +73,11 @@ impl Topic {
         expires_ms: u64,
         out: &mut impl Outlet,
     ) {
-        let (Some(subscriber), Some(kept)) =
-            (self.subscriptions.get_mut(key), self.log.get(sequence))
-        else {
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        let Some(kept) = self.log.get(sequence) else {
+            self.sweep_lost(key, sequence, out);
             return;
         };
         let entry = kept.entry.clone();
@@ -94,6 +100,26 @@ impl Topic {
         self.expire(key, sequence, (entry, expires_ms), out);
     }
 
+    /// The same for a message that the store has lost, and that came back to the subscription before.
+    fn sweep_lost(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        let subscriber = &mut self.subscriptions[key];
+        let returned = subscriber.returned.remove(&sequence);
+        if let Some(entry) = returned.or_else(|| subscriber.delayed.remove(&sequence)) {
+            self.stats.expired += 1;
+            out.expired(&entry);
+            self.progress(key, &[sequence], out);
+            self.let_go(entry.message, u64::from(entry.bytes.get()));
+        }
+    }
+
+    /// Whether the message at `sequence` came back to some subscription.
+    fn is_returned(&self, sequence: u64) -> bool {
+        self.subscriptions.values().any(|subscriber| {
+            subscriber.returned.contains_key(&sequence)
+                || subscriber.delayed.contains_key(&sequence)
+        })
+    }
+
     /// One subscription will not get an expired message any more (EXP-1). Of a stored message the first one
     /// that is rid of it hands it to the dead-letter path, and keeps it open until that is done (DLQ-2).
     pub(super) fn expire(
@@ -106,7 +132,7 @@ impl Topic {
         self.stats.expired += 1;
         let durable = self.subscriptions.get(key).and_then(|found| found.durable);
         let kept = self.log.get_mut(sequence);
-        let kept = kept.filter(|_| durable.is_some() && entry.at.is_some());
+        let kept = kept.filter(|_| durable.is_some() && entry.journaled_at().is_some());
         let first = kept.is_some_and(|kept| !std::mem::replace(&mut kept.buried, true));
         if !first {
             if durable.is_none() {

@@ -8,13 +8,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::delivery::{Ack, AckMode, Delivery, Ending, Which};
 use crate::broker::double::{Event, World, message};
 use crate::broker::message::MessageId;
 use crate::broker::outlet::{Flow, Progress};
+use crate::broker::paging::Spill;
+use crate::broker::slow::AbortCause;
+use crate::broker::subscription::Window;
 
 mod checks;
+mod follow;
+mod rules;
 
 use checks::Position;
+use rules::Kept as KeptForLater;
 
 const LIMIT: u16 = 2;
 const WINDOW_BYTES: u64 = 3000;
@@ -63,6 +70,11 @@ struct Sub {
     last_number: u64,
     /// By sequence: what it has still to consume.
     copies: BTreeMap<u64, Copy>,
+    /// Messages that may wait for it, once its consumer has been started.
+    pending_max: Option<usize>,
+    started: bool,
+    /// The topic has ended it.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +83,7 @@ struct Sent {
     at: Option<Locator>,
     expires_ms: u64,
     origin: u64,
+    priority: u8,
 }
 
 struct Test {
@@ -92,12 +105,20 @@ struct Test {
     /// Expired, and the dead-letter path has had it; or the store has lost it.
     known_dead: BTreeSet<u64>,
     away: Vec<Rejected>,
+    /// What is being written to temporary storage.
+    spilling: Vec<(u64, Arc<Message>)>,
     store_full: bool,
     discarded: u64,
+    /// The message of this step.
+    published: Option<u64>,
+    /// A place was filled after later ones.
+    filled_late: bool,
+    rules: TopicPolicy,
+    kept: KeptForLater,
 }
 
 impl Test {
-    fn new() -> Self {
+    fn new(rules: TopicPolicy) -> Self {
         let limits = TopicLimits {
             window_bytes: WINDOW_BYTES,
             slow_bytes_max: SLOW_BYTES,
@@ -108,8 +129,10 @@ impl Test {
             redelivery_delay_ms: 0,
             ..RedeliveryPolicy::default()
         };
+        let mut topic = Topic::new(1, limits, policy);
+        topic.set_rules(1000, rules::given(&rules));
         Self {
-            topic: Topic::new(1, limits, policy),
+            topic,
             world: World::default(),
             now_ms: 1000,
             sent: HashMap::new(),
@@ -123,13 +146,19 @@ impl Test {
             buried: BTreeSet::new(),
             known_dead: BTreeSet::new(),
             away: Vec::new(),
+            spilling: Vec::new(),
             store_full: false,
             discarded: 0,
+            published: None,
+            filled_late: false,
+            rules,
+            kept: KeptForLater::default(),
         }
     }
 
     fn step(&mut self, (op, a, b): (u8, u16, u16)) {
-        match op % 26 {
+        self.published = None;
+        match op % 29 {
             0..=5 => {
                 let sequence = self.topic.reserve(1);
                 self.publish(sequence, None, a, b);
@@ -141,6 +170,7 @@ impl Test {
             7 if !self.promised.is_empty() => {
                 let (late, stored) = self.promised.remove(a as usize % self.promised.len());
                 if !b.is_multiple_of(5) {
+                    self.filled_late = true;
                     self.publish(late, Some(stored), b, a);
                 }
                 self.topic.keep_promise(late);
@@ -160,6 +190,8 @@ impl Test {
             22 | 23 => self.serve(a, b),
             25 => self.sweep(),
             24 if a.is_multiple_of(9) => self.toggle_store(),
+            26 | 27 => self.spill(a, b),
+            28 => self.spilled(a),
             _ => self.now_ms += u64::from(a % 8),
         }
         self.follow();
@@ -202,6 +234,8 @@ impl Test {
         };
         let mut message = message(sequence, usize::from(a % 900), persistent, expires_ms);
         message.id.origin = u64::from(a % 4);
+        message.priority = (b % 10) as u8;
+        let (priority, body) = (message.priority, message.body().len());
         let origin = message.id.origin;
         let stored = stored.unwrap_or_else(|| self.topic.is_stored(&message));
         let at = (persistent && stored).then(|| self.world.store(&message));
@@ -214,11 +248,21 @@ impl Test {
             at,
             expires_ms,
             origin,
+            priority,
         };
         self.sent.insert(sequence, sent);
+        self.published = Some(sequence);
         self.live.extend(at.map(|_| sequence));
         let expired = expires_ms != 0 && expires_ms <= self.now_ms;
+        if !expired {
+            let policy = self.rules.recovery;
+            self.kept
+                .add(&policy, self.now_ms, sequence, (sent.bytes, body));
+        }
         for sub in self.subs.iter_mut().filter(|_| !expired) {
+            if sub.ended {
+                continue;
+            }
             if sub.filtered && sequence.is_multiple_of(3) || sub.no_local && origin == 1 {
                 continue;
             }
@@ -289,7 +333,44 @@ impl Test {
             consumer,
             last_number: 0,
             copies: BTreeMap::new(),
+            pending_max: durable
+                .is_none()
+                .then(|| self.rules.pending.of(window))
+                .flatten(),
+            started: false,
+            ended: false,
         });
+        if durable.is_none() && b.is_multiple_of(3) {
+            self.recall(b.is_multiple_of(2));
+        }
+        if durable.is_none() && b.is_multiple_of(5) {
+            let wish = u32::from(b % 4);
+            self.topic.bound(key, Some(wish));
+            self.subs.last_mut().unwrap().pending_max = Some(wish as usize);
+        }
+    }
+
+    /// The newest subscription gets what was kept for those who come later, if it asks or all do.
+    fn recall(&mut self, asked: bool) {
+        let policy = self.rules.recovery;
+        self.kept.trim(&policy, self.now_ms);
+        let sub = self.subs.last_mut().unwrap();
+        for sequence in self.kept.sequences() {
+            let sent = self.sent[&sequence];
+            let expired = sent.expires_ms != 0 && sent.expires_ms <= self.now_ms;
+            let wanted =
+                !(sub.filtered && sequence.is_multiple_of(3) || sub.no_local && sent.origin == 1);
+            if (asked || self.rules.always_retroactive) && wanted && !expired {
+                let copy = Copy {
+                    place: Place::Ready,
+                    redeliveries: 0,
+                    redelivered: false,
+                };
+                sub.copies.insert(sequence, copy);
+            }
+        }
+        let recalled = self.topic.recall(self.now_ms, sub.key, asked);
+        assert_eq!(recalled, sub.copies.len());
     }
 
     fn activate(&mut self, a: u16, b: u16) {
@@ -428,25 +509,6 @@ impl Test {
         }
     }
 
-    /// The subscription has gone: only a dead letter can come of what its transaction holds.
-    fn expect_orphan(&mut self, key: SubscriptionKey, delivery: &Delivery, b: u16) {
-        if b % 3 == 1 && delivery.entry.redeliveries >= LIMIT {
-            self.due_rejected.insert((delivery.sequence, key));
-        }
-    }
-
-    fn expect_restore(&mut self, at: usize, delivery: &Delivery) {
-        let key = self.subs[at].key;
-        let consumer = self.topic.subscriptions[key].consumer.as_ref();
-        // Only the consumer that was given it gets it back as unacknowledged (ACK-6).
-        if consumer.is_some_and(|consumer| consumer.was_given(delivery.number)) {
-            let copy = self.subs[at].copies.get_mut(&delivery.sequence).unwrap();
-            copy.place = Place::Unacked(delivery.number);
-        } else {
-            self.expect_return(at, delivery.sequence, false);
-        }
-    }
-
     fn written(&mut self, a: u16, b: u16) {
         let Some(at) = self.pick(a) else { return };
         let sub = &self.subs[at];
@@ -471,6 +533,7 @@ impl Test {
         let sub = &mut self.subs[at];
         if let Some(consumer) = &mut sub.consumer {
             consumer.blocked = false;
+            sub.started = true;
         }
         let key = sub.key;
         self.topic.resume(self.now_ms, key, &mut self.world);
@@ -505,154 +568,47 @@ impl Test {
             let found = self.world.read(at).filter(|_| !lost);
             let world = &mut self.world;
             self.topic.loaded(self.now_ms, sequence, found, world);
+            // What it has brought about must be known before the next one is lost.
+            self.follow();
         }
+    }
+
+    /// Memory runs short: some messages are to be written to temporary storage.
+    fn spill(&mut self, a: u16, b: u16) {
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        if b.is_multiple_of(3) {
+            self.topic.rewind_spill(window_bytes);
+        }
+        let mut spill = Spill {
+            messages: Vec::new(),
+            room_bytes: 2000,
+            looks: usize::from(b % 40),
+            message_bytes_max: 1000,
+        };
+        let is_end = self.topic.spill(window_bytes, &mut spill);
+        assert!(is_end || spill.is_full());
+        for (sequence, message) in spill.messages {
+            let sent = &self.sent[&sequence];
+            assert!(sent.at.is_none() && sent.bytes <= 1000);
+            self.spilling.push((sequence, message));
+        }
+    }
+
+    /// They are written, or the disk is full.
+    fn spilled(&mut self, a: u16) {
+        let spilling = std::mem::take(&mut self.spilling);
+        if a.is_multiple_of(5) {
+            return;
+        }
+        let written = spilling.iter();
+        let written = written.map(|(sequence, message)| (*sequence, self.world.spill(message)));
+        let written: Vec<_> = written.collect();
+        let window_bytes = WINDOW_BYTES >> (a % 16);
+        self.topic.spilled(written, window_bytes, &mut self.world);
     }
 
     fn pick(&self, a: u16) -> Option<usize> {
         (!self.subs.is_empty()).then(|| a as usize % self.subs.len())
-    }
-
-    fn expect_return(&mut self, at: usize, sequence: u64, failed: bool) {
-        let sub = &mut self.subs[at];
-        let copy = sub.copies.get_mut(&sequence).unwrap();
-        copy.place = Place::Ready;
-        copy.redelivered = true;
-        copy.redeliveries += u16::from(failed);
-        if failed && copy.redeliveries > LIMIT {
-            copy.place = Place::Away;
-            self.due_rejected.insert((sequence, sub.key));
-        }
-    }
-
-    fn expect_refusal(&mut self, at: usize, sequence: u64) {
-        self.expect_return(at, sequence, false);
-        let sub = &mut self.subs[at];
-        let copy = sub.copies.get_mut(&sequence).unwrap();
-        copy.place = Place::Away;
-        copy.redeliveries += 1;
-        self.due_rejected.insert((sequence, sub.key));
-    }
-
-    /// Checks the effects of a step one after the other, and ends what was rejected.
-    fn follow(&mut self) {
-        loop {
-            for event in self.world.take() {
-                self.follow_event(event);
-            }
-            let Some(rejected) = self.away.pop() else {
-                break;
-            };
-            let Some(key) = rejected.subscription else {
-                // Nobody has it: only its record is left.
-                self.live.remove(&rejected.sequence);
-                continue;
-            };
-            let (sequence, expired) = (rejected.sequence, rejected.expired);
-            let durable = rejected.durable.is_some();
-            let copy = self.subs.iter_mut().find(|sub| sub.key == key);
-            if self.store_full {
-                self.topic.take_back(rejected);
-                if expired {
-                    self.buried.remove(&sequence);
-                }
-                if let Some(sub) = copy {
-                    sub.copies.get_mut(&sequence).unwrap().place = Place::Ready;
-                }
-            } else {
-                drop(rejected);
-                copy.map(|sub| sub.copies.remove(&sequence));
-                if durable {
-                    self.topic.rejected(key, sequence, &mut self.world);
-                }
-            }
-        }
-        assert!(
-            self.due_rejected.is_empty(),
-            "what failed too often is told"
-        );
-    }
-
-    fn follow_event(&mut self, event: Event) {
-        match event {
-            Event::Browsed(_) => panic!("nobody browses a topic"),
-            Event::Deliver {
-                to,
-                id,
-                number,
-                redelivered,
-                redeliveries,
-                flow,
-                ..
-            } => {
-                let at = self.subs.iter().position(|sub| sub.key == to).unwrap();
-                self.skip_expired(at, id.serial);
-                assert!(self.has_credit(at), "never beyond the window");
-                let sub = &mut self.subs[at];
-                let mut ready = sub.copies.iter_mut();
-                let first = ready.find(|(_, copy)| copy.place == Place::Ready);
-                let (sequence, copy) = first.expect("only what it has still to consume");
-                assert_eq!(*sequence, id.serial, "the first goes first");
-                assert_eq!(
-                    (copy.redelivered, copy.redeliveries),
-                    (redelivered, redeliveries)
-                );
-                if flow != Flow::Refused {
-                    copy.place = Place::Unacked(number);
-                }
-                assert!(number > sub.last_number, "a number is used once");
-                sub.last_number = number;
-                sub.consumer.as_mut().unwrap().blocked = flow != Flow::Open;
-            }
-            Event::Remove(sequence, at) => {
-                assert!(self.live.remove(&sequence), "{sequence} is removed once");
-                assert_eq!(self.sent[&sequence].at, Some(at));
-            }
-            Event::Acknowledge(id, progress) => {
-                let position = self.positions.get_mut(&id).unwrap();
-                match progress {
-                    Progress::Through(through) => position.through = position.through.max(through),
-                    Progress::Single(sequence) => drop(position.exceptions.insert(sequence)),
-                }
-            }
-            Event::Redelivered(..) => panic!("a topic tells no counts for all"),
-            Event::RedeliveredTo(id, sequence, redeliveries) => {
-                let sub = self
-                    .subs
-                    .iter()
-                    .find(|sub| sub.durable == Some(id))
-                    .unwrap();
-                assert_eq!(sub.copies[&sequence].redeliveries, redeliveries);
-                assert!(self.sent[&sequence].at.is_some());
-            }
-            Event::Reject(rejected) if rejected.expired && rejected.subscription.is_some() => {
-                let (sequence, key) = (rejected.sequence, rejected.subscription.unwrap());
-                let sent = self.sent[&sequence];
-                assert!(sent.at.is_some() && sent.expires_ms <= self.now_ms);
-                assert!(self.buried.insert(sequence), "{sequence} is buried once");
-                self.known_dead.insert(sequence);
-                let sub = self.subs.iter_mut().find(|sub| sub.key == key).unwrap();
-                assert_eq!(sub.durable, rejected.durable);
-                let copy = sub.copies.get_mut(&sequence).unwrap();
-                assert_eq!(copy.place, Place::Ready);
-                copy.place = Place::Away;
-                self.away.push(rejected);
-            }
-            Event::Reject(rejected) => {
-                let key = rejected.subscription.unwrap_or_default();
-                assert!(self.due_rejected.remove(&(rejected.sequence, key)));
-                self.away.push(rejected);
-            }
-        }
-    }
-
-    /// Expired messages go without a sound when their turn comes, but one of each that is stored.
-    fn skip_expired(&mut self, at: usize, before: u64) {
-        let (sent, now_ms) = (&self.sent, self.now_ms);
-        self.subs[at].copies.retain(|sequence, copy| {
-            let expires_ms = sent[sequence].expires_ms;
-            let expired = expires_ms != 0 && expires_ms <= now_ms;
-            *sequence >= before || copy.place != Place::Ready || !expired
-        });
     }
 
     fn has_credit(&self, at: usize) -> bool {
@@ -697,9 +653,10 @@ fn held(sub: &Sub) -> Vec<(u64, u64)> {
 proptest! {
     #[test]
     fn a_topic_behaves_as_a_list_for_each_subscription(
-        ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 0..300)
+        ops in proptest::collection::vec(any::<(u8, u16, u16)>(), 0..300),
+        rules in rules::any_policy(),
     ) {
-        let mut test = Test::new();
+        let mut test = Test::new(rules);
         for op in ops {
             test.step(op);
         }

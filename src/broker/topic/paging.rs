@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Topic;
 use crate::broker::message::Message;
 use crate::broker::outlet::Outlet;
+use crate::broker::paging::Readable;
 use crate::broker::subscription::SubscriptionKey;
 
 /// Messages asked back from the store in one go for a lagging durable subscription.
@@ -29,7 +30,11 @@ impl Topic {
                 self.held_bytes += bytes;
                 kept.entry.message = message;
             } else {
-                self.log.remove(sequence);
+                let lost = self.log.remove(sequence);
+                let at = lost.and_then(|kept| kept.entry.at);
+                if let Some(at) = at.filter(|at| at.is_temp()) {
+                    out.remove(sequence, at);
+                }
                 self.log_bytes -= bytes;
                 for subscriber in self.subscriptions.values_mut() {
                     subscriber.forget(sequence, bytes);
@@ -47,9 +52,7 @@ impl Topic {
     }
 
     pub(super) fn page_out(&mut self) {
-        let Some(durable) = self.durable_through else {
-            return;
-        };
+        let readable = self.readable();
         while self.held_bytes > self.limits.window_bytes {
             let Some(sequence) = self.log.next_from(self.page_from) else {
                 break;
@@ -57,7 +60,7 @@ impl Topic {
             let Some(kept) = self.log.get(sequence) else {
                 break;
             };
-            if kept.entry.at.is_some_and(|at| at > durable) {
+            if kept.entry.at.is_some_and(|at| !readable.has(at)) {
                 break;
             }
             self.unload(sequence);
@@ -65,16 +68,24 @@ impl Topic {
         }
     }
 
-    /// Lets a durable entry leave memory if more than the window is held.
+    /// What can be read back.
+    pub(super) fn readable(&self) -> Readable {
+        Readable::through(self.durable_through)
+    }
+
+    /// Lets a stored entry leave memory if more than the window is held.
     pub(super) fn unload(&mut self, sequence: u64) {
-        if self.held_bytes <= self.limits.window_bytes {
+        self.unload_beyond(sequence, self.limits.window_bytes);
+    }
+
+    pub(super) fn unload_beyond(&mut self, sequence: u64, window_bytes: u64) {
+        if self.held_bytes <= window_bytes {
             return;
         }
-        let stored = |at| Some(at) <= self.durable_through;
-        let leaves = self
-            .log
-            .get(sequence)
-            .is_some_and(|kept| kept.entry.message.is_some() && kept.entry.at.is_some_and(stored));
+        let readable = self.readable();
+        let leaves = self.log.get(sequence).is_some_and(|kept| {
+            kept.entry.message.is_some() && kept.entry.at.is_some_and(|at| readable.has(at))
+        });
         if leaves && let Some(kept) = self.log.get_mut(sequence) {
             let (message, bytes) = (kept.entry.message.take(), u64::from(kept.entry.bytes.get()));
             self.let_go(message, bytes);

@@ -11,6 +11,123 @@ use crate::broker::redelivery::{Failure, OnNack};
 use crate::broker::subscription::SubscriptionKey;
 
 impl Topic {
+    /// Says that the socket has taken the next `count` deliveries of an `auto` consumer.
+    pub fn written(&mut self, key: SubscriptionKey, count: u64, out: &mut impl Outlet) {
+        let Some(consumer) = self.consumer(key) else {
+            return;
+        };
+        let taken: Vec<Delivery> = (0..count).map_while(|_| consumer.pop()).collect();
+        self.finish(0, key, taken, Ack::Consumed, out);
+    }
+
+    /// Applies an acknowledgement. Returns false if no such delivery waits (ACK-3).
+    pub fn acknowledge(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let Some(taken) = self.take_out(key, which) else {
+            return false;
+        };
+        self.finish(now_ms, key, taken, ack, out);
+        self.dispatch(now_ms, key, out);
+        true
+    }
+
+    /// Takes deliveries out of the consumer's hands for a transaction (TX-6).
+    pub fn take(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        which: Which,
+        out: &mut impl Outlet,
+    ) -> Option<Vec<Delivery>> {
+        let taken = self.take_out(key, which)?;
+        self.subscriptions[key]
+            .in_transactions
+            .extend(taken.iter().map(|delivery| delivery.sequence));
+        self.dispatch(now_ms, key, out);
+        Some(taken)
+    }
+
+    /// Ends deliveries that a transaction had taken, at its commit.
+    pub fn commit(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        ack: Ack,
+        out: &mut impl Outlet,
+    ) {
+        self.leave_transaction(key, &taken);
+        self.finish(now_ms, key, taken, ack, out);
+        self.dispatch(now_ms, key, out);
+    }
+
+    /// Gives deliveries back that a transaction had taken, at its abort (ACK-6).
+    pub fn restore(
+        &mut self,
+        now_ms: u64,
+        key: SubscriptionKey,
+        taken: Vec<Delivery>,
+        out: &mut impl Outlet,
+    ) {
+        self.leave_transaction(key, &taken);
+        for delivery in taken {
+            match self.consumer(key) {
+                Some(consumer) if consumer.was_given(delivery.number) => {
+                    consumer.restore(delivery);
+                }
+                _ => self.put_back(key, delivery),
+            }
+        }
+        self.dispatch(now_ms, key, out);
+    }
+
+    /// Ends a rejected delivery of a durable subscription after its dead letter is in the journal.
+    pub fn rejected(&mut self, key: SubscriptionKey, sequence: u64, out: &mut impl Outlet) {
+        // A subscription that was dropped meanwhile has given up its references.
+        let Some(subscriber) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        if subscriber.in_transactions.remove(&sequence) {
+            self.progress(key, &[sequence], out);
+            self.release(sequence, out);
+        }
+    }
+
+    /// Takes a rejected delivery back, because its dead letter could not be stored. Nothing is delivered
+    /// here: it would be rejected again at once, and again.
+    pub fn take_back(&mut self, rejected: Rejected) {
+        let Rejected {
+            sequence,
+            mut entry,
+            subscription,
+            expired,
+            ..
+        } = rejected;
+        self.stats.expired -= u64::from(expired);
+        self.stats.dead_lettered -= u64::from(!expired);
+        if let Some(kept) = self.log.get_mut(sequence).filter(|_| expired) {
+            kept.buried = false;
+        }
+        let Some(subscriber) = subscription.and_then(|key| self.subscriptions.get_mut(key)) else {
+            return;
+        };
+        subscriber.in_transactions.remove(&sequence);
+        entry.redelivered |= !expired;
+        if let Some(message) = &entry.message {
+            if expired {
+                self.overdue.insert((message.expires_ms, sequence));
+            }
+            self.held_bytes += u64::from(entry.bytes.get());
+        }
+        subscriber.returned.insert(sequence, entry);
+    }
+
     pub(super) fn take_out(&mut self, key: SubscriptionKey, which: Which) -> Option<Vec<Delivery>> {
         let consumer = self.consumer(key)?;
         if consumer.mode == AckMode::Auto {
@@ -152,7 +269,7 @@ impl Topic {
         delivery.entry.redeliveries = delivery.entry.redeliveries.saturating_add(1);
         let Some(cause) = self.policy.verdict(delivery.entry.redeliveries, failure) else {
             let durable = self.subscriptions.get(key).and_then(|found| found.durable);
-            if let (Some(id), Some(_)) = (durable, delivery.entry.at) {
+            if let (Some(id), Some(_)) = (durable, delivery.entry.journaled_at()) {
                 out.redelivered_to(id, delivery.sequence, delivery.entry.redeliveries);
             }
             self.put_back(key, delivery);
@@ -189,13 +306,14 @@ impl Topic {
 
     pub(super) fn put_back(&mut self, key: SubscriptionKey, mut delivery: Delivery) {
         let bytes = u64::from(delivery.entry.bytes.get());
+        let at = delivery.entry.at;
+        let stored = at.is_some_and(|at| self.readable().has(at));
         let Some(subscriber) = self.subscriptions.get_mut(key) else {
             self.let_go(delivery.entry.message, bytes);
             return;
         };
         delivery.entry.redelivered = true;
         // Over the window what the store can give back need not wait in memory for the next consumer.
-        let stored = delivery.entry.at.is_some() && delivery.entry.at <= self.durable_through;
         let mut unloaded = None;
         if stored && self.held_bytes > self.limits.window_bytes {
             unloaded = delivery.entry.message.take();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use super::evict::Bounds;
 use super::{Kept, Selection};
 use crate::broker::delivery::{Delivery, Entry};
 use crate::broker::log::Log;
@@ -44,6 +45,8 @@ pub(super) struct Subscriber {
     pub(super) marks: BTreeMap<u64, u16>,
     /// Below the cursor and not done with, of a durable subscription.
     pub(super) open: Places,
+    /// What may wait for it, if that is not the same as for all.
+    pub(super) bounds: Option<Box<Bounds>>,
 }
 
 impl Subscriber {
@@ -65,6 +68,7 @@ impl Subscriber {
             acknowledged: BTreeSet::new(),
             marks: BTreeMap::new(),
             open: Places::default(),
+            bounds: None,
         }
     }
 
@@ -106,7 +110,7 @@ impl Subscriber {
     pub(super) fn lag_behind(&mut self, sequence: u64, bytes: u64) {
         self.lag += 1;
         self.lag_bytes += bytes;
-        if self.selection.is_choosy() {
+        if self.ranked().is_none() && self.selection.is_choosy() {
             self.wanted.insert(sequence);
         }
     }
@@ -115,7 +119,9 @@ impl Subscriber {
     pub(super) fn waits_for(&self, sequence: u64) -> bool {
         self.lag > 0
             && sequence >= self.cursor
-            && if self.selection.is_choosy() {
+            && if let Some(ranked) = self.ranked() {
+                ranked.contains(sequence)
+            } else if self.selection.is_choosy() {
                 self.wanted.contains(sequence)
             } else {
                 !self.acknowledged.contains(&sequence)
@@ -126,6 +132,9 @@ impl Subscriber {
     pub(super) fn next_waiting(&mut self, log: &Log<Kept>) -> Option<u64> {
         if self.lag == 0 {
             return None;
+        }
+        if let Some(ranked) = self.ranked() {
+            return ranked.first();
         }
         if self.selection.is_choosy() {
             return self.wanted.first();
@@ -149,6 +158,7 @@ impl Subscriber {
     pub(super) fn leave_out(&mut self, sequence: u64, bytes: u64) {
         self.lag -= 1;
         self.lag_bytes -= bytes;
+        self.unrank(sequence);
         if self.selection.is_choosy() {
             self.wanted.remove(sequence);
         }

@@ -1,6 +1,8 @@
 use super::*;
+use crate::broker::delivery::{Ack, AckMode, Ending, Which};
 use crate::broker::double::{World, message};
 use crate::broker::outlet::Progress;
+use crate::broker::subscription::Window;
 
 struct Bench {
     topic: Topic,

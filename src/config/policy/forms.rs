@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::broker::OnNack;
-use crate::broker::policy::{DeadLetterKind, Overflow};
+use crate::broker::policy::{
+    DeadLetterKind, Eviction, Overflow, PendingLimitKind, RecoveryKind, SlowKind,
+};
 use crate::broker::queue::GroupRebalance;
 use crate::config::leaf::{Leaf, Literal, quoted};
 use crate::config::{ByteSize, Duration};
@@ -78,6 +80,45 @@ impl Form for MillisOrNone {
     }
 }
 
+/// Milliseconds, or 0 for never, which −1 means too.
+pub(super) struct MillisOrNever;
+
+impl Form for MillisOrNever {
+    type Value = u64;
+    const EXPECTED: &'static str =
+        "a number of milliseconds, a length of time such as \"30s\", or 0 for never";
+
+    fn read(literal: &Literal<'_>) -> Option<u64> {
+        match literal {
+            Literal::Integer(-1) => Some(0),
+            other => Millis::read(other),
+        }
+    }
+
+    fn write(ms: &u64) -> String {
+        Millis::write(ms)
+    }
+}
+
+/// A part of a whole, 1 to 100.
+pub(super) struct Percent;
+
+impl Form for Percent {
+    type Value = u8;
+    const EXPECTED: &'static str = "a whole number from 1 to 100";
+
+    fn read(literal: &Literal<'_>) -> Option<u8> {
+        match literal {
+            Literal::Integer(percent @ 1..=100) => u8::try_from(*percent).ok(),
+            _ => None,
+        }
+    }
+
+    fn write(percent: &u8) -> String {
+        percent.to_string()
+    }
+}
+
 /// A number, or −1 for any.
 pub(super) struct OrAny<T>(PhantomData<T>);
 
@@ -134,6 +175,43 @@ impl Form for Bytes {
             Some(bytes) => ByteSize::from_bytes(*bytes).to_toml(),
             None => "0".to_owned(),
         }
+    }
+}
+
+/// A size.
+pub(super) struct Size;
+
+impl Form for Size {
+    type Value = u64;
+    const EXPECTED: &'static str = "a size such as \"16 MiB\"";
+
+    fn read(literal: &Literal<'_>) -> Option<u64> {
+        ByteSize::read(literal).ok().map(ByteSize::bytes)
+    }
+
+    fn write(bytes: &u64) -> String {
+        ByteSize::from_bytes(*bytes).to_toml()
+    }
+}
+
+/// A number, of messages or octets, or −1 for the usual one.
+pub(super) struct SizeOrDefault;
+
+impl Form for SizeOrDefault {
+    type Value = Option<u64>;
+    const EXPECTED: &'static str = "a number, a size such as \"64 KiB\", or -1 for the default";
+
+    fn read(literal: &Literal<'_>) -> Option<Option<u64>> {
+        match literal {
+            Literal::Integer(-1) => Some(None),
+            Literal::Integer(number) => u64::try_from(*number).ok().map(Some),
+            Literal::Text(_) => Size::read(literal).map(Some),
+            _ => None,
+        }
+    }
+
+    fn write(value: &Option<u64>) -> String {
+        value.map_or_else(|| "-1".to_owned(), |number| number.to_string())
     }
 }
 
@@ -204,6 +282,70 @@ impl Words for GroupRebalance {
     const WORDS: &'static [(&'static str, Self)] = &[("never", Self::Never), ("idle", Self::Idle)];
 }
 
+impl Words for PendingLimitKind {
+    const EXPECTED: &'static str = "\"none\", \"constant\" or \"prefetchRate\"";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("constant", Self::Constant),
+        ("prefetchRate", Self::PrefetchRate),
+        ("constantPendingMessageLimitStrategy", Self::Constant),
+        (
+            "prefetchRatePendingMessageLimitStrategy",
+            Self::PrefetchRate,
+        ),
+    ];
+}
+
+impl Words for Eviction {
+    const EXPECTED: &'static str =
+        "\"oldest\", \"oldestWithLowestPriority\", \"uniqueProperty\" or \"disconnect\"";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("oldest", Self::Oldest),
+        ("oldestWithLowestPriority", Self::LowestPriority),
+        ("uniqueProperty", Self::UniqueProperty),
+        ("disconnect", Self::Disconnect),
+        ("oldestMessageEvictionStrategy", Self::Oldest),
+        (
+            "oldestMessageWithLowestPriorityEvictionStrategy",
+            Self::LowestPriority,
+        ),
+        (
+            "uniquePropertyMessageEvictionStrategy",
+            Self::UniqueProperty,
+        ),
+    ];
+}
+
+impl Words for SlowKind {
+    const EXPECTED: &'static str = "\"none\", \"abortSlowConsumer\" or \"abortSlowAckConsumer\"";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("abortSlowConsumer", Self::Window),
+        ("abortSlowAckConsumer", Self::Acks),
+        ("abortSlowConsumerStrategy", Self::Window),
+        ("abortSlowAckConsumerStrategy", Self::Acks),
+    ];
+}
+
+impl Words for RecoveryKind {
+    const EXPECTED: &'static str =
+        "\"none\", \"lastImage\", \"fixedCount\", \"fixedSize\", \"timed\" or \"retained\"";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("lastImage", Self::LastImage),
+        ("fixedCount", Self::FixedCount),
+        ("fixedSize", Self::FixedSize),
+        ("timed", Self::Timed),
+        ("retained", Self::Retained),
+        ("noSubscriptionRecoveryPolicy", Self::None),
+        ("lastImageSubscriptionRecoveryPolicy", Self::LastImage),
+        ("fixedCountSubscriptionRecoveryPolicy", Self::FixedCount),
+        ("fixedSizedSubscriptionRecoveryPolicy", Self::FixedSize),
+        ("timedSubscriptionRecoveryPolicy", Self::Timed),
+        ("retainedMessageSubscriptionRecoveryPolicy", Self::Retained),
+    ];
+}
+
 /// Whether a group waits for its member in redelivery delay.
 pub(super) struct HoldOrPass;
 
@@ -235,6 +377,11 @@ mod tests {
         assert_eq!(Millis::read(&Literal::Integer(-1)), None);
         assert_eq!(MillisOrNone::read(&Literal::Integer(-1)), Some(None));
         assert_eq!(MillisOrNone::write(&None), "-1");
+        assert_eq!(MillisOrNever::read(&Literal::Integer(-1)), Some(0));
+        assert_eq!(MillisOrNever::read(&Literal::Text("0s")), Some(0));
+        assert_eq!(Percent::read(&Literal::Integer(100)), Some(100));
+        assert_eq!(Percent::read(&Literal::Integer(0)), None);
+        assert_eq!(Percent::read(&Literal::Integer(101)), None);
         assert_eq!(OrAny::<u16>::read(&Literal::Integer(-1)), Some(None));
         assert_eq!(OrAny::<u16>::read(&Literal::Integer(70_000)), None);
         assert_eq!(OrAny::<u16>::write(&Some(6)), "6");

@@ -5,11 +5,16 @@
 //! - `docs/policies.md` is written from here, and a test compares the two.
 
 use crate::broker::OnNack;
-use crate::broker::policy::{DeadLetterKind, DestinationPolicy, Overflow};
+use crate::broker::policy::{
+    DeadLetterKind, DestinationPolicy, Eviction, Overflow, PendingLimitKind, RecoveryKind, SlowKind,
+};
 use crate::broker::queue::GroupRebalance;
 use crate::config::leaf::Literal;
 
-use super::forms::{Bytes, Form, HoldOrPass, Messages, Millis, MillisOrNone, OrAny, Plain, Word};
+use super::forms::{
+    Bytes, Form, HoldOrPass, Messages, Millis, MillisOrNever, MillisOrNone, OrAny, Percent, Plain,
+    Size, SizeOrDefault, Word,
+};
 
 /// A key of a policy entry.
 #[derive(Debug)]
@@ -190,6 +195,10 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// After which time without a message a group is forgotten (not in ActiveMQ).
     "groupIdleTimeout" = queue.group_idle_timeout_ms as Millis;
 
+    /// After which time without a delivery a queue is reported that could deliver, by a line in the log; 0: never (not in
+    /// ActiveMQ).
+    "stallTimeout" = queue.stall_after_ms as Millis;
+
     /// Whether a client that names a destination creates it (not in ActiveMQ).
     "autoCreate" = auto_create as Plain<bool>, also destinations.auto_create;
     /// The most destinations that the entry may match; -1: any number.
@@ -207,12 +216,61 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     /// What happens beyond these: producers `wait`, get an error (`reject`), or the oldest messages are dropped
     /// (`drop-head`) (not in ActiveMQ).
     "overflow" = limits.overflow as Word<Overflow>;
-    /// The octets in memory at which producers of messages that are not persistent wait; 0: only `memory.limit` counts.
+    /// The octets in memory at which producers of messages that are not persistent wait; 0: only `memory.limit` counts. The disk is
+    /// not bounded by it: persistent messages leave memory sooner.
     "memoryLimit" = limits.memory_bytes_max as Bytes;
     /// Whether producers wait at `memoryLimit`.
     "producerFlowControl" = limits.producer_flow_control as Plain<bool>;
+    /// The part of `memoryLimit`, in percent, from which on persistent messages leave memory.
+    "cursorMemoryHighWaterMark" = limits.memory_mark_percent as Percent;
+    /// The part of `store.limit`, in percent, from which on producers of persistent messages wait.
+    "storeUsageHighWaterMark" = limits.store_mark_percent as Percent;
     /// Whether a producer gets an error where it would wait for space.
-    "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>;
+    "sendFailIfNoSpace" = limits.fails_if_no_space as Plain<bool>, also usage.send_fail_if_no_space;
+    /// After which time a producer that waits for space gets an error; 0 or -1: it waits.
+    "sendFailIfNoSpaceAfterTimeout" = limits.fails_after_ms as MillisOrNever, also usage.send_fail_if_no_space_after_timeout;
+    /// How often the log says that a producer still waits for space; 0 or -1: only when it begins and ends.
+    "blockedProducerWarningInterval" =
+        limits.warning_interval_ms as MillisOrNever, also usage.blocked_producer_warning_interval;
+
+    /// How many messages may wait for a topic subscriber beyond its window: any number (`none`), `constant` or
+    /// `prefetchRate`; see slow-consumers.md, as for all of these.
+    "pendingMessageLimitStrategy.type" | "pendingMessageLimitStrategy" = topic.pending.kind as Word<PendingLimitKind>;
+    /// That number, if it is constant; -1: any.
+    "pendingMessageLimitStrategy.limit" = topic.pending.messages_max as OrAny<u32>;
+    /// By what the window is multiplied otherwise.
+    "pendingMessageLimitStrategy.multiplier" = topic.pending.multiplier as Plain<f64>;
+    /// What goes when more wait: the `oldest`, the oldest of the lowest priority (`oldestWithLowestPriority`), the oldest
+    /// with a newer one of the same value (`uniqueProperty`), or the subscription itself (`disconnect`, not in ActiveMQ).
+    "messageEvictionStrategy.type" | "messageEvictionStrategy" = topic.eviction as Word<Eviction>;
+    /// The property of that value.
+    "messageEvictionStrategy.propertyName" = topic.eviction_property as Plain<String>;
+    /// Which consumers are ended: none, those that take nothing while messages wait (`abortSlowConsumer`), or those that
+    /// acknowledge nothing (`abortSlowAckConsumer`).
+    "slowConsumerStrategy.type" | "slowConsumerStrategy" = slow.kind as Word<SlowKind>;
+    /// At how many looks in a row a consumer may be slow; -1: any number.
+    "slowConsumerStrategy.maxSlowCount" = slow.count_max as OrAny<u32>;
+    /// For how long it may take nothing; -1: for ever.
+    "slowConsumerStrategy.maxSlowDuration" = slow.duration_max_ms as MillisOrNone;
+    /// How often consumers are looked at.
+    "slowConsumerStrategy.checkPeriod" = slow.check_period_ms as Millis;
+    /// Whether the whole connection is ended, not the subscription alone.
+    "slowConsumerStrategy.abortConnection" = slow.abort_connection as Plain<bool>;
+    /// For how long a consumer may acknowledge nothing.
+    "slowConsumerStrategy.maxTimeSinceLastAck" = slow.ack_max_ms as Millis;
+    /// Whether one that holds nothing may be silent.
+    "slowConsumerStrategy.ignoreIdleConsumers" = slow.ignore_idle as Plain<bool>;
+    /// What a topic keeps for those who come later: nothing (`none`), the last message (`lastImage`), `fixedCount`,
+    /// `fixedSize`, `timed`, or the last one with `ActiveMQ.Retain` (`retained`); see retroactive.md, as for all of these.
+    "subscriptionRecoveryPolicy.type" | "subscriptionRecoveryPolicy" = topic.recovery.kind as Word<RecoveryKind>;
+    /// How many messages (`fixedCount`) or octets (`fixedSize`); -1: 100 messages, 64 KiB.
+    "subscriptionRecoveryPolicy.maximumSize" = topic.recovery.size_max as SizeOrDefault;
+    /// For how long (`timed`).
+    "subscriptionRecoveryPolicy.recoverDuration" = topic.recovery.duration_ms as Millis;
+    /// The most octets in any case (not in ActiveMQ).
+    "subscriptionRecoveryPolicy.maxBytes" = topic.recovery.bytes_max as Size;
+    /// Whether every topic subscriber gets what is kept, asked for or not.
+    "alwaysRetroactive" = topic.always_retroactive as Plain<bool>;
 
     /// How many ids of messages (`message-dedup-id`) are remembered to recognise duplicates; 0: none, every message is
     /// taken (not in ActiveMQ).
@@ -248,29 +306,23 @@ static EFFECTIVE: &[PolicyKey] = effective! {
     "timestamping.futureOnly" = timestamping.future_only as Plain<bool>;
 };
 
-const NOT_BUILT: &str = "the feature it belongs to is not built yet";
 const AUDIT: &str =
-    "it audits producers of OpenWire, which is not built yet; ids of STOMP have dedupWindow";
+    "what a producer of OpenWire sends again is found by dedupWindow, as ids of STOMP are";
 const CURSORS: &str =
     "a backlog leaves memory by itself (memory.queue_window_bytes); there are no cursors to choose";
 const GROUPS: &str = "groups are always exact";
 const INTERNAL: &str = "it tunes a mechanism that this broker does not have";
 
 static WITHOUT_EFFECT: &[PolicyKey] = without_effect! {
-    "sendFailIfNoSpaceAfterTimeout" = "-1": "producers wait without a time-out, or fail at once with sendFailIfNoSpace";
-    "cursorMemoryHighWaterMark" = "70": CURSORS;
-    "storeUsageHighWaterMark" = "100": "producers wait when the disk is full";
-    "blockedProducerWarningInterval" = "30000": "a producer that waits is logged when its wait begins";
     "usePrefetchExtension" = "true": "what a transaction acknowledges always frees room";
     "messageGroupMapFactoryType" | "messageGroupMapFactory" = "cached": GROUPS;
     "maxExpirePageSize" = "400": "expired messages are found without a page limit";
     "enableMessageExpirationOnActiveDurableSubs" = "false": "expired messages are noticed when their turn comes";
     "gcWithNetworkConsumers" = "false": "there are no networks of brokers";
-    "pendingMessageLimitStrategy" = "none": "a slow subscriber keeps memory.slow_topic_subscriber_bytes_max";
-    "messageEvictionStrategy" = "oldest": "a slow subscriber loses its oldest messages";
-    "slowConsumerStrategy" = "none": NOT_BUILT;
-    "subscriptionRecoveryPolicy" = "none": NOT_BUILT;
-    "alwaysRetroactive" = "false": NOT_BUILT;
+    "messageEvictionStrategy.evictExpiredMessagesHighWatermark" = "1000": "expired messages are noticed when their turn comes";
+    "slowConsumerStrategy.ignoreNetworkConsumers" = "true": "there are no networks of brokers";
+    "subscriptionRecoveryPolicy.useSharedBuffer" = "true": INTERNAL;
+    "subscriptionRecoveryPolicy.wrapped" = "none": "a topic has one recovery policy";
     "dispatchPolicy" = "simple": "every subscriber gets every message in order of arrival";
     "pendingQueuePolicy" = "store": CURSORS;
     "pendingSubscriberPolicy" = "file": CURSORS;

@@ -18,7 +18,10 @@ use super::leaf::Literal;
 use super::{Config, WildcardStyle};
 use crate::broker::Pattern;
 use crate::broker::pattern::Syntax;
-use crate::broker::policy::{DeadLetterKind, DestinationPolicy, Policies, Policy, Scope};
+use crate::broker::policy::{
+    DeadLetterKind, DestinationPolicy, Eviction, PendingLimit, PendingLimitKind, Policies, Policy,
+    Scope, TopicPolicy,
+};
 use keys::{Effect, PolicyKey, Setter};
 
 pub(super) use read::{PREFIX, read_all};
@@ -379,11 +382,45 @@ fn check_policy(policy: &DestinationPolicy) -> Vec<String> {
     if let Err(text) = super::check::queue_name(&strategy.queue) {
         problems.push(format!("deadLetterStrategy.deadLetterQueue: {text}"));
     }
+    problems.extend(check_topic(&policy.topic));
+    if policy.slow.check_period_ms == 0 {
+        problems.push("slowConsumerStrategy.checkPeriod: must be above 0".to_owned());
+    }
     let factor = policy.queue.redelivery.collision_avoidance_factor;
     if !(0.0..=1.0).contains(&factor) {
         problems.push(format!(
             "collisionAvoidanceFactor: must be from 0 to 1, found {factor}"
         ));
+    }
+    problems
+}
+
+/// The same for what concerns topics only.
+fn check_topic(policy: &TopicPolicy) -> Vec<String> {
+    let mut problems = Vec::new();
+    let pending = &policy.pending;
+    let unused = PendingLimit {
+        kind: pending.kind,
+        ..PendingLimit::default()
+    };
+    if pending.kind == PendingLimitKind::None && *pending != unused {
+        problems.push(
+            "pendingMessageLimitStrategy: limit and multiplier mean nothing without a type, \"constant\" or \
+             \"prefetchRate\""
+                .to_owned(),
+        );
+    }
+    if !(0.0..=1e6).contains(&pending.multiplier) {
+        problems.push(format!(
+            "pendingMessageLimitStrategy.multiplier: must be from 0 to 1000000, found {}",
+            pending.multiplier
+        ));
+    }
+    if policy.eviction == Eviction::UniqueProperty && policy.eviction_property.is_empty() {
+        problems.push("messageEvictionStrategy: uniqueProperty needs a propertyName".to_owned());
+    }
+    if policy.recovery.bytes_max == 0 {
+        problems.push("subscriptionRecoveryPolicy.maxBytes: must be above 0".to_owned());
     }
     problems
 }

@@ -166,10 +166,11 @@ fn read_entry(
 /// Why a key does not take a value.
 fn refusal(key: &keys::PolicyKey, value: &toml::Value) -> Option<String> {
     match &key.effect {
-        Effect::Nothing { .. } => is_query(key.name, value).then(|| {
+        Effect::Sets(_) if is_query(key.name, value) => Some(
             "recovery by query is not supported; leave the key out, or use another policy"
-                .to_owned()
-        }),
+                .to_owned(),
+        ),
+        Effect::Nothing { .. } => None,
         Effect::Refused(instead) => Some(format!("is not supported; {instead}")),
         Effect::Sets(setter) => {
             let mut scratch = crate::broker::DestinationPolicy::default();
@@ -182,7 +183,7 @@ fn refusal(key: &keys::PolicyKey, value: &toml::Value) -> Option<String> {
 /// Spec: behaviour RCV-1, recovery by query is a configuration error.
 fn is_query(key: &str, value: &toml::Value) -> bool {
     let text = value.to_string().to_ascii_lowercase();
-    key == "subscriptionRecoveryPolicy" && text.contains("query")
+    key == "subscriptionRecoveryPolicy.type" && text.contains("query")
 }
 
 /// The values of a table and of those in it. A table is taken apart only where its keys are known; the rest is one value.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::broker::Destination;
 use crate::broker::OnNack;
-use crate::broker::policy::Overflow;
+use crate::broker::policy::{Overflow, PendingLimitKind};
 use crate::config::load::{self, Sources};
 
 fn load(text: &str) -> Result<load::Loaded, Vec<String>> {
@@ -37,8 +37,10 @@ overflow = "drop-head"
 topic = "a.*"
 dead_letter_strategy = "discarding"
 timestamping.ttlCeiling = 60000
+dispatchPolicy = "simpleDispatchPolicy"
 [policy.pendingMessageLimitStrategy]
-constant = 10
+type = "constantPendingMessageLimitStrategy"
+limit = 50
 [[policy]]
 tempQueue = true
 queuePrefetch = 1
@@ -58,6 +60,8 @@ queuePrefetch = 1
     let topic = policies.of(&Destination::topic("a.b"));
     assert_eq!(topic.dead_letters.kind, DeadLetterKind::Discard);
     assert_eq!(topic.timestamping.ttl_ceiling_ms, 60_000);
+    assert_eq!(topic.topic.pending.kind, PendingLimitKind::Constant);
+    assert_eq!(topic.topic.pending.messages_max, Some(50));
     assert_eq!(policies.choose(Scope::TempQueue, "x").queue_prefetch, 1);
     assert_eq!(
         policies.of(&Destination::queue("x")),
@@ -66,8 +70,8 @@ queuePrefetch = 1
     assert_eq!(
         loaded.config.policy_warnings(),
         [
-            "pendingMessageLimitStrategy has no effect in policy 2 (topic = \"a.*\"): a slow subscriber keeps \
-             memory.slow_topic_subscriber_bytes_max"
+            "dispatchPolicy has no effect in policy 2 (topic = \"a.*\"): every subscriber gets every message in order of \
+             arrival"
         ]
     );
 }
@@ -93,6 +97,11 @@ queue = ">"
 queue = "x"
 deadLetterStrategy = { type = "individual", queuePrefix = "" }
 [[policy]]
+topic = "z"
+pendingMessageLimitStrategy.limit = 5
+messageEvictionStrategy = "uniquePropertyMessageEvictionStrategy"
+slowConsumerStrategy = { type = "abortSlowConsumerStrategy", checkPeriod = 0 }
+[[policy]]
 topic = "y"
 subscriptionRecoveryPolicy = "queryBasedSubscriptionRecoveryPolicy"
 inherit = 1
@@ -108,13 +117,17 @@ inherit = 1
              `deadLetterStrategy.processExpired`?",
             "f.toml:8:1: policy 2: needs one of queue, topic, tempQueue and tempTopic, with a name or a pattern such as \
              \"orders.>\"",
-            "f.toml:19:30: policy 6 (topic = \"y\").subscriptionRecoveryPolicy: recovery by query is not supported; leave \
-             the key out, or use another policy",
-            "f.toml:20:11: policy 6 (topic = \"y\").inherit: expected true or false, found 1",
+            "f.toml:24:30: policy 7 (topic = \"y\").subscriptionRecoveryPolicy.type: recovery by query is not supported; \
+             leave the key out, or use another policy",
+            "f.toml:25:11: policy 7 (topic = \"y\").inherit: expected true or false, found 1",
             "f.toml:10:1: policy 3 (topic = \"a.>.b\"): the wildcard \">\" can only be the last level; \"*\" stands for \
              one level",
             "f.toml:14:1: policy 5 (queue = \"x\"): deadLetterStrategy: queuePrefix and queueSuffix are both empty, so \
              that each queue would be its own dead-letter queue",
+            "f.toml:17:1: policy 6 (topic = \"z\"): pendingMessageLimitStrategy: limit and multiplier mean nothing without \
+             a type, \"constant\" or \"prefetchRate\"",
+            "f.toml:17:1: policy 6 (topic = \"z\"): messageEvictionStrategy: uniqueProperty needs a propertyName",
+            "f.toml:17:1: policy 6 (topic = \"z\"): slowConsumerStrategy.checkPeriod: must be above 0",
         ]
     );
     assert_eq!(

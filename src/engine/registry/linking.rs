@@ -33,7 +33,7 @@ impl Registry {
 
     fn link_all(&self, known: &mut Known) {
         let rules = self.route_rules();
-        let cells: Vec<Arc<Cell>> = known.cells.values().cloned().collect();
+        let cells: Vec<Arc<Cell>> = known.cells.iter().cloned().collect();
         for cell in &cells {
             let branches = self.composite_branches(&rules, known, cell);
             cell.routes.set(branches);
@@ -76,7 +76,7 @@ impl Registry {
                     |(by, consumed): &(usize, Pattern)| *by == rule && consumed.matches(&name.name);
                 rules.feeding(&other.destination).iter().any(fed)
             };
-            for queue in known.cells.values().filter(consumes) {
+            for queue in known.cells.iter().filter(consumes) {
                 feed(&rules, rule, cell, queue);
             }
         }
@@ -85,7 +85,7 @@ impl Registry {
                 rules.virtual_of(&other.destination).contains(&rule)
                     && consumed.matches(&other.destination.name)
             };
-            for topic in known.cells.values().filter(feeds) {
+            for topic in known.cells.iter().filter(feeds) {
                 feed(&rules, rule, topic, cell);
             }
         }
@@ -102,7 +102,7 @@ impl Registry {
                 }
             }
             (Kind::Topic, _) => {
-                let queues = known.shared.get(&name.name).into_iter().flatten();
+                let queues = known.shared.get(&*name.name).into_iter().flatten();
                 for queue in queues.filter_map(|queue| known.cells.get(queue)) {
                     share(cell, queue);
                 }

@@ -1,11 +1,14 @@
 //! The engine with sockets that do as they are told: outboxes by themselves, and several threads on one queue.
 
 mod admin;
+mod governor;
 mod moves;
 mod outbox;
 mod policies;
 mod routes;
 mod schedule;
+mod spilling;
+mod standing;
 mod threads;
 
 use std::io::{self, IoSlice};
@@ -115,21 +118,22 @@ impl Frame {
 struct Plain;
 
 impl Encoder for Plain {
-    fn head(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, outgoing: &Outgoing<'_>, out: &mut Vec<u8>) -> bool {
         let MessageId { origin, serial } = outgoing.message.id;
         let redelivered = u8::from(outgoing.redelivered);
         out.extend_from_slice(format!("{origin} {serial} {redelivered}\n").as_bytes());
+        true
     }
 
     fn wire(&self) -> u8 {
         1
     }
 
-    fn tail(&self) -> &[u8] {
-        b"\0"
+    fn tail(&self, out: &mut Vec<u8>) {
+        out.push(0);
     }
 
-    fn browse_end(&mut self, out: &mut Vec<u8>) {
+    fn browse_end(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"end\n\0");
     }
 }
@@ -142,6 +146,7 @@ fn settings() -> Settings {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        memory_mark_bytes: 1 << 29,
         scheduler_bytes_max: 1 << 30,
         group_reader: None,
         advisories: Default::default(),
@@ -173,6 +178,7 @@ fn open(directory: &Path, durability: &Arc<Durability>) -> Opened {
         segment_bytes: 1 << 20,
         checkpoint_interval: Duration::from_secs(3600),
         compaction_rate: 16 << 20,
+        limit_bytes: None,
     };
     opening::open(&values, durability).unwrap()
 }

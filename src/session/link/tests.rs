@@ -24,19 +24,20 @@ impl Socket for Nowhere {
 }
 
 impl Encoder for Nowhere {
-    fn head(&mut self, _: &Outgoing<'_>, out: &mut Vec<u8>) {
+    fn head(&self, _: &Outgoing<'_>, out: &mut Vec<u8>) -> bool {
         out.push(b'm');
+        true
     }
 
     fn wire(&self) -> u8 {
         1
     }
 
-    fn tail(&self) -> &[u8] {
-        b"\0"
+    fn tail(&self, out: &mut Vec<u8>) {
+        out.push(0);
     }
 
-    fn browse_end(&mut self, _: &mut Vec<u8>) {}
+    fn browse_end(&self, _: &mut Vec<u8>) {}
 }
 
 /// One octet can be read, once.
@@ -106,6 +107,7 @@ fn engine() -> Arc<Engine> {
         routes: Default::default(),
         policies: Arc::default(),
         memory_limit_bytes: 1 << 30,
+        memory_mark_bytes: 1 << 29,
         scheduler_bytes_max: 1 << 30,
         group_reader: None,
         advisories: Default::default(),
@@ -137,6 +139,7 @@ fn subscribed(engine: &Arc<Engine>, cell: &Arc<Cell>) -> Session {
             wishes: Wishes::default(),
             encode: Box::new(|_, _| Box::new(Nowhere)),
             origin: 1,
+            lateness: crate::engine::feeds::Lateness::default(),
             facts: None,
         },
         durable: None,
@@ -200,7 +203,7 @@ fn a_temporary_destination_stays_while_somebody_consumes_from_it() {
     let lost = engine.registry.create_temporary(Kind::Queue, "ID-1", None);
     let cell = session.create_temporary(Kind::Queue, "ID-1");
     assert!(Arc::ptr_eq(&lost, &cell));
-    assert_eq!(cell.owner.get().map(String::as_str), Some("ID:b-1"));
+    assert_eq!(cell.owner.get().map(|owner| &**owner), Some("ID:b-1"));
     let consumer = subscribed(&engine, &cell);
     let refused = session.remove_temporary(&cell.destination).unwrap_err();
     assert_eq!(

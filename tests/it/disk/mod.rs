@@ -5,7 +5,7 @@ mod troubled;
 
 use std::sync::Arc;
 
-use ferrymq::config::ByteSize;
+use ferrymq::config::{ByteSize, SizeOrPercent};
 
 use self::troubled::TroubledDisk;
 use crate::wait::until;
@@ -77,6 +77,45 @@ fn without_space_producers_wait_and_consumers_make_it() {
     consumer.fence();
     receipts(&mut producer, 1, count);
     pouring.join().expect("it has sent all");
+}
+
+/// USE-4: without space for temporary storage producers of messages that are not persistent wait, and go on without
+/// anybody's help when there is some.
+#[test]
+fn without_space_messages_are_not_spilled_until_there_is_some() {
+    let disk = TroubledDisk::default();
+    let server = Server::on_disk(Arc::new(disk.clone()), |config| {
+        config.memory.limit = SizeOrPercent::Size(ByteSize::from_mib(16));
+        // Nobody else wants space.
+        config.broker.ephemeral = true;
+    });
+    let mut producer = server.client();
+    producer.ask(&format!("SEND {QUEUE} number:0"));
+    disk.set_room(8 << 20);
+    let count: u64 = 4000;
+    let mut octets = Vec::new();
+    for number in 1..=count {
+        let head = format!("SEND {QUEUE} receipt:{number} number:{number}");
+        octets.extend(frame(&head, [b'x'; 16_000]));
+    }
+    let mut writer = producer.writer();
+    let pouring = std::thread::spawn(move || {
+        std::io::Write::write_all(&mut writer, &octets).expect("the broker reads");
+    });
+    let temp = || server.engine().temp().expect("it is there");
+    until("full memory and a full disk", || {
+        let is_full = server.engine().memory.is_full() && temp().is_full();
+        is_full.then_some(())
+    });
+    assert!(!pouring.is_finished());
+    disk.set_room(1 << 30);
+    receipts(&mut producer, 1, count);
+    pouring.join().expect("it has sent all");
+    let mut consumer = server.client();
+    consumer.ask(&format!("SUBSCRIBE id:1 {QUEUE}"));
+    for number in 0..=count {
+        consumer.expect(&format!("MESSAGE number:{number}"));
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@ mod dialects;
 mod duplicates;
 mod durables;
 mod ledger;
+mod limits;
 mod load;
 mod process;
 mod rounds;
 mod scheduling;
+mod spilled;
 mod stopping;
 
 use std::fs;

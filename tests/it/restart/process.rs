@@ -78,6 +78,16 @@ impl Process {
         })
     }
 
+    /// The memory it takes; `None` where the system does not tell.
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).expect("the log is UTF-8")
     }

@@ -256,7 +256,7 @@ impl Server {
 
     /// The counters of a destination.
     pub(crate) fn stats(&self, kind: Kind, name: &str) -> Stats {
-        let name = name.to_owned();
+        let name = name.into();
         let cell = self.cell(&Destination { kind, name }).expect("it is there");
         let state = cell.lock();
         match &state.machine {

@@ -161,15 +161,6 @@ pub(super) const CASES: &[Case] = &[
             .message("m")
             .check("MESSAGE destination:/queue/ID\\cx");
     }),
-    // What comes later is refused until then, never silently ignored.
-    case("not yet", |s| {
-        let mut client = s.client();
-        client.refused(
-            "SUBSCRIBE id:1 destination:/topic/t activemq.retroactive:true",
-            "ERROR message~'not supported yet'",
-        );
-        client.ask("SUBSCRIBE id:1 destination:/queue/not-yet");
-    }),
     case("SUB-6", |s| {
         let mut client = s.client();
         ["1", "2", "3"]

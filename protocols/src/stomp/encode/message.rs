@@ -15,14 +15,15 @@ use crate::decimal::{push_hex, push_u64};
 #[derive(Clone, Debug)]
 pub struct MessageTemplate {
     version: Version,
-    /// `MESSAGE`, `subscription`, `destination` and the beginning of `message-id`.
+    /// `MESSAGE`, `subscription`, `destination` and the beginning of `message-id`; then `ack:<prefix>`, or nothing in auto
+    /// mode and before 1.2.
     lines: Box<[u8]>,
     /// Where `destination` begins in `lines`.
-    destination_at: usize,
+    destination_at: u32,
     /// Where `message-id` begins in `lines`.
-    message_id_at: usize,
-    /// `ack:<prefix>`; empty in auto mode and before 1.2.
-    ack: Box<[u8]>,
+    message_id_at: u32,
+    /// Where `ack` begins in `lines`.
+    ack_at: u32,
 }
 
 /// Which id a message has.
@@ -130,6 +131,11 @@ impl LineCache {
 /// numeric values take together.
 const FIXED_LINES_BYTES_MAX: usize = 320;
 
+/// A place in the lines of a template: what a SUBSCRIBE and a destination name have room for.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("headers of a frame are limited to less than 4 GiB")
+}
+
 impl MessageTemplate {
     /// Renders what is constant.
     ///
@@ -148,23 +154,23 @@ impl MessageTemplate {
         if let Some(id) = subscription_id {
             push_line("subscription", id, version, &mut lines);
         }
-        let destination_at = lines.len();
+        let destination_at = place(lines.len());
         push_line("destination", destination, version, &mut lines);
-        let message_id_at = lines.len();
+        let message_id_at = place(lines.len());
         lines.extend_from_slice(b"message-id:");
         escape_into("ID:", version, &mut lines);
         escape_into(id_prefix, version, &mut lines);
-        let mut ack = Vec::new();
+        let ack_at = place(lines.len());
         if let (Some(prefix), Version::V12) = (ack_prefix, version) {
-            ack.extend_from_slice(b"ack:");
-            escape_into(prefix, version, &mut ack);
+            lines.extend_from_slice(b"ack:");
+            escape_into(prefix, version, &mut lines);
         }
         Self {
             version,
             lines: lines.into(),
             destination_at,
             message_id_at,
-            ack: ack.into(),
+            ack_at,
         }
     }
 
@@ -183,11 +189,7 @@ impl MessageTemplate {
         out: &mut Vec<u8>,
     ) {
         out.reserve(
-            self.lines.len()
-                + self.ack.len()
-                + fields.user_head.len()
-                + fields.extra.len()
-                + FIXED_LINES_BYTES_MAX,
+            self.lines.len() + fields.user_head.len() + fields.extra.len() + FIXED_LINES_BYTES_MAX,
         );
         self.push_identity(fields, out);
         out.extend_from_slice(cache.get(fields));
@@ -206,10 +208,11 @@ impl MessageTemplate {
                 out.push(b'\n');
             }
         }
+        let ack = &self.lines[self.ack_at as usize..];
         if let Some(delivery) = fields.ack
-            && !self.ack.is_empty()
+            && !ack.is_empty()
         {
-            out.extend_from_slice(&self.ack);
+            out.extend_from_slice(ack);
             push_u64(delivery, out);
             out.push(b'\n');
         }
@@ -244,7 +247,7 @@ impl MessageTemplate {
 
     /// Appends the end marker of a queue browser (BRO-1).
     pub fn encode_browser_end(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.lines[..self.message_id_at]);
+        out.extend_from_slice(&self.lines[..self.message_id_at as usize]);
         out.extend_from_slice(b"message-id:0\nbrowser:end\n\n");
         out.extend_from_slice(super::FRAME_END);
     }
@@ -252,16 +255,17 @@ impl MessageTemplate {
     /// Command, `subscription`, `destination`, `message-id`.
     #[inline]
     fn push_identity(&self, fields: &MessageFields<'_>, out: &mut Vec<u8>) {
+        let lines = &self.lines[..self.ack_at as usize];
         match (fields.destination, fields.message_id) {
-            (None, MessageRef::Id(_)) => out.extend_from_slice(&self.lines),
+            (None, MessageRef::Id(_)) => out.extend_from_slice(lines),
             (None, MessageRef::Text(_)) => {
-                out.extend_from_slice(&self.lines[..self.message_id_at]);
+                out.extend_from_slice(&lines[..self.message_id_at as usize]);
             }
             (Some(destination), id) => {
-                out.extend_from_slice(&self.lines[..self.destination_at]);
+                out.extend_from_slice(&lines[..self.destination_at as usize]);
                 push_line("destination", destination, self.version, out);
                 if let MessageRef::Id(_) = id {
-                    out.extend_from_slice(&self.lines[self.message_id_at..]);
+                    out.extend_from_slice(&lines[self.message_id_at as usize..]);
                 }
             }
         }

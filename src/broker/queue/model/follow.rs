@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{Event, Known, Place, Test};
 use crate::broker::delivery::AckMode;
 use crate::broker::log::Seen;
-use crate::broker::outlet::{Flow, Rejected};
+use crate::broker::outlet::{Flow, Outlet, Rejected};
+use crate::broker::queue::Reason;
 use crate::broker::subscription::SubscriptionKey;
 
 impl Test {
@@ -48,6 +49,11 @@ impl Test {
                 Event::Acknowledge(..) | Event::RedeliveredTo(..) => {
                     panic!("a queue has no durable subscriptions")
                 }
+                Event::Abort(..) => panic!("a queue ends nobody"),
+                Event::Stalled(stall) => {
+                    // The model is in no hurry to read anything back.
+                    assert_eq!(stall.reason, Some(Reason::ReadingBack), "{stall:?}");
+                }
             }
         }
         for rejected in std::mem::take(&mut self.away) {
@@ -75,6 +81,9 @@ impl Test {
             self.known.get_mut(&rejected.sequence).unwrap().place = Place::Away;
             self.away.push(rejected);
         } else {
+            if let Some(at) = rejected.entry.at.filter(|at| at.is_temp()) {
+                self.world.remove(rejected.sequence, at);
+            }
             self.known.remove(&rejected.sequence);
             self.gone += 1;
         }
@@ -117,6 +126,7 @@ impl Test {
         assert_eq!(self.queue.len(), self.known.len());
         let mut seen = BTreeSet::new();
         let mut held_bytes = 0;
+        let mut spilled = BTreeSet::new();
         let taken = self
             .transactions
             .iter()
@@ -127,9 +137,15 @@ impl Test {
             assert!(seen.insert(sequence), "{sequence} is in two places");
             assert_eq!(u64::from(entry.bytes.get()), self.known[&sequence].bytes);
             held_bytes += entry.message.as_ref().map_or(0, |_| entry.bytes.get());
+            assert_eq!(entry.journaled_at(), self.known[&sequence].at);
+            assert!(entry.message.is_some() || entry.at.is_some());
+            let temp = entry.at.filter(|at| at.is_temp());
+            assert!(temp.is_none_or(|at| spilled.insert(at)), "one place each");
         }
         assert!(seen.iter().eq(self.known.keys()), "nothing is lost");
         assert_eq!(self.queue.held_bytes(), u64::from(held_bytes));
+        let places = self.world.spilled.keys();
+        assert!(places.eq(&spilled), "no place is lost and none freed early");
         let stats = self.queue.stats;
         assert_eq!(stats.enqueued, self.enqueued);
         assert_eq!(stats.dequeued, self.gone);

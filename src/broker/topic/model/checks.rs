@@ -28,6 +28,7 @@ impl Test {
                     !subscriber.waits_for(*sequence) && !subscriber.returned.contains_key(sequence)
                 })
                 .collect();
+            self.check_choice(at, &gone);
             for sequence in gone {
                 let expires_ms = self.sent[&sequence].expires_ms;
                 let expired = expires_ms != 0 && expires_ms <= self.now_ms;
@@ -85,7 +86,13 @@ impl Test {
             );
             hold(&kept.entry);
         }
+        self.topic.entries_kept_for_later().for_each(&mut hold);
         assert_eq!(self.topic.held_bytes(), messages.values().sum::<u64>());
+        let places: Vec<_> = self.topic.places_in_temp().collect();
+        let spilled: BTreeSet<_> = places.iter().copied().collect();
+        assert_eq!(spilled.len(), places.len(), "one place each");
+        let taken = self.world.spilled.keys();
+        assert!(taken.eq(&spilled), "no place is lost and none freed early");
         for sequence in &self.live {
             assert!(refs.contains_key(sequence), "{sequence} stays for nobody");
         }
@@ -154,7 +161,11 @@ impl Test {
             }
             self.agree();
         }
+        let (count, bytes) = self.topic.kept_for_later();
+        assert!(bytes <= self.rules.recovery.octets_max() || count == 1);
+        self.topic.set_rules(self.now_ms, None);
         assert!(self.topic.is_empty() && self.live.is_empty());
         assert_eq!(self.topic.held_bytes(), 0);
+        assert!(self.world.spilled.is_empty(), "all places are free again");
     }
 }
