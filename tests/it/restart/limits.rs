@@ -25,7 +25,7 @@ struct Limit {
 const LIMITS: [Limit; 4] = [
     Limit {
         name: "store",
-        settings: "[store]\nsegment_bytes = \"1 MiB\"\nlimit = \"12 MiB\"\n",
+        settings: "[memory]\nlimit = \"64 MiB\"\n[store]\nsegment_bytes = \"1 MiB\"\nlimit = \"12 MiB\"\n",
         filler: 4000,
     },
     Limit {
@@ -40,7 +40,7 @@ const LIMITS: [Limit; 4] = [
     },
     Limit {
         name: "destination",
-        settings: "[[policy]]\nqueue = \">\"\nmaxMessages = 500\n",
+        settings: "[memory]\nlimit = \"64 MiB\"\n[[policy]]\nqueue = \">\"\nmaxMessages = 500\n",
         filler: 100,
     },
 ];
