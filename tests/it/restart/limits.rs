@@ -122,7 +122,7 @@ fn one_life(
                 format!("SEND destination:/queue/kept filler:{filler}")
             });
         });
-        scope.spawn(|| flood(flooder, &filler));
+        scope.spawn(|| flood(&flooder, &filler));
         if consumes {
             scope.spawn(|| {
                 let queue = "destination:/queue/kept";
@@ -154,7 +154,7 @@ fn one_life(
 }
 
 /// Sends what is not persistent and asks for nothing, until the broker is gone.
-fn flood(client: Client, filler: &str) {
+fn flood(client: &Client, filler: &str) {
     let mut writer = client.writer();
     let head = format!("SEND destination:/queue/flood filler:{filler}");
     let packet = frame(&head, "").repeat(50);
