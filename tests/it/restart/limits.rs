@@ -5,6 +5,7 @@
 //! Spec: behaviour USE-2, USE-3, USE-4, SND-4.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
@@ -122,7 +123,8 @@ fn one_life(
                 format!("SEND destination:/queue/kept filler:{filler}")
             });
         });
-        scope.spawn(|| flood(&flooder, &filler));
+        let flooding = flooder.writer();
+        scope.spawn(|| flood(flooding, &filler));
         if consumes {
             scope.spawn(|| {
                 let queue = "destination:/queue/kept";
@@ -154,8 +156,7 @@ fn one_life(
 }
 
 /// Sends what is not persistent and asks for nothing, until the broker is gone.
-fn flood(client: &Client, filler: &str) {
-    let mut writer = client.writer();
+fn flood(mut writer: TcpStream, filler: &str) {
     let head = format!("SEND destination:/queue/flood filler:{filler}");
     let packet = frame(&head, "").repeat(50);
     while std::io::Write::write_all(&mut writer, &packet).is_ok() {}
