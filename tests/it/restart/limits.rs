@@ -1,7 +1,7 @@
 //! kill -9 at every limit: producers fill the store, memory and temporary storage, or one destination, until they have to
 //! wait; consumers take now and then. Nothing receipted is lost, nobody waits for ever, and memory stays where it was.
 //!
-//! `FERRYMQ_SOAK_MINUTES=15` makes it 15 minutes for each limit with a kill every 30 seconds; see docs/durability.md.
+//! `FERRYMQ_SOAK_MINUTES=15` makes it 15 minutes for each limit with a kill every 30 seconds; see CONTRIBUTING.md.
 //! Spec: behaviour USE-2, USE-3, USE-4, SND-4.
 
 use std::fs;
