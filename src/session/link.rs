@@ -182,10 +182,13 @@ impl<W: Wire, A: Adapter> Link<W, A> {
                     readable = read;
                 }
             }
-            if readable {
-                self.read();
-            }
+            let more = readable && self.read();
             self.go_on();
+            if more {
+                // One that sends without a pause always finds something to read, and while its task runs on the thread that
+                // waits for sockets, nobody else would hear of theirs.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -197,14 +200,15 @@ impl<W: Wire, A: Adapter> Link<W, A> {
         }
     }
 
-    /// Reads what is there and lets the adapter act on it.
-    fn read(&mut self) {
+    /// Reads what is there and lets the adapter act on it. True if it is time for others and there may be more.
+    fn read(&mut self) -> bool {
         let reads = if std::mem::take(&mut self.paused) {
             READS_AFTER_PAUSE
         } else {
             READS_PER_TURN
         };
-        for _ in 0..reads {
+        let mut left = 0..reads;
+        for _ in left.by_ref() {
             let mut buffer = self
                 .buffer
                 .take()
@@ -251,6 +255,7 @@ impl<W: Wire, A: Adapter> Link<W, A> {
             self.paced_until_ms = self.session.engine.clock.monotonic_ms() + pause_ms;
             self.paused = true;
         }
+        left.is_empty()
     }
 
     fn discard(&mut self, until_ms: u64, rest: usize, count: usize) {

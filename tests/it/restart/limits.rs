@@ -1,10 +1,11 @@
 //! kill -9 at every limit: producers fill the store, memory and temporary storage, or one destination, until they have to
 //! wait; consumers take now and then. Nothing receipted is lost, nobody waits for ever, and memory stays where it was.
 //!
-//! `FERRYMQ_SOAK_MINUTES=15` makes it 15 minutes for each limit with a kill every 30 seconds; see docs/durability.md.
+//! `FERRYMQ_SOAK_MINUTES=15` makes it 15 minutes for each limit with a kill every 30 seconds; see CONTRIBUTING.md.
 //! Spec: behaviour USE-2, USE-3, USE-4, SND-4.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
@@ -25,7 +26,7 @@ struct Limit {
 const LIMITS: [Limit; 4] = [
     Limit {
         name: "store",
-        settings: "[store]\nsegment_bytes = \"1 MiB\"\nlimit = \"12 MiB\"\n",
+        settings: "[memory]\nlimit = \"64 MiB\"\n[store]\nsegment_bytes = \"1 MiB\"\nlimit = \"12 MiB\"\n",
         filler: 4000,
     },
     Limit {
@@ -40,7 +41,7 @@ const LIMITS: [Limit; 4] = [
     },
     Limit {
         name: "destination",
-        settings: "[[policy]]\nqueue = \">\"\nmaxMessages = 500\n",
+        settings: "[memory]\nlimit = \"64 MiB\"\n[[policy]]\nqueue = \">\"\nmaxMessages = 500\n",
         filler: 100,
     },
 ];
@@ -122,7 +123,8 @@ fn one_life(
                 format!("SEND destination:/queue/kept filler:{filler}")
             });
         });
-        scope.spawn(|| flood(flooder, &filler));
+        let flooding = flooder.writer();
+        scope.spawn(|| flood(flooding, &filler));
         if consumes {
             scope.spawn(|| {
                 let queue = "destination:/queue/kept";
@@ -154,12 +156,10 @@ fn one_life(
 }
 
 /// Sends what is not persistent and asks for nothing, until the broker is gone.
-fn flood(client: Client, filler: &str) {
-    let mut writer = client.writer();
+fn flood(mut writer: TcpStream, filler: &str) {
     let head = format!("SEND destination:/queue/flood filler:{filler}");
     let packet = frame(&head, "").repeat(50);
     while std::io::Write::write_all(&mut writer, &packet).is_ok() {}
-    drop(client);
 }
 
 /// Somebody who asks for nothing that can be short.
