@@ -413,7 +413,7 @@ impl Queue {
     #[must_use]
     pub fn slow_consumers(&self) -> Vec<SubscriptionKey> {
         let is_slow = |consumer: &Consumer| {
-            consumer.started && consumer.browse.is_none() && !consumer.subscription.has_credit()
+            consumer.started && consumer.browse.is_none() && consumer.subscription.is_full()
         };
         if self.lanes.is_empty() {
             return Vec::new();
@@ -436,7 +436,7 @@ impl Queue {
         let Some(consumer) = self.consumers.get(key) else {
             return (0, 0, false);
         };
-        let slow = !self.lanes.is_empty() && !consumer.subscription.has_credit();
+        let slow = !self.lanes.is_empty() && consumer.subscription.is_full();
         let held = consumer.subscription.unacked.len();
         (self.lanes.len(), held, slow)
     }
@@ -447,7 +447,7 @@ impl Queue {
         let takers = takers.filter(|(_, consumer)| consumer.started && consumer.browse.is_none());
         takers.map(|(key, consumer)| Glance {
             key,
-            is_slow: !self.lanes.is_empty() && !consumer.subscription.has_credit(),
+            is_slow: !self.lanes.is_empty() && consumer.subscription.is_full(),
             unacked: consumer.subscription.unacked.len(),
             done: consumer.subscription.done(),
         })

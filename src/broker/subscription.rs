@@ -111,6 +111,14 @@ impl Subscription {
                     && self.unacked_bytes < self.window.bytes_max))
     }
 
+    /// Whether it has as many messages as it takes. One that takes none and holds none, as between two pulls (PRE-2), is not
+    /// full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let asks = self.window.messages_max > 0 || !self.unacked.is_empty();
+        asks && !self.has_credit()
+    }
+
     /// Changes its window. Returns how many messages it holds.
     pub fn set_room(&mut self, room: Room) -> usize {
         let held = self.unacked.len();

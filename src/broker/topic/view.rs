@@ -97,7 +97,7 @@ impl Topic {
             let waits = subscriber.lag > 0 || !subscriber.returned.is_empty();
             Some(Glance {
                 key,
-                is_slow: waits && !consumer.has_credit(),
+                is_slow: waits && consumer.is_full(),
                 unacked: consumer.unacked.len(),
                 done: consumer.done(),
             })
