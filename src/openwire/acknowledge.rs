@@ -1,6 +1,6 @@
 //! MessageAck (section 14 of the protocol).
 
-use ferrymq_protocols::openwire::commands::{AckType, MessageAck, MessageId};
+use ferrymq_protocols::openwire::commands::{AckType, MessageAck, MessageId, Throwable};
 
 use super::adapter::{State, Step};
 use super::consume::key_of;
@@ -92,6 +92,11 @@ impl State {
             if let Some(floors) = self.open.get_mut(&name) {
                 floors.push((key, last + 1));
             }
+        } else if let Some(cause) = poison_cause(ack, kind) {
+            while session.apply_acknowledgements().is_some() {}
+            for number in first..=last {
+                session.poison(serial, Which::Number(number), &cause);
+            }
         } else {
             for number in first..=last {
                 session.acknowledge(serial, Which::Number(number), what, &[]);
@@ -99,9 +104,9 @@ impl State {
                     while session.apply_acknowledgements().is_some() {}
                 }
             }
-            if first <= consumer.floor {
-                consumer.floor = consumer.floor.max(last + 1);
-            }
+        }
+        if ack.transaction_id.is_none() && first <= consumer.floor {
+            consumer.floor = consumer.floor.max(last + 1);
         }
         if consumer.pull.is_some() {
             // Another pull waits: it is for one beyond what is left.
@@ -125,4 +130,25 @@ impl State {
     pub(super) fn apply_acknowledgements(&mut self, session: &mut Session) {
         while session.apply_acknowledgements().is_some() {}
     }
+}
+
+/// Octets of a cause that are kept.
+const CAUSE_BYTES_MAX: usize = Throwable::MESSAGE_BYTES_MAX;
+
+/// Why the client gave a message up, as Java prints it, if it says so.
+fn poison_cause(ack: &MessageAck, kind: AckType) -> Option<String> {
+    let thrown = ack
+        .poison_cause
+        .as_ref()
+        .filter(|_| kind == AckType::Poison)?;
+    let class = thrown.class.as_ref().map(ToString::to_string);
+    let message = thrown.message.as_ref().map(ToString::to_string);
+    let mut cause = match (class, message) {
+        (Some(class), Some(message)) => format!("{class}: {message}"),
+        (class, message) => class.or(message)?,
+    };
+    let mut ends = (0..=CAUSE_BYTES_MAX.min(cause.len())).rev();
+    let end = ends.find(|end| cause.is_char_boundary(*end));
+    cause.truncate(end.unwrap_or(0));
+    Some(cause)
 }

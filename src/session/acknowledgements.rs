@@ -41,6 +41,42 @@ impl Session {
         });
     }
 
+    /// Dead-letters a delivery at once for a reason that the client gives (RED-5). Acknowledgements before it have to be applied.
+    /// Nothing happens if no such delivery waits.
+    pub fn poison(&mut self, serial: u64, which: Which, cause: &str) {
+        let concerned = match self.subscription(serial) {
+            Some(Subscribed::One(feed)) => vec![(feed.clone(), which)],
+            Some(Subscribed::Many(feeds)) => {
+                let concerned = feeds.concerned(split_serial(serial).1, which);
+                concerned.unwrap_or_default()
+            }
+            None => return,
+        };
+        let now_ms = self.engine.clock.wall_ms();
+        self.work.take_ticket();
+        for (feed, which) in concerned {
+            let before = self.work.rejected.len();
+            let (work, journaled, key) = (&mut self.work, Journaled::default(), feed.key);
+            feed.cell
+                .step(work, journaled, |machine, out| match machine {
+                    Machine::Queue(queue) => {
+                        queue.acknowledge(now_ms, key, which, Ack::Refused, out)
+                    }
+                    Machine::Topic(topic) => {
+                        topic.acknowledge(now_ms, key, which, Ack::Refused, out)
+                    }
+                });
+            let rejected = self.work.rejected[before..].iter_mut();
+            // What has expired meanwhile died of that.
+            for (_, rejected) in rejected.filter(|(_, rejected)| !rejected.expired) {
+                cause.clone_into(&mut rejected.cause);
+            }
+        }
+        self.engine.bury_all(&mut self.work);
+        // Nobody waits for the dead letter to be on disk.
+        self.work.take_ticket();
+    }
+
     /// Applies the batch up to the first acknowledgement that names no waiting delivery, and returns its
     /// index in the batch (ACK-3). To be called until it returns `None`.
     pub fn apply_acknowledgements(&mut self) -> Option<usize> {

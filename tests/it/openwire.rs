@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrymq_protocols::openwire::commands::{
-    Command, ConnectionId, ConnectionInfo, ConsumerId, ConsumerInfo, Destination, DestinationKind,
-    KeepAliveInfo, LocalTransactionId, Message, MessageId, MessageKind, ProducerId, TransactionId,
-    TransactionInfo, TransactionOperation, XaTransactionId,
+    AckType, Command, ConnectionId, ConnectionInfo, ConsumerId, ConsumerInfo, Destination,
+    DestinationKind, KeepAliveInfo, LocalTransactionId, Message, MessageAck, MessageId,
+    MessageKind, MessagePull, ProducerId, Throwable, TransactionId, TransactionInfo,
+    TransactionOperation, XaTransactionId,
 };
 use ferrymq_protocols::openwire::{Decoder, Encoder, Limits, Negotiated, Object, WireFormat};
 
@@ -304,8 +305,8 @@ fn a_transaction_waits_with_its_message_and_commits() {
     );
 }
 
-/// Lets the client consume, two messages at a time.
-fn consume(peer: &mut Peer, from: &str, retroactive: bool) -> Arc<ConsumerId> {
+/// Lets the client consume.
+fn consume(peer: &mut Peer, from: &str, prefetch: i32, retroactive: bool) -> Arc<ConsumerId> {
     let id = Arc::new(ConsumerId {
         connection_id: Some("ID:test-1".into()),
         session_id: 1,
@@ -316,7 +317,7 @@ fn consume(peer: &mut Peer, from: &str, retroactive: bool) -> Arc<ConsumerId> {
         response_required: true,
         consumer_id: Some(Arc::clone(&id)),
         destination: Some(destination(from)),
-        prefetch_size: 2,
+        prefetch_size: prefetch,
         retroactive,
         ..ConsumerInfo::default()
     });
@@ -338,7 +339,7 @@ fn a_slow_consumer_is_told_why_and_closed() {
         "[[policy]]\nqueue = \">\"\nslowConsumerStrategy = { type = \"abortSlowConsumer\", checkPeriod = 20, \
          maxSlowDuration = 40 }\n",
     );
-    let id = consume(&mut peer, "q", false);
+    let id = consume(&mut peer, "q", 2, false);
     for number in 2..=4 {
         peer.send(&message("q", number, None));
     }
@@ -370,6 +371,64 @@ fn a_slow_consumer_is_told_why_and_closed() {
 }
 
 #[test]
+fn a_pulling_consumer_is_not_slow_because_it_asks_for_nothing() {
+    let (server, mut peer) = logged_in(
+        "[[policy]]\nqueue = \">\"\nslowConsumerStrategy = { type = \"abortSlowConsumer\", checkPeriod = 10, \
+         maxSlowDuration = 20 }\n",
+    );
+    let id = consume(&mut peer, "q", 0, false);
+    let mut stuck = server.client();
+    stuck.ask("SUBSCRIBE id:stuck destination:/queue/q ack:client activemq.prefetchSize:1");
+    for number in 2..=3 {
+        peer.send(&message("q", number, None));
+        assert_eq!(answered(&peer.next()), number);
+    }
+    stuck.message("2");
+    stuck.expect("ERROR message~'subscription stuck'");
+    peer.send(&MessagePull {
+        consumer_id: Some(Arc::clone(&id)),
+        destination: Some(destination("q")),
+        ..MessagePull::default()
+    });
+    // Or the other one, which comes back.
+    assert!([b"2", b"3"].contains(&delivered(&peer.next()).try_into().expect("one digit")));
+}
+
+#[test]
+fn a_dead_letter_tells_why_the_client_gave_it_up() {
+    let (server, mut peer) = logged_in("");
+    let id = consume(&mut peer, "q", 2, false);
+    peer.send(&message("q", 2, None));
+    let mut given = None;
+    while given.is_none() {
+        if let Command::MessageDispatch(dispatch) = peer.next() {
+            given = dispatch.message;
+        }
+    }
+    peer.send(&MessageAck {
+        command_id: 3,
+        response_required: true,
+        destination: Some(destination("q")),
+        consumer_id: Some(id),
+        ack_type: AckType::Poison as i8,
+        last_message_id: given.and_then(|message| message.message_id),
+        message_count: 1,
+        poison_cause: Some(Box::new(Throwable::new(
+            "java.lang.Throwable",
+            "Delivery[7] exceeds redelivery policy limit",
+        ))),
+        ..MessageAck::default()
+    });
+    let mut dead = server.client();
+    dead.ask("SUBSCRIBE id:1 destination:/queue/ActiveMQ.DLQ");
+    let letter = dead.message("2");
+    assert_eq!(
+        letter.must("dlqDeliveryFailureCause").replace("\\c", ":"),
+        "java.lang.Throwable: Delivery[7] exceeds redelivery policy limit"
+    );
+}
+
+#[test]
 fn a_retroactive_consumer_gets_what_the_topic_has_kept() {
     let (_server, mut peer) = logged_in(
         "[[policy]]\ntopic = \"t\"\nsubscriptionRecoveryPolicy = { type = \"lastImageSubscriptionRecoveryPolicy\" }\n",
@@ -378,6 +437,6 @@ fn a_retroactive_consumer_gets_what_the_topic_has_kept() {
         peer.send(&message("topic://t", number, None));
         assert_eq!(answered(&peer.next()), number);
     }
-    consume(&mut peer, "topic://t", true);
+    consume(&mut peer, "topic://t", 2, true);
     assert_eq!(delivered(&peer.next()), b"3");
 }
