@@ -185,6 +185,14 @@ impl Preparer {
         let made = self.make(id, length, recycled.as_ref());
         let mut inner = self.inner();
         match made {
+            Ok(prepared) if inner.next != id => {
+                // The segment before it was given up meanwhile, and ids have no gaps.
+                inner.bytes -= recycled.map_or(0, |(_, length)| length);
+                inner.tell(room);
+                drop(inner);
+                drop(self.disk.remove(&segment::path(&self.journal, prepared.id)));
+                Step::Enough
+            }
             Ok(prepared) => {
                 inner.bytes +=
                     prepared.length - recycled.map_or(0, |(_, length)| length.min(prepared.length));
@@ -314,9 +322,14 @@ impl Preparer {
     ) -> io::Result<()> {
         self.inner().extending = true;
         let extended = loop {
-            match zero(file, from, to).and_then(|()| file.sync()) {
-                Err(error) if is_full(&error) && self.give_one_up(&error, room)? => {}
+            let error = match zero(file, from, to).and_then(|()| file.sync()) {
+                Err(error) if is_full(&error) => error,
                 extended => break extended,
+            };
+            match self.give_one_up(&error, room) {
+                Ok(true) => {}
+                Ok(false) => break Err(error),
+                Err(failed) => break Err(failed),
             }
         };
         let mut inner = self.inner();
@@ -338,7 +351,6 @@ impl Preparer {
             room.prepared_through.store(last.id - 1, Ordering::Relaxed);
             (segment::path(&self.journal, last.id), last.length)
         } else {
-            inner.extending = false;
             return Ok(false);
         };
         let reason = format!("no space left: {}: {error}", self.journal.display());
